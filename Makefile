@@ -1,0 +1,44 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+export PYTHONSAFEPATH := 1
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+CHECK := .venv-check
+
+.PHONY: help demo test check bench clean
+
+help:  ## what there is to make
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 10
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+demo: $(STAMP)  ## a rendered marketplace through three days: model, neighbours, search, accuracy, report
+	$(BIN)/mmprod demo --folder demo
+
+test: $(STAMP)  ## every test, the slow ones too
+	$(BIN)/pytest
+
+check: $(STAMP) $(CHECK)/.installed  ## ruff, formatting, strict types, import direction
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(CHECK)/bin/python -m mypy
+	$(BIN)/pytest -q tests/test_packaging.py
+
+# Type checkers see through the package-dir mapping only on a strict editable install, so they get one
+# of their own, on top of the first environment's libraries.
+$(CHECK)/.installed: $(STAMP) $(wildcard */*.py */*/*.py)
+	test -x $(CHECK)/bin/python || $(PYTHON) -m venv --without-pip $(CHECK)
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > $$($(CHECK)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/base.pth
+	$(BIN)/pip --python $(CHECK)/bin/python install --quiet --no-deps --editable . --config-settings editable_mode=strict
+	touch $@
+
+bench: $(STAMP)  ## every benchmark, each against its baseline
+	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+clean:  ## remove what was made here: environments, demo, caches
+	rm -rf $(VENV) $(CHECK) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,100 @@
+"""What a day did, in numbers and row by row."""
+
+import dataclasses
+import datetime
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from mmprod.datasets.delivery import moment_text
+from mmprod.datasets.schemas import CHANGE, rows_to_batch
+from mmprod.datasets.state import Content, State, version
+
+OnChange = Callable[[pa.RecordBatch], None]
+
+
+@dataclass(frozen=True)
+class DayCounts:
+    """Every row read counts once, under the first of these that fits it; `removed_by_absence` has no rows."""
+
+    read: int = 0
+    added: int = 0
+    relisted: int = 0
+    picture: int = 0
+    title: int = 0
+    fields: int = 0
+    unchanged: int = 0
+    stale: int = 0  # older than the store, lost to another row of the day, or of a product gone since
+    quarantined: int = 0
+    removed_by_row: int = 0
+    removed_by_absence: int = 0
+    pictures_rejected: int = 0  # among the rows above: taken as text only
+
+    @property
+    def removed(self) -> int:
+        return self.removed_by_row + self.removed_by_absence
+
+    def check_balance(self) -> None:
+        """Raise RuntimeError unless the rows read equal the rows accounted for."""
+        rows = dataclasses.asdict(self)
+        outcomes = sum(rows.values()) - self.read - self.removed_by_absence - self.pictures_rejected
+        if outcomes != self.read:
+            raise RuntimeError(
+                f"counts don't balance: {self.read} rows read, {outcomes} accounted for: {rows}"
+            )
+
+
+class Tally:
+    """Counts outcomes and hands change rows on; those of a batch only once it is committed."""
+
+    def __init__(self, day: datetime.date, on_change: OnChange) -> None:
+        self._day, self._on_change = day, on_change
+        self._counts: Counter[str] = Counter()
+        self._rows: list[dict[str, object]] = []
+
+    def add(self, count: str, number: int = 1) -> None:
+        """Count without a change row."""
+        self._counts[count] += number
+
+    def change(self, product_id: str | None, kind: str, reason: str, source: str) -> None:
+        """Note a change row."""
+        self._rows.append(
+            {"product_id": product_id, "day": self._day, "kind": kind, "reason": reason, "source": source}
+        )
+
+    def flush(self) -> None:
+        """Hand on the change rows noted so far."""
+        if self._rows:
+            self._on_change(rows_to_batch(self._rows, CHANGE))
+            self._rows = []
+
+    @property
+    def counts(self) -> DayCounts:
+        return DayCounts(**self._counts)
+
+
+def outcome(old: State, new: State, content: Content, updated_at: int | None, day: int) -> tuple[str, str]:
+    """(count, reason) of a delivered row, from the product's state before and after it."""
+    if new.live and not old.live:
+        return ("relisted", ",".join(_parts(old.content, new.content))) if old.known else ("added", "")
+    parts = _parts(old.content, new.content)
+    if parts and new.live:
+        return parts[0], ",".join(parts)
+    if not parts and content == new.content:
+        return "unchanged", ""
+    if parts:
+        return "stale", "gone on a later day"
+    row, stored = version(updated_at, day), new.key[0]
+    return "stale", f"version {moment_text(row)} is older than {moment_text(stored)}"
+
+
+def _parts(old: Content, new: Content) -> list[str]:
+    """Which of picture, title and fields differ."""
+    pairs = {
+        "picture": old.image_hash == new.image_hash and old.image_fault == new.image_fault,
+        "title": old.text_hash == new.text_hash,
+        "fields": old.fields_hash == new.fields_hash,
+    }
+    return [name for name, equal in pairs.items() if not equal]

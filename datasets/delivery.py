@@ -1,0 +1,90 @@
+"""A day's table as ingest sees it: rows that can be used, rows that can't, and where each came from."""
+
+import datetime
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import pyarrow as pa
+
+from mmprod.datasets.identity import MAX_KEY, canonical_fields
+from mmprod.datasets.text import normalise_title
+
+
+class RefusedRow(Protocol):
+    """A row that can't be used; `product_id` is None where it has none."""
+
+    @property
+    def source(self) -> str: ...
+    @property
+    def product_id(self) -> str | None: ...
+    @property
+    def reason(self) -> str: ...
+
+
+class DeliveredBatch(Protocol):
+    """`accepted` has the schema `PRODUCT` and ids of 1 to 511 bytes; ``sources[i]`` tells row i's origin."""
+
+    @property
+    def accepted(self) -> pa.RecordBatch: ...
+    @property
+    def sources(self) -> Sequence[str]: ...
+    @property
+    def refused(self) -> Sequence[RefusedRow]: ...
+
+
+class DeliveredTable(Protocol):
+    """A table that can be read again; `identities` tells of the rows that `batches` accepts, in order."""
+
+    @property
+    def fingerprint(self) -> str: ...
+    def batches(self, batch_rows: int) -> Iterable[DeliveredBatch]: ...
+    def identities(self, batch_rows: int) -> Iterable[tuple[Sequence[str], Sequence[int | None]]]: ...
+
+
+class Row(NamedTuple):
+    """A usable row, normalised."""
+
+    key: bytes  # product id
+    source: str
+    updated_at: int | None  # µs since 1970
+    deleted: bool
+    title: str
+    fields: bytes  # canonical
+    image: bytes | None
+    image_path: str | None
+    image_url: str | None
+
+
+def rows(batch: DeliveredBatch) -> Iterator[Row]:
+    """The usable rows of a batch."""
+    table = batch.accepted
+    names = ("category", "spu_id", "brand", "sales", "attributes", "image_path", "image_url")
+    fields = zip(*(table.column(name).to_pylist() for name in names), strict=True)
+    columns = (table.column(name).to_pylist() for name in ("product_id", "title", "image", "deleted"))
+    updated = table.column("updated_at").cast(pa.int64()).to_pylist()
+    for product_id, title, image, deleted, moment, source, others in zip(
+        *columns, updated, batch.sources, fields, strict=True
+    ):
+        yield Row(
+            key=product_id.encode(),
+            source=source,
+            updated_at=moment,
+            deleted=bool(deleted),
+            title=normalise_title(title),
+            fields=canonical_fields(*others),
+            image=image,
+            image_path=others[5] or None,
+            image_url=others[6] or None,
+        )
+
+
+def refused_keys(refused: Iterable[RefusedRow]) -> list[bytes]:
+    """Ids of the refused rows that could be a product's."""
+    found = {row.product_id.encode(errors="replace") for row in refused if row.product_id}
+    return [key for key in found if len(key) <= MAX_KEY]
+
+
+def moment_text(microseconds: int) -> str:
+    """A time for messages."""
+    epoch = datetime.datetime(1970, 1, 1)
+    return (epoch + datetime.timedelta(microseconds=microseconds)).isoformat() + "Z"

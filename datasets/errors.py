@@ -1,0 +1,9 @@
+"""The two exceptions a user can meet; everything else is a bug or the machine's own error."""
+
+
+class InputError(ValueError):
+    """What was given can't be used: a file, a table, an option. Nothing was changed. CLI exit code 2."""
+
+
+class StateError(RuntimeError):
+    """What lies in the lake can't be used: damaged, missing or made by another encoder. CLI exit code 1."""

@@ -1,0 +1,55 @@
+"""Named fault points: places where tests make the process die or a disk fail.
+
+``MMPROD_FAULT=point:n:action`` fires when `point` is passed for the n-th time (from 1) in a process.
+Actions: ``kill`` (SIGKILL to itself, as the kernel's out-of-memory killer would), ``eio`` and ``enospc``
+(an OSError as a failing or full disk gives). Without the variable a fault point costs a dict look-up.
+"""
+
+import errno
+import os
+import signal
+from collections import Counter
+
+VARIABLE = "MMPROD_FAULT"
+POINTS = (
+    "ingest.read",  # a batch of the product table was read
+    "ingest.transaction",  # inside an LMDB transaction, before its commit
+    "ingest.committed",  # a batch is committed, its bookkeeping is not
+    "embed.encoded",  # a batch is encoded, nothing is written
+    "embed.committed",  # Lance has a new version, the pointer still names the old one
+    "artifact.written",  # all files of an artifact are written, none is synced
+    "artifact.published",  # the generation is in place, CURRENT still names the old one
+    "artifact.switched",  # CURRENT names the new generation
+    "index.built",  # the Faiss index is trained and filled, not yet written
+    "recall.batch",  # a batch of the recall table is written
+    "run.finished",  # all stages are done, the run record is not written
+)
+_ERRORS = {"eio": errno.EIO, "enospc": errno.ENOSPC}
+_passed: Counter[str] = Counter()
+
+
+def fault(point: str) -> None:
+    """Fire the fault that ``MMPROD_FAULT`` asks for at this point, if any.
+
+    Raises: OSError for ``eio`` and ``enospc``; ValueError when the variable can't be understood.
+    """
+    wanted = os.environ.get(VARIABLE)
+    if not wanted:
+        return
+    name, count, action = _parse(wanted)
+    _passed[point] += 1
+    if point != name or _passed[point] != count:
+        return
+    if action == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise OSError(_ERRORS[action], f"{os.strerror(_ERRORS[action])} (fault point {point})")
+
+
+def _parse(wanted: str) -> tuple[str, int, str]:
+    name, _, rest = wanted.partition(":")
+    count, _, action = rest.partition(":")
+    if name not in POINTS or not count.isdigit() or action not in {"kill", *_ERRORS}:
+        raise ValueError(
+            f"{VARIABLE}={wanted!r}: want point:n:kill|eio|enospc with a point of {', '.join(POINTS)}"
+        )
+    return name, int(count), action

@@ -1,0 +1,31 @@
+"""The pictures of a delivery, from the image root and from the network."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmprod.datasets.fetch import Fetcher, read_image_path
+from mmprod.datasets.images import BadImage
+
+
+@dataclass(frozen=True)
+class PictureSource:
+    """Reads below `root` and fetches with `fetcher`; without one of them, its pictures are refused."""
+
+    root: Path | None = None
+    fetcher: Fetcher | None = None
+
+    def read(self, path: str) -> bytes | str:
+        """The bytes at `path` below the root, or the reason why there are none."""
+        if self.root is None:
+            return "no_image_root"
+        try:
+            return read_image_path(path, self.root)
+        except BadImage as bad:
+            return bad.reason
+
+    def fetch(self, urls: Sequence[str]) -> list[bytes | str]:
+        """The bytes at each address, or the reason why there are none."""
+        if not urls or self.fetcher is None:
+            return ["fetching_is_off"] * len(urls)
+        return self.fetcher.fetch_many(urls)

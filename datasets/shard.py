@@ -1,0 +1,233 @@
+"""One shard of the product store: an LMDB environment of five databases.
+
+========= =================== ==========================================================
+database  key                 value
+========= =================== ==========================================================
+states    product id          its standing (`state.pack`, 90 bytes)
+records   product id          title, reason and canonical fields (`record.body`)
+pictures  image hash          the picture's bytes, once for all products of the shard
+sequence  8 bytes big endian  product id: one entry a product, that of its latest change
+meta      name                JSON: ``full_day``, ``live``, ``day:2024-05-01``
+========= =================== ==========================================================
+
+All values but those of `sequence` are sealed (checksum over key and value).
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import lmdb
+
+from mmprod.datasets.environment import open_environment, reading, writing
+from mmprod.datasets.errors import StateError
+from mmprod.datasets.faults import fault
+from mmprod.datasets.sealed import seal, unseal
+from mmprod.datasets.state import NEVER, State, pack, unpack
+
+DATABASES = ("states", "records", "pictures", "sequence", "meta")
+CHUNK = 10_000
+"""Entries read in one transaction: a longer one would keep the writer from reusing pages."""
+
+CHUNK_BYTES = 1 << 26
+
+Slice = list[tuple[bytes, bytes]]
+_T = TypeVar("_T")
+
+
+class Write(NamedTuple):
+    """What a merge leaves to be written about one product."""
+
+    key: bytes
+    state: State
+    record: bytes | None = None  # record body, when the content changed
+    picture: bytes | None = None  # picture bytes, when they are new to the product
+    moved: bool = False  # content or liveness changed: consumers must hear of it
+    live: int = 0  # change in the number of live products: -1, 0, 1
+
+
+class Shard:
+    """Reads are short transactions; a write is durable before the call returns. One thread writes."""
+
+    def __init__(self, folder: Path, read_only: bool) -> None:
+        self.folder = folder
+        self.environment = open_environment(folder, len(DATABASES), read_only)
+        try:
+            self._databases = {name: self._database(name, read_only) for name in DATABASES}
+        except lmdb.Error as error:
+            self.environment.close()
+            raise StateError(f"{folder}: a database is missing: {error}") from error
+
+    def _database(self, name: str, read_only: bool) -> Any:
+        exists = reading(self.environment, lambda txn: txn.get(name.encode()) is not None)
+        return self.environment.open_db(name.encode(), create=not read_only and not exists)
+
+    def close(self) -> None:
+        self.environment.close()
+
+    def read(self, work: Callable[["View"], _T]) -> _T:
+        """`work` on one consistent view of the shard; keep it short."""
+        return reading(self.environment, lambda txn: work(View(txn, self._databases)))
+
+    def chunks(self, database: str, after: bytes = b"") -> Iterator[tuple[Slice, int]]:
+        """All entries behind key `after` in key order: (slice, latest full day) a transaction."""
+        while True:
+            found, full_day = self._slice(database, after)
+            if not found:
+                return
+            yield found, full_day
+            after = found[-1][0]
+
+    def _slice(self, database: str, after: bytes) -> tuple[Slice, int]:
+        return self.read(lambda view: (view.slice(database, after), view.full_day))
+
+    def keys(self, after: bytes) -> list[bytes]:
+        """The next `CHUNK` product ids behind `after`."""
+        return self.read(lambda view: view.keys(after))
+
+    def raw(self, database: str, keys: Iterable[bytes]) -> dict[bytes, bytes]:
+        """Sealed values by key; keys that aren't there are left out. Fastest with sorted keys."""
+        return self.read(lambda view: view.raw(database, keys))
+
+    def get(self, database: str, keys: Iterable[bytes]) -> dict[bytes, bytes]:
+        """Values by key, checksums verified.
+
+        Raises: StateError naming the first damaged one.
+        """
+        return {key: unseal(database, key, value) for key, value in self.raw(database, keys).items()}
+
+    def states(self, keys: Iterable[bytes]) -> dict[bytes, State]:
+        """States of the products the shard knows or has noted, as they stand under the latest full day."""
+        return self.read(lambda view: view.states(keys))
+
+    def write(self, writes: Sequence[Write], full_day: int, notes: dict[str, object] | None = None) -> None:
+        """Commit `writes`, sorted by key, and `notes` (meta entries) in one durable transaction.
+
+        `full_day`: the latest full day that will be in force, for packing.
+        """
+        if not writes and not notes:
+            return
+        writing(self.environment, lambda txn: self._write(txn, writes, full_day, notes or {}))
+        fault("ingest.committed")
+
+    def _write(self, txn: Any, writes: Sequence[Write], full_day: int, notes: dict[str, object]) -> None:
+        view = View(txn, self._databases)
+        sequence, states, entries = view.head, [], []
+        for key, state, _, _, moved, _ in writes:
+            if moved:
+                if state.sequence:
+                    txn.delete(state.sequence.to_bytes(8, "big"), db=self._databases["sequence"])
+                sequence += 1
+                state = state._replace(sequence=sequence)
+                entries.append((sequence.to_bytes(8, "big"), key))
+            states.append((key, pack(key, state, full_day)))
+        live = sum(write.live for write in writes)
+        if live:
+            notes = {**notes, "live": view.live + live}
+        self._put(txn, "pictures", _pictures(writes), overwrite=False)
+        self._put(txn, "records", [(w.key, seal(w.key, w.record)) for w in writes if w.record is not None])
+        self._put(txn, "states", states)
+        self._put(txn, "sequence", entries)
+        self._put(txn, "meta", [_note(name, value) for name, value in notes.items()])
+        fault("ingest.transaction")
+
+    def _put(self, txn: Any, database: str, items: list[tuple[bytes, bytes]], overwrite: bool = True) -> None:
+        if items:
+            with txn.cursor(db=self._databases[database]) as cursor:
+                cursor.putmulti(items, overwrite=overwrite)
+
+    def remove_pictures(self, hashes: Iterable[bytes]) -> None:
+        """Remove pictures by their hashes."""
+
+        def work(txn: Any) -> None:
+            for key in wanted:
+                txn.delete(key, db=self._databases["pictures"])
+
+        wanted = list(hashes)
+        if wanted:
+            writing(self.environment, work)
+
+
+def _note(name: str, value: object) -> tuple[bytes, bytes]:
+    return name.encode(), seal(name.encode(), json.dumps(value).encode())
+
+
+def _pictures(writes: Iterable[Write]) -> Slice:
+    found = {write.state.content.image_hash: write.picture for write in writes if write.picture is not None}
+    return [(key, seal(key, picture)) for key, picture in sorted(found.items())]
+
+
+class View:
+    """A shard as it stands in one transaction."""
+
+    def __init__(self, txn: Any, databases: dict[str, Any]) -> None:
+        self._txn, self._databases = txn, databases
+
+    def raw(self, database: str, keys: Iterable[bytes]) -> dict[bytes, bytes]:
+        """Sealed values by key; keys that aren't there are left out. Fastest with sorted keys."""
+        with self._txn.cursor(db=self._databases[database]) as cursor:
+            return dict(cursor.getmulti(keys))
+
+    def present(self, database: str, keys: Iterable[bytes]) -> set[bytes]:
+        """Those of `keys` that are there; their values are not read."""
+        with self._txn.cursor(db=self._databases[database]) as cursor:
+            return set(cursor.getmulti(keys, values=False))
+
+    def get(self, database: str, keys: Iterable[bytes]) -> dict[bytes, bytes]:
+        """Values by key, checksums verified."""
+        return {key: unseal(database, key, value) for key, value in self.raw(database, keys).items()}
+
+    def states(self, keys: Iterable[bytes]) -> dict[bytes, State]:
+        """States of the products the shard knows or has noted."""
+        full_day = self.full_day
+        return {key: unpack(key, value, full_day) for key, value in self.raw("states", keys).items()}
+
+    def slice(self, database: str, after: bytes) -> Slice:
+        """The next entries behind key `after`, as stored: `CHUNK` of them, or `CHUNK_BYTES` and one."""
+        found: Slice = []
+        size = 0
+        with self._txn.cursor(db=self._databases[database]) as cursor:
+            if cursor.set_range(after + b"\0"):
+                for key, value in islice(cursor.iternext(), CHUNK):
+                    found.append((key, value))
+                    size += len(value)
+                    if size > CHUNK_BYTES:
+                        break
+        return found
+
+    def keys(self, after: bytes) -> list[bytes]:
+        """The next `CHUNK` product ids behind `after`."""
+        with self._txn.cursor(db=self._databases["states"]) as cursor:
+            if not cursor.set_range(after + b"\0"):
+                return []
+            return list(islice(cursor.iternext(values=False), CHUNK))
+
+    def note(self, name: str) -> Any:
+        """A meta entry, None when there is none."""
+        key = name.encode()
+        value = self._txn.get(key, db=self._databases["meta"])
+        return None if value is None else json.loads(unseal("meta", key, value))
+
+    @property
+    def full_day(self) -> int:
+        """The latest full day ingested, `NEVER` before the first."""
+        day: int | None = self.note("full_day")
+        return NEVER if day is None else day
+
+    @property
+    def live(self) -> int:
+        """Number of live products."""
+        return int(self.note("live") or 0)
+
+    @property
+    def head(self) -> int:
+        """The latest sequence number."""
+        with self._txn.cursor(db=self._databases["sequence"]) as cursor:
+            return int.from_bytes(cursor.key(), "big") if cursor.last() else 0
+
+    def stat(self, database: str) -> dict[str, int]:
+        """LMDB's page and entry counts."""
+        found: dict[str, int] = self._txn.stat(self._databases[database])
+        return found

@@ -1,0 +1,328 @@
+"""The product store: what is known of every product now, in LMDB, sharded by key hash.
+
+A store is a folder: ``store.json`` (format and number of shards, fixed when it is made), ``LOCK`` and one
+LMDB environment a shard. One process writes, any number read; a reader sees whole transactions only.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from mmprod.datasets.copies import compact, export, shard_hash
+from mmprod.datasets.errors import StateError
+from mmprod.datasets.files import replace_file
+from mmprod.datasets.identity import EMPTY, day_date, shard_of
+from mmprod.datasets.record import Record, decode
+from mmprod.datasets.sealed import unseal
+from mmprod.datasets.shard import DATABASES, Shard, View
+from mmprod.datasets.state import NEVER, State, unpack
+from mmprod.datasets.verify import damages
+
+FORMAT = 1
+Position = tuple[int, ...]
+"""How far a consumer has read: one sequence number a shard."""
+
+
+class Changed(NamedTuple):
+    """A product whose content or liveness changed, as it stands now."""
+
+    product_id: str
+    shard: int
+    state: State
+
+    @property
+    def image_hash(self) -> bytes:
+        return self.state.content.image_hash
+
+    @property
+    def text_hash(self) -> bytes:
+        return self.state.content.text_hash
+
+    @property
+    def live(self) -> bool:
+        return self.state.live
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Size and standing. `bytes` are those in use; `map_fill` is the fullest shard's share of its map."""
+
+    shards: int
+    live: int
+    removed: int
+    pictures: int
+    bytes: int
+    free_pages: int
+    readers: int
+    map_fill: float
+    latest_full_day: str | None
+    days: int
+
+
+class Store:
+    """Open with `Store.open`, close with `close` or as a context manager. Pickles by path, as a reader."""
+
+    def __init__(self, path: Path, shards: list[Shard], lock: int | None) -> None:
+        self.path = path
+        self.shards = shards
+        self._lock = lock
+
+    @classmethod
+    def open(cls, path: Path | str, shards: int | None = None, read_only: bool = False) -> "Store":
+        """Open the store at `path`; a writer makes it if there is none, with `shards` shards (default 1).
+
+        Raises: StateError when another process writes, the store is missing, damaged, of another format, has
+        another number of shards than asked for, or is open in this process already.
+        """
+        path = Path(path)
+        lock = None if read_only else _lock(path)
+        opened: list[Shard] = []
+        try:
+            for number in range(_layout(path, shards, read_only)):
+                folder = path / f"shard-{number:03d}"
+                opened.append(Shard(folder, read_only))
+        except BaseException:
+            cls(path, opened, lock).close()
+            raise
+        return cls(path, opened, lock)
+
+    def close(self) -> None:
+        """Close all shards and give the writer's lock back."""
+        for shard in self.shards:
+            shard.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _reader, (self.path,)
+
+    @property
+    def writable(self) -> bool:
+        return self._lock is not None
+
+    def get(self, product_id: str) -> Record | None:
+        """The record of a product, live or removed; None when it was never delivered.
+
+        Raises: StateError when its bytes are damaged.
+        """
+        return self.get_many([product_id])[0]
+
+    def get_many(self, product_ids: Sequence[str]) -> list[Record | None]:
+        """Records in the order asked for, None for ids that were never delivered."""
+        found: dict[str, Record] = {}
+        for shard, keys in self._by_shard(product_ids):
+            found.update(_records(shard, keys))
+        return [found.get(product_id) for product_id in product_ids]
+
+    def state(self, product_id: str) -> State | None:
+        """The standing of a product; None when the store never heard of it."""
+        key = product_id.encode()
+        return self.shards[shard_of(key, len(self.shards))].states([key]).get(key)
+
+    def picture(self, image_hash: bytes) -> bytes | None:
+        """The bytes of a picture by its 16-byte hash; None when no product ever had it."""
+        for shard in self.shards:
+            found = shard.get("pictures", [image_hash])
+            if found:
+                return found[image_hash]
+        return None
+
+    def iterate(self, live_only: bool = True) -> Iterator[Record]:
+        """All records, shard after shard, by id within each; in short transactions, so beside a writer."""
+        for shard in self.shards:
+            for slice_, full_day in shard.chunks("states"):
+                states = {key: unpack(key, value, full_day) for key, value in slice_}
+                wanted = [k for k, state in states.items() if state.live or (state.known and not live_only)]
+                bodies = shard.get("records", wanted)
+                for key in wanted:
+                    yield decode(key.decode(), states[key], _body(key, bodies))
+
+    def live_ids(self) -> Iterator[str]:
+        """Ids of the live products."""
+        for shard in self.shards:
+            for slice_, full_day in shard.chunks("states"):
+                for key, value in slice_:
+                    if unpack(key, value, full_day).live:
+                        yield key.decode()
+
+    def head(self) -> Position:
+        """The position of the latest change. Take it before reading `changes_since`, keep it afterwards."""
+        return tuple(shard.read(lambda view: view.head) for shard in self.shards)
+
+    def changes_since(self, position: Position | None = None) -> Iterator[Changed]:
+        """Every product whose content or liveness changed after `position` (None: all), as it stands now.
+
+        Costs what changed, not what is stored. A product changed again meanwhile may come twice.
+        Raises: StateError when the position belongs to a store with another number of shards, or lies ahead.
+        """
+        start = (0,) * len(self.shards) if position is None else tuple(position)
+        head = self.head()
+        if len(start) != len(head) or any(a > b for a, b in zip(start, head, strict=True)):
+            raise StateError(f"position {start} is not of this store, which is at {head}; begin anew")
+        for number, (shard, after) in enumerate(zip(self.shards, start, strict=True)):
+            for slice_, _ in shard.chunks("sequence", after.to_bytes(8, "big")):
+                keys = sorted(key for _, key in slice_)
+                states = shard.states(keys)
+                yield from (Changed(key.decode(), number, states[key]) for key in keys)
+
+    def placeholder_hashes(self, min_products: int) -> dict[bytes, int]:
+        """Pictures that at least `min_products` live products share, with their number. Reads all states."""
+        counts: Counter[bytes] = Counter()
+        for shard in self.shards:
+            for slice_, full_day in shard.chunks("states"):
+                states = (unpack(key, value, full_day) for key, value in slice_)
+                counts.update(state.content.image_hash for state in states if state.live)
+        return {key: count for key, count in counts.items() if count >= min_products and key != EMPTY}
+
+    def days(self) -> dict[str, dict[str, object]]:
+        """What was ingested: ISO day → kind (full or partial), table fingerprint, counts."""
+        days: dict[str, dict[str, object]] = {}
+        for slice_, _ in self.shards[-1].chunks("meta"):  # the last one to close a day
+            for key, value in slice_:
+                if key.startswith(b"day:"):
+                    days[key[4:].decode()] = json.loads(unseal("meta", key, value))
+        return days
+
+    def state_hash(self, days: bool = True) -> str:
+        """Hex digest of all that is known, equal for stores that know the same, however it came in.
+
+        Without `days`: of the live products' content and `updated_at` alone, as an export carries them.
+        """
+        total = sum(shard_hash(shard, days) for shard in self.shards)
+        return hashlib.sha256(str(total % (1 << 256)).encode()).hexdigest()
+
+    def verify(self, on_progress: Callable[[int], None] | None = None) -> list[str]:
+        """What is wrong with the store, in words; empty when it is sound. Reads every byte.
+
+        `on_progress` gets the number of entries looked at so far.
+        """
+        done = 0
+
+        def on_entries(count: int) -> None:
+            nonlocal done
+            done += count
+            if on_progress:
+                on_progress(done)
+
+        return [
+            f"shard {number}: {damage}"
+            for number, shard in enumerate(self.shards)
+            for damage in damages(shard, on_entries)
+        ]
+
+    def compact(self, target: Path | str) -> None:
+        """Copy the store to the new folder `target`, without free pages and pictures nobody has any more.
+
+        Raises: InputError when `target` exists; StateError when the store was opened to read only.
+        """
+        if not self.writable:
+            raise StateError(f"{self.path} is open to read only; compacting needs the writer's lock")
+        compact(self.path, self.shards, Path(target))
+
+    def export(self, path: Path | str) -> int:
+        """Write the live products to a Parquet file of schema `PRODUCT`; the number of rows."""
+        return export(self.iterate(), self.picture, Path(path))
+
+    def stats(self) -> Stats:
+        """Counts and sizes, without reading the products."""
+        views = [shard.read(_measures) for shard in self.shards]
+        infos = [shard.environment.info() for shard in self.shards]
+        page = [shard.environment.stat()["psize"] for shard in self.shards]
+        used = [(info["last_pgno"] + 1) * size for info, size in zip(infos, page, strict=True)]
+        full_day = max(view["full_day"] for view in views)
+        return Stats(
+            shards=len(self.shards),
+            live=sum(view["live"] for view in views),
+            removed=sum(view["sequence"] - view["live"] for view in views),
+            pictures=sum(view["pictures"] for view in views),
+            bytes=sum(used),
+            free_pages=sum(u // p - view["pages"] for u, p, view in zip(used, page, views, strict=True)),
+            readers=sum(_readers(shard) for shard in self.shards),
+            map_fill=max(u / info["map_size"] for u, info in zip(used, infos, strict=True)),
+            latest_full_day=None if full_day == NEVER else day_date(full_day).isoformat(),
+            days=len(self.days()),
+        )
+
+    def _by_shard(self, product_ids: Iterable[str]) -> Iterator[tuple[Shard, list[bytes]]]:
+        groups: dict[int, list[bytes]] = {}
+        for key in sorted({product_id.encode() for product_id in product_ids}):
+            groups.setdefault(shard_of(key, len(self.shards)), []).append(key)
+        return ((self.shards[number], keys) for number, keys in groups.items())
+
+
+def _reader(path: Path) -> Store:
+    return Store.open(path, read_only=True)
+
+
+def _records(shard: Shard, keys: list[bytes]) -> dict[str, Record]:
+    states, bodies = shard.read(lambda view: (view.states(keys), view.get("records", keys)))
+    states = {key: state for key, state in states.items() if state.known}
+    return {key.decode(): decode(key.decode(), state, _body(key, bodies)) for key, state in states.items()}
+
+
+def _body(key: bytes, bodies: dict[bytes, bytes]) -> bytes:
+    if key not in bodies:
+        raise StateError(f"store is damaged: states[{key!r}] has no record; run `mmprod store verify`")
+    return bodies[key]
+
+
+def _measures(view: View) -> dict[str, int]:
+    """Entries of the databases, pages in use (two of them meta pages), live products, latest full day."""
+    stats = {name: view.stat(name) for name in DATABASES}
+    pages = sum(s["branch_pages"] + s["leaf_pages"] + s["overflow_pages"] for s in stats.values())
+    entries = {name: s["entries"] for name, s in stats.items()}
+    return {**entries, "pages": pages + 2, "live": view.live, "full_day": view.full_day}
+
+
+def _readers(shard: Shard) -> int:
+    """Read transactions open now, in any process."""
+    return sum(line.split()[-1] != "-" for line in shard.environment.readers().splitlines()[1:])
+
+
+def _layout(path: Path, shards: int | None, read_only: bool) -> int:
+    """Number of shards of the store at `path`; a writer records it when the store is new."""
+    file = path / "store.json"
+    if not file.exists():
+        if read_only:
+            raise StateError(f"{path}: no product store here; ingest a day first or name the right folder")
+        replace_file(file, json.dumps({"format": FORMAT, "shards": shards or 1}))
+    try:
+        layout = json.loads(file.read_text())
+        found, count = layout["format"], int(layout["shards"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise StateError(f"{file} can't be read ({error}); restore the store from a copy") from error
+    if found != FORMAT:
+        raise StateError(f"{path}: store format {found}, this version reads {FORMAT}; make it anew")
+    if shards not in (None, count):
+        raise StateError(
+            f"{path} has {count} shards, {shards} are configured; the number is fixed for a store"
+        )
+    return count
+
+
+def _lock(path: Path) -> int:
+    """The writer's lock, held until the file descriptor is closed or the process ends."""
+    path.mkdir(parents=True, exist_ok=True)
+    fd = os.open(path / "LOCK", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        holder = os.pread(fd, 20, 0).decode(errors="replace")
+        os.close(fd)
+        raise StateError(f"{path}: another run is writing (pid {holder or '?'}); wait for it") from error
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, str(os.getpid()).encode(), 0)
+    return fd

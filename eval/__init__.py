@@ -1,0 +1,1 @@
+"""Sampling pairs for review, reading labels, and the figures they give."""

@@ -1,0 +1,125 @@
+"""Rankings against what is relevant: trec_eval's measures per query, through ir-measures."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Any
+
+import ir_measures
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mmprod.datasets.errors import InputError
+from mmprod.datasets.schemas import RECALL, check
+from mmprod.eval.intervals import Floats
+
+Run = Mapping[str, Mapping[str, float]]
+"""query -> product -> score, larger is better."""
+Qrels = Mapping[str, Mapping[str, int]]
+"""query -> product -> relevance, 0 for not relevant."""
+
+SAME_ITEM = ("Success@1", "AP@10")
+"""Is the first neighbour the same item (recall@1 of the retrieval literature); are all of them on top."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What each query got: `values[measure]` is float64[q], its i-th value that of ``queries[i]``."""
+
+    queries: tuple[str, ...]
+    values: Mapping[str, Floats]
+
+
+def evaluate_run(run: Run, qrels: Qrels, measures: Sequence[str]) -> Scores:
+    """trec_eval's value of each measure for each query of `qrels`, sorted by query.
+
+    A query that `run` doesn't answer, or that has nothing relevant, gets 0 and counts; a query without
+    qrels isn't evaluated. Scores are compared as float32 and ties go to the larger id, as in trec_eval:
+    give `ranked_run` where an order should hold as it is.
+
+    Measures are written as in ir-measures: ``P@10`` (divided by 10 even where less came back), ``R@10``,
+    ``Success@1``, ``nDCG@10``, ``RR``, ``AP`` and ``AP@10``. The denominator of AP@k is R, the number of
+    relevant products of the query, also where R > k (trec_eval's map_cut). ``AP(rel=2)@10`` cuts grades.
+
+    Raises: InputError for no query, a score that isn't finite, a measure trec_eval doesn't have.
+    """
+    if not qrels:
+        raise InputError("no query to evaluate: the qrels are empty")
+    for query, scores in run.items():
+        if not all(map(math.isfinite, scores.values())):
+            raise InputError(f"run: query {query!r} has a score that is not a finite number")
+    parsed = {parse_measure(name): name for name in measures}
+    queries = tuple(sorted(qrels))
+    place = {query: i for i, query in enumerate(queries)}
+    values = {name: np.zeros(len(queries)) for name in measures}
+    evaluator = ir_measures.pytrec_eval.evaluator(list(parsed), qrels)
+    for metric in evaluator.iter_calc(run):  # yields the unanswered queries too, as 0
+        values[parsed[metric.measure]][place[metric.query_id]] = metric.value
+    return Scores(queries, values)
+
+
+def ranked_run(ranked: Mapping[str, Sequence[str]]) -> dict[str, dict[str, float]]:
+    """Lists of ids, best first, as a run that keeps their order.
+
+    Raises: InputError for an id that comes twice in a list.
+    """
+    run = {query: {name: float(-i) for i, name in enumerate(ids)} for query, ids in ranked.items()}
+    for query, ids in ranked.items():
+        if len(run[query]) != len(ids):
+            raise InputError(f"query {query!r}: an id comes twice among its {len(ids)} results")
+    return run
+
+
+def ranked_scores(
+    ranked: Mapping[str, Sequence[str]], relevant: Mapping[str, Set[str]], measures: Sequence[str]
+) -> Scores:
+    """`evaluate_run` of lists of ids, best first, where for each query the set of relevant ids is known.
+
+    Every query of `relevant` counts: with 0 where it has no list, an empty list or an empty set.
+    """
+    qrels = {query: dict.fromkeys(names, 1) for query, names in relevant.items()}
+    return evaluate_run(ranked_run(ranked), qrels, measures)
+
+
+def same_items(item_of: Mapping[str, str]) -> dict[str, set[str]]:
+    """For each product whose item is listed more than once, the other listings: `relevant` above.
+
+    `item_of` gives the item a product is a listing of. Items listed once have no answer and are left out.
+    """
+    groups: defaultdict[str, set[str]] = defaultdict(set)
+    for product, item in item_of.items():
+        groups[item].add(product)
+    return {product: groups[item] - {product} for product, item in item_of.items() if len(groups[item]) > 1}
+
+
+def ranked_ids(recall: Iterable[pa.RecordBatch], anchors: Set[str]) -> dict[str, list[str]]:
+    """The neighbours of `anchors` from a recall table (RECALL, rows in any order), best first.
+
+    Raises: InputError for a recall table with other columns.
+    """
+    wanted = pa.array(sorted(anchors), pa.string())
+    rows: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
+    for batch in recall:
+        check(batch, RECALL, "recall table")
+        part = batch.filter(pc.is_in(batch.column("anchor_id"), value_set=wanted))
+        columns = (part.column(name).to_pylist() for name in ("anchor_id", "rank", "product_id"))
+        for anchor, rank, product in zip(*columns, strict=True):
+            rows[anchor].append((rank, product))
+    return {anchor: [product for _, product in sorted(found)] for anchor, found in rows.items()}
+
+
+def parse_measure(name: str) -> Any:
+    """The ir-measures measure called `name`. Raises InputError for one that trec_eval can't compute."""
+    try:
+        measure = ir_measures.parse_measure(name)
+        known = ir_measures.pytrec_eval.supports(measure)
+    except (ValueError, NameError, AssertionError, TypeError) as error:
+        raise InputError(
+            f"measure {name!r} is not understood ({error}); write it as P@10, AP@10, RR"
+        ) from error
+    numbers = [measure.params.get("cutoff", 1), measure.params.get("rel", 1)]
+    if not known or any(type(n) is not int or n < 1 for n in numbers):  # trec_eval aborts at a cutoff of 0
+        raise InputError(f"measure {name!r} is not one of trec_eval's; write it as P@10, AP@10, RR")
+    return measure

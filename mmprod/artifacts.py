@@ -1,0 +1,262 @@
+"""Artifacts: immutable directories that are complete or absent, and a pointer to the one in use.
+
+    root/g000001/  manifest.json + data files      a generation
+    root/g000002/
+    root/CURRENT                                   the name of the generation in use
+
+A generation is written under a temporary name, synced, and renamed into place; `CURRENT` is replaced in
+one step, so a reader sees the old generation or the new one. Readers hold a shared lock on the manifest
+(`opened`), and `prune` leaves alone what it can't lock.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mmprod.datasets.errors import InputError, StateError
+from mmprod.datasets.faults import fault
+from mmprod.datasets.files import replace_file, sha256_file, sync_file, sync_tree
+
+MANIFEST = "manifest.json"
+CURRENT = "CURRENT"
+_LIBRARIES = ("faiss-gpu", "lmdb", "numpy", "open-clip-torch", "pyarrow", "pylance", "torch")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a generation is made from and consists of.
+
+    `inputs` names what went in by fingerprint or version, `config` how it was made, `counts` what came
+    out; `files` maps each data file to its sha256. Equal `inputs` and `config` mean an equal generation.
+    """
+
+    kind: str
+    inputs: dict[str, Any]
+    config: dict[str, Any]
+    counts: dict[str, Any]
+    files: dict[str, str]
+    created_at: str
+    versions: dict[str, str]
+
+    def text(self) -> str:
+        """The manifest as JSON, with a checksum over itself."""
+        content = asdict(self)
+        return json.dumps({**content, "checksum": _checksum(content)}, indent=1, sort_keys=True)
+
+    @classmethod
+    def read(cls, folder: Path) -> "Manifest":
+        """Read and check a generation's manifest; StateError when it is missing or damaged."""
+        path = folder / MANIFEST
+        try:
+            content = json.loads(path.read_text())
+            stored = content.pop("checksum")
+            found = _checksum(content)
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            raise StateError(f"{path} can't be read ({error}); roll back or build it again") from error
+        if stored != found:
+            raise StateError(f"{path} is damaged: checksum {found}, manifest says {stored}")
+        return cls(**content)
+
+
+@dataclass
+class Draft:
+    """A generation being written: put files into `path`, figures into `counts`."""
+
+    path: Path
+    counts: dict[str, Any] = field(default_factory=dict)
+    generation: str = ""
+
+
+@contextlib.contextmanager
+def publishing(root: Path, kind: str, inputs: dict[str, Any], config: dict[str, Any]) -> Iterator[Draft]:
+    """Write a new generation below `root`; it appears whole when the block ends, and not at all if it fails.
+
+    `CURRENT` is left alone: call `switch` once the new generation has passed its checks. The caller holds
+    the lake's lock, so drafts found here are those of dead processes and are removed.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    for dead in root.glob(".draft-*"):
+        shutil.rmtree(dead)
+    draft = Draft(Path(tempfile.mkdtemp(prefix=".draft-", dir=root)))
+    try:
+        yield draft
+        fault("artifact.written")
+        draft.generation = _seal(root, draft, kind, inputs, config)
+    except BaseException:
+        shutil.rmtree(draft.path, ignore_errors=True)
+        raise
+
+
+def _seal(root: Path, draft: Draft, kind: str, inputs: dict[str, Any], config: dict[str, Any]) -> str:
+    files = {str(p.relative_to(draft.path)): sha256_file(p) for p in _data_files(draft.path)}
+    manifest = Manifest(
+        kind,
+        inputs,
+        config,
+        draft.counts,
+        files,
+        datetime.now(UTC).isoformat(timespec="seconds"),
+        _versions(),
+    )
+    (draft.path / MANIFEST).write_text(manifest.text())
+    draft.path.chmod(0o755)
+    sync_tree(draft.path)
+    numbers = [int(name[1:]) for name in generations(root)]
+    generation = f"g{max(numbers, default=0) + 1:06d}"
+    draft.path.rename(root / generation)
+    sync_file(root)
+    return generation
+
+
+def generations(root: Path) -> list[str]:
+    """Names of the published generations, oldest first."""
+    names = (path.name for path in root.glob("g*") if path.is_dir())
+    return sorted(name for name in names if name[1:].isdigit())
+
+
+def current(root: Path) -> str | None:
+    """Name of the generation in use, None before the first one."""
+    try:
+        name = (root / CURRENT).read_text().strip()
+    except FileNotFoundError:
+        return None
+    if not (root / name / MANIFEST).is_file():
+        raise StateError(f"{root / CURRENT} names {name!r}, which is not there; run `mmprod rollback`")
+    return name
+
+
+def switch(root: Path, generation: str) -> None:
+    """Make `generation` the one in use, in one step."""
+    fault("artifact.published")
+    if generation not in generations(root):
+        raise InputError(f"{root}: no generation {generation!r}; there are {', '.join(generations(root))}")
+    replace_file(root / CURRENT, generation + "\n")
+    fault("artifact.switched")
+
+
+def rollback(root: Path, generation: str | None = None) -> str:
+    """Go back to `generation`, or to the one before the current; it is verified before the switch."""
+    names = generations(root)
+    try:
+        now = current(root)
+    except StateError:
+        now = None
+    if generation is None:
+        older = [name for name in names if now is None or name < now]
+        if not older:
+            raise InputError(f"{root}: nothing older than {now} to go back to")
+        generation = older[-1]
+    if generation in names and (problems := verify(root / generation)):
+        raise StateError(f"{root / generation} can't be used: {'; '.join(problems)}")
+    switch(root, generation)
+    return generation
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A generation that stays in place while the `opened` block lasts."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def generation(self) -> str:
+        return self.path.name
+
+
+@contextlib.contextmanager
+def opened(root: Path, generation: str | None = None, *, checked: bool = True) -> Iterator[Opened]:
+    """Hold the current (or the named) generation for reading; `checked` compares every file's sha256 first.
+
+    Raises: StateError when there is none yet, or when a file is damaged.
+    """
+    name = generation or current(root)
+    if name is None:
+        raise StateError(f"nothing published in {root} yet; run `mmprod run` first")
+    folder = root / name
+    try:
+        fd = os.open(folder / MANIFEST, os.O_RDONLY)
+    except FileNotFoundError:
+        raise StateError(f"{folder} is not there; there are {', '.join(generations(root))}") from None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        if checked and (problems := verify(folder)):
+            raise StateError(
+                f"{folder} is damaged: {'; '.join(problems)}; run `mmprod rollback` or build it again"
+            )
+        yield Opened(folder, Manifest.read(folder))
+    finally:
+        os.close(fd)
+
+
+def reusable(root: Path, inputs: dict[str, Any], config: dict[str, Any]) -> str | None:
+    """The current generation if it was made from the same inputs in the same way and is undamaged."""
+    name = current(root)
+    if name is None:
+        return None
+    manifest = Manifest.read(root / name)
+    same = manifest.inputs == inputs and manifest.config == config
+    return name if same and not verify(root / name) else None
+
+
+def verify(folder: Path) -> list[str]:
+    """What is wrong with a generation: files missing, damaged or unknown. Empty when all is well."""
+    try:
+        files = Manifest.read(folder).files
+    except StateError as error:
+        return [str(error)]
+    found = {str(path.relative_to(folder)): path for path in _data_files(folder)}
+    problems = [f"{name} is missing" for name in files if name not in found]
+    problems += [f"{name} is not in the manifest" for name in found if name not in files]
+    for name, path in found.items():
+        if name in files and (digest := sha256_file(path)) != files[name]:
+            problems.append(f"{name} has sha256 {digest}, manifest says {files[name]}")
+    return problems
+
+
+def prune(root: Path, keep: int) -> list[str]:
+    """Remove generations older than the newest `keep`; never the current one nor one that is being read."""
+    now = current(root)
+    removed = []
+    for name in generations(root)[: -keep or None]:
+        if name != now and _remove_unread(root / name):
+            removed.append(name)
+    return removed
+
+
+def _remove_unread(folder: Path) -> bool:
+    with (folder / MANIFEST).open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        doomed = folder.rename(folder.with_name(f".draft-{folder.name}"))  # gone for readers in one step
+        shutil.rmtree(doomed)
+    return True
+
+
+def _data_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "mmprod": importlib.metadata.version("mmprod")}
+    for name in _LIBRARIES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found

@@ -1,0 +1,168 @@
+"""Commands that move products through the stages."""
+
+import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmprod.cli.session import ConfigOption, JsonOption, LakeOption, Session, WaitOption
+
+DayOption = Annotated[
+    datetime.datetime, typer.Option("--day", formats=["%Y-%m-%d"], help="The day the table speaks of.")
+]
+TableOption = Annotated[
+    Path, typer.Option("--table", help="Product table: a Parquet file, a folder of them, or a CSV.")
+]
+SnapshotOption = Annotated[
+    str | None, typer.Option("--snapshot", help="full: what is not listed is gone; partial: it stays.")
+]
+ApproveOption = Annotated[
+    bool, typer.Option("--approve-removals", help="Allow a day that removes more than the configured share.")
+]
+ProfileOption = Annotated[str | None, typer.Option("--profile", help="Only this profile, not all.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file to the application."""
+    for command in (run, ingest, embed, index, recall, train):
+        app.command()(command)
+
+
+def run(
+    day: DayOption,
+    table: TableOption,
+    snapshot: SnapshotOption = None,
+    approve_removals: ApproveOption = False,
+    wait: WaitOption = False,
+    config: ConfigOption = None,
+    lake: LakeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Take one day's product table all the way: store, embeddings, indexes, recall tables.
+
+    Safe to run again at any time: what is done is not done twice.
+
+    Example: mmprod run --day 2024-05-01 --table products.parquet
+    """
+    session = Session(config, lake, json, {"table.snapshot": snapshot})
+    from mmprod.stages.run import run_day
+
+    with session.lake.writing(wait), session.watching() as watch:
+        outcomes = run_day(session.lake, session.config, table, day.date(), approve_removals, watch)
+    session.outcomes(outcomes, f"{day.date()}  {table}")
+
+
+def ingest(
+    day: DayOption,
+    table: TableOption,
+    snapshot: SnapshotOption = None,
+    approve_removals: ApproveOption = False,
+    wait: WaitOption = False,
+    config: ConfigOption = None,
+    lake: LakeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Product table → store: what was added, changed, removed; bad rows are set aside with their reason.
+
+    Example: mmprod ingest --day 2024-05-01 --table products.csv --snapshot partial
+    """
+    session = Session(config, lake, json, {"table.snapshot": snapshot})
+    from mmprod.stages.ingest import ingest_table
+
+    with session.lake.writing(wait), session.watching() as watch, session.store(read_only=False) as store:
+        outcome = ingest_table(
+            session.lake, session.config, store, table, day.date(), approve_removals, watch
+        )
+    session.outcomes([outcome], f"{day.date()}  {table}")
+
+
+def embed(
+    wait: WaitOption = False,
+    config: ConfigOption = None,
+    lake: LakeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Store → embedding table: encode only the pictures and titles that changed.
+
+    Example: mmprod embed
+    """
+    session = Session(config, lake, json)
+    from mmprod.stages.embed import embed_changes, open_embeddings
+    from mmprod.stages.encoder import load_encoder
+
+    with session.lake.writing(wait), session.watching() as watch, session.store() as store:
+        encoder = load_encoder(session.lake, session.config)
+        table = open_embeddings(session.lake, session.config, encoder)
+        outcome = embed_changes(session.config, store, table, encoder, watch)
+    session.outcomes([outcome])
+
+
+def index(
+    profile: ProfileOption = None,
+    wait: WaitOption = False,
+    config: ConfigOption = None,
+    lake: LakeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Embedding table → fused Faiss index per profile; a new one goes live only if it passes its gate.
+
+    Example: mmprod index --profile selection
+    """
+    session = Session(config, lake, json)
+    from mmprod.stages.embed import open_embeddings
+    from mmprod.stages.encoder import load_encoder
+    from mmprod.stages.index import build_index
+
+    with session.lake.writing(wait), session.store() as store:
+        encoder = load_encoder(session.lake, session.config)
+        table = open_embeddings(session.lake, session.config, encoder)
+        names = [profile] if profile else list(session.config.profiles)
+        outcomes = [build_index(session.lake, session.config, store, table, name) for name in names]
+    session.outcomes(outcomes)
+
+
+def recall(
+    profile: ProfileOption = None,
+    wait: WaitOption = False,
+    config: ConfigOption = None,
+    lake: LakeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Index → recall table: every product's nearest neighbours, as Parquet.
+
+    Example: mmprod recall --profile same_item
+    """
+    session = Session(config, lake, json)
+    from mmprod.stages.index import build_recall
+
+    names = [profile] if profile else session.config.recall.profiles
+    with session.lake.writing(wait), session.watching() as watch:
+        outcomes = [build_recall(session.lake, session.config, name, watch) for name in names]
+    session.outcomes(outcomes)
+
+
+def train(
+    table: TableOption,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Training steps.")] = 240,
+    batch: Annotated[int, typer.Option("--batch-size", min=2, help="Pairs a step.")] = 256,
+    rate: Annotated[float, typer.Option("--lr", min=1e-6, max=1.0, help="Peak learning rate.")] = 1e-3,
+    seed: Annotated[int, typer.Option("--seed", help="Random seed.")] = 0,
+    wait: WaitOption = False,
+    config: ConfigOption = None,
+    lake: LakeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Train the small encoder from scratch on a table's pictures and titles (about a minute).
+
+    Example: mmprod train --table products.parquet --steps 240
+    """
+    session = Session(config, lake, json)
+    from mmprod.encoders.train import Plan
+    from mmprod.stages.encoder import train_encoder
+
+    plan = Plan(steps=steps, batch=batch, learning_rate=rate, seed=seed)
+    with session.lake.writing(wait), session.watching() as watch:
+        advance = watch("train", steps)
+        outcome = train_encoder(session.lake, session.config, table, plan, lambda step, loss: advance(1))
+    session.outcomes([outcome])

@@ -1,0 +1,130 @@
+"""What every command shares: its options, the lake it works on, and how it shows what it did."""
+
+import json as json_module
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from mmprod.config import Loaded
+    from mmprod.datasets.store import Store
+    from mmprod.stages.outcome import Outcome, Watch
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="Configuration file; mmprod.toml here if there is one.")
+]
+LakeOption = Annotated[Path | None, typer.Option("--lake", help="The folder that holds all state.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines, and nothing else.")]
+_WIDTH = 150  # columns, where no terminal says how many it has
+WaitOption = Annotated[bool, typer.Option("--wait", help="Wait while another run writes to the lake.")]
+
+
+class Session:
+    """A command's configuration and lake, and its voice."""
+
+    def __init__(
+        self, config: Path | None, lake: Path | None, json: bool, overrides: dict[str, Any] | None = None
+    ) -> None:
+        from mmprod.config import load
+        from mmprod.lake import Lake
+
+        self.json = json
+        self.loaded: Loaded = load(config, {**(overrides or {}), "lake": str(lake) if lake else None})
+        self.config = self.loaded.config
+        self.lake: Lake = Lake(self.config.lake)
+        logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+
+    @contextmanager
+    def store(self, read_only: bool = True) -> Iterator["Store"]:
+        """The product store, open while the block lasts."""
+        from mmprod.stages.ingest import open_store
+
+        with open_store(self.lake, self.config, read_only) as store:
+            yield store
+
+    def show(self, content: Any, text: str | None = None) -> None:
+        """Print `content` as JSON, or the `text` for people."""
+        if self.json:
+            typer.echo(json_module.dumps(content, ensure_ascii=False, default=str))
+        elif text is not None:
+            typer.echo(text)
+
+    def table(self, title: str, headings: Sequence[str], rows: Sequence[Sequence[Any]], content: Any) -> None:
+        """Print `content` as JSON, or rows as a table for people."""
+        if self.json:
+            self.show(content)
+            return
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None)
+        for position, heading in enumerate(headings):
+            number = all(isinstance(row[position], int | float | None) for row in rows)
+            table.add_column(heading, justify="right" if number and rows else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(_cell(cell) for cell in row))
+        console = Console()
+        console = console if console.is_terminal else Console(width=_WIDTH)
+        console.print(table)
+
+    def outcomes(self, outcomes: Sequence["Outcome"], title: str = "") -> None:
+        """Print what stages did."""
+        headings = ("stage", "rows", "changed", "reused", "refused", "seconds", "rows/s", "")
+        rows = [
+            (
+                o.stage,
+                o.rows,
+                o.changed,
+                o.reused,
+                o.refused,
+                round(o.seconds, 2),
+                round(o.rate),
+                _detail(o.detail),
+            )
+            for o in outcomes
+        ]
+        self.table(title, headings, rows, {"stages": [o.to_dict() for o in outcomes]})
+
+    @contextmanager
+    def watching(self) -> Iterator["Watch"]:
+        """Progress bars on a terminal; nothing elsewhere."""
+        from mmprod.stages.outcome import silent
+
+        if self.json:
+            yield silent
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description:<22}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        console = Console(stderr=True)
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+
+            def watch(stage: str, total: int | None) -> Any:
+                task = progress.add_task(stage, total=total)
+                return lambda rows: progress.advance(task, rows)
+
+            yield watch
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:,.3f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _detail(detail: dict[str, Any]) -> str:
+    """What is particular to a stage: counts that are not zero, and names."""
+    counts = [f"{name} {count:,}" for name, count in detail.items() if isinstance(count, int) and count]
+    return " · ".join([*counts, *(value for value in detail.values() if isinstance(value, str) and value)])

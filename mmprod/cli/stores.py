@@ -1,0 +1,100 @@
+"""Commands that look into the product store."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmprod.cli.session import ConfigOption, JsonOption, LakeOption, Session, WaitOption
+from mmprod.datasets.errors import InputError
+
+app = typer.Typer(no_args_is_help=True, help="The LMDB product store.")
+
+
+@app.command()
+def stats(config: ConfigOption = None, lake: LakeOption = None, json: JsonOption = False) -> None:
+    """How many products and pictures there are and the room they take.
+
+    Example: mmprod store stats
+    """
+    session = Session(config, lake, json)
+    with session.store() as store:
+        content = asdict(store.stats())
+    session.table("store", ("", ""), [(key, str(value)) for key, value in content.items()], content)
+
+
+@app.command()
+def get(
+    product_id: Annotated[str, typer.Argument(help="The product's id.")],
+    picture: Annotated[Path | None, typer.Option("--picture", help="Write its picture to this file.")] = None,
+    config: ConfigOption = None,
+    lake: LakeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """A product as known now.
+
+    Example: mmprod store get D000123 --picture lamp.jpg
+    """
+    session = Session(config, lake, json)
+    with session.store() as store:
+        record = store.get(product_id)
+        if record is None:
+            raise InputError(f"the store has no product {product_id!r}")
+        data = store.picture(record.image_hash) if picture else None
+    if picture:
+        if data is None:
+            raise InputError(
+                f"product {product_id!r} has no picture ({record.image_reason or 'none was given'})"
+            )
+        picture.write_bytes(data)
+    content = {k: v.hex() if isinstance(v, bytes) else v for k, v in asdict(record).items()}
+    session.table(product_id, ("", ""), [(k, str(v)) for k, v in content.items()], content)
+
+
+@app.command()
+def verify(config: ConfigOption = None, lake: LakeOption = None, json: JsonOption = False) -> None:
+    """Check every stored value against its checksum and the databases against each other.
+
+    Example: mmprod store verify
+    """
+    session = Session(config, lake, json)
+    with session.store() as store:
+        problems = list(store.verify())
+    session.show({"problems": problems}, "\n".join(problems) or "every value is as it was written")
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def compact(
+    wait: WaitOption = False, config: ConfigOption = None, lake: LakeOption = None, json: JsonOption = False
+) -> None:
+    """Give back free pages and drop pictures that no product shows any more.
+
+    Example: mmprod store compact
+    """
+    session = Session(config, lake, json)
+    from mmprod.stages.ingest import compact_store
+
+    with session.lake.writing(wait):
+        before, after = compact_store(session.lake, session.config)
+    content = {"bytes_before": before, "bytes_after": after}
+    session.show(content, f"{before / 1e6:,.1f} MB before, {after / 1e6:,.1f} MB after")
+
+
+@app.command()
+def export(
+    path: Annotated[Path, typer.Argument(help="Parquet file to write; it can be ingested again.")],
+    config: ConfigOption = None,
+    lake: LakeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write the live products as a product table.
+
+    Example: mmprod store export products.parquet
+    """
+    session = Session(config, lake, json)
+    with session.store() as store:
+        rows = store.export(path)
+    session.show({"rows": rows, "path": str(path)}, f"{rows:,} products written to {path}")

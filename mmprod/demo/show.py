@@ -1,0 +1,166 @@
+"""The demonstration: a rendered marketplace through the whole pipeline, with figures and a report."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+
+from mmprod.config import Config
+from mmprod.datasets import parquet
+from mmprod.datasets.files import replace_file
+from mmprod.datasets.store import Store
+from mmprod.demo.catalogue import render_catalogue
+from mmprod.demo.queries import relevant_products
+from mmprod.demo.reviewer import simulated_reviewer
+from mmprod.embedding_table import EmbeddingTable
+from mmprod.encoders.clip import Encoder
+from mmprod.encoders.train import Plan
+from mmprod.eval.runs import Scores, same_items
+from mmprod.lake import Lake
+from mmprod.report.lake import Shown, lake_page, stage_table
+from mmprod.report.page import Figure, Page, Part, Table, save
+from mmprod.stages import review
+from mmprod.stages.compare import Query, compare_search, compare_weights, mean
+from mmprod.stages.embed import open_embeddings
+from mmprod.stages.encoder import load_encoder, train_encoder
+from mmprod.stages.ingest import open_store
+from mmprod.stages.outcome import Outcome, Watch, timed
+from mmprod.stages.run import run_day
+
+FOUND, RANKED, PRECISION = "Success@1", "AP@10", "P@10"
+REVIEWER_ERROR = 0.03  # share of the simulated reviewer's answers that are wrong
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """What there is to show: stages by heading, and scores against the catalogue's planted truth."""
+
+    stages: Mapping[str, list[Outcome]]
+    weightings: Mapping[str, Scores]  # other listings of the same item, FOUND and RANKED
+    searches: Mapping[str, Scores]  # picture search and keyword search, PRECISION
+    report: Path
+
+    def weighting_rows(self) -> list[tuple[str, float, float]]:
+        """(weighting, recall@1, mAP@10)"""
+        return [(name, mean(s, FOUND), mean(s, RANKED)) for name, s in self.weightings.items()]
+
+    def search_rows(self) -> list[tuple[str, float]]:
+        """(kind of search, P@10)"""
+        return [(name, mean(s, PRECISION)) for name, s in self.searches.items()]
+
+
+def demonstrate(folder: Path, config: Config, items: int, plan: Plan, watch: Watch) -> Demonstration:
+    """Render, train, run three days, review, evaluate, report; everything below `folder`.
+
+    Run again, it goes on from what is there. The caller holds the lake's lock.
+    """
+    lake, catalogue = Lake(config.lake), folder / "catalogue"
+    stages = {
+        "before the first day": [_render(catalogue, items), _train(lake, config, catalogue, plan, watch)]
+    }
+    for day in json.loads((catalogue / "planted.json").read_text()):
+        stages[day["day"]] = run_day(
+            lake, config, catalogue / day["file"], date.fromisoformat(day["day"]), watch=watch
+        )
+    truth = parquet.read(catalogue / "truth.parquet")
+    encoder = load_encoder(lake, config)
+    with open_store(lake, config) as store:
+        stages["review"] = _review(lake, config, store, truth, folder)
+        table = open_embeddings(lake, config, encoder)
+        weightings = _weightings(table, store, truth)
+        queries = _queries(catalogue, truth, store)
+        searches = compare_search(lake, store, encoder, queries)
+        shown = Demonstration(stages, weightings, searches, folder / "report.html")
+        save(_page(shown, lake, config, store, encoder, queries), shown.report)
+    return shown
+
+
+def _render(catalogue: Path, items: int) -> Outcome:
+    with timed("render catalogue") as outcome:
+        if (catalogue / "planted.json").exists():
+            outcome.reused = outcome.rows = items
+        else:
+            render_catalogue(catalogue, items)
+            outcome.changed = outcome.rows = items
+    return outcome
+
+
+def _train(lake: Lake, config: Config, catalogue: Path, plan: Plan, watch: Watch) -> Outcome:
+    advance = watch("train", plan.steps)
+    return train_encoder(lake, config, catalogue / "train.parquet", plan, lambda step, loss: advance(1))
+
+
+def _review(lake: Lake, config: Config, store: Store, truth: pa.Table, folder: Path) -> list[Outcome]:
+    """Sample pairs, let the simulated reviewer fill the sheet in, take it in and evaluate."""
+    sampled = review.sample(lake, config, store)
+    pairs = review.read_pairs(lake)
+    labels = simulated_reviewer(pairs, truth, REVIEWER_ERROR, seed=1)
+    by_pair = dict(zip(pairs["pair_id"].to_pylist(), labels, strict=True))
+    sheet = csv.DictReader(io.StringIO(Path(sampled.detail["sheet"]).read_text("utf-8-sig")))
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, sheet.fieldnames or [])
+    writer.writeheader()
+    for row in sheet:
+        answer = "same" if by_pair[row["pair_id"]] else "different"
+        writer.writerow({**row, "label": answer, "reviewer": "simulated"})
+    filled = folder / "sheet-filled-in.csv"
+    replace_file(filled, text.getvalue().encode("utf-8-sig"))
+    return [sampled, review.collect(lake, store, filled), review.evaluate(lake, config)]
+
+
+def _weightings(table: EmbeddingTable, store: Store, truth: pa.Table) -> dict[str, Scores]:
+    live = set(store.live_ids())
+    ids, items = truth["product_id"].to_pylist(), truth["item_id"].to_pylist()
+    listed = {name: item for name, item in zip(ids, items, strict=True) if name in live}
+    return compare_weights(table, store, same_items(listed), (FOUND, RANKED))
+
+
+def _queries(catalogue: Path, truth: pa.Table, store: Store) -> list[Query]:
+    table, live = parquet.read(catalogue / "queries.parquet"), set(store.live_ids())
+    relevant = relevant_products(table, truth)
+    return [Query(q, frozenset(r & live)) for q, r in zip(table["query"].to_pylist(), relevant, strict=True)]
+
+
+def _page(
+    shown: Demonstration, lake: Lake, config: Config, store: Store, encoder: Encoder, queries: Sequence[Query]
+) -> Page:
+    relevant = {query.text: query.relevant for query in queries[:10]}
+    anchors = review.read_pairs(lake).sort_by([("weight", "descending"), ("anchor_id", "ascending")])
+    names = list(dict.fromkeys(anchors["anchor_id"].to_pylist()))[:30:5]
+    page = lake_page(lake, config, store, encoder, Shown(list(relevant), names, relevant))
+    found, precision = {n: v for n, v, _ in shown.weighting_rows()}, dict(shown.search_rows())
+    facts = [
+        *page.facts,
+        ("same item found first (1:1)", f"{found['1:1']:.1%}"),
+        ("picture search P@10", f"{precision['picture search']:.1%}"),
+        ("keyword search P@10", f"{precision['keyword search']:.1%}"),
+    ]
+    return Page(
+        "mmprod: a rendered marketplace, three days on",
+        [_accuracy(shown), *page.parts, _stages(shown)],
+        facts,
+    )
+
+
+def _accuracy(shown: Demonstration) -> Part:
+    weightings = Table(
+        ("same item, listed twice", "found first (recall@1)", "mAP@10"),
+        [(name, Figure(first), Figure(ranked)) for name, first, ranked in shown.weighting_rows()],
+        "Sellers list the same item with another crop, light or watermark, and reworded or stuffed titles.",
+    )
+    searches = Table(
+        ("texts such as “red striped mug”, 极简风台灯", "P@10"),
+        [(name, Figure(value)) for name, value in shown.search_rows()],
+        "About 30 % of the titles are stuffed with words for what the product is not.",
+    )
+    return Part("Accuracy against the planted truth", tables=[weightings, searches])
+
+
+def _stages(shown: Demonstration) -> Part:
+    tables = [stage_table(outcomes, heading) for heading, outcomes in shown.stages.items()]
+    return Part("What the stages did", tables=tables)

@@ -1,0 +1,184 @@
+"""The embedding table of one encoder: a Lance dataset and a pointer to its last whole commit.
+
+    lake/embeddings/<encoder>/vectors.lance     versions of the table; files are never changed
+    lake/embeddings/<encoder>/CURRENT.json      version in use, position in the store, sha256 of each file
+
+Readers open the version that the pointer names. A writer first drops what a dead one left behind it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lance
+import numpy as np
+import pyarrow as pa
+
+from mmprod.datasets.errors import StateError
+from mmprod.datasets.faults import fault
+from mmprod.datasets.files import replace_file, sha256_file, sync_tree
+from mmprod.datasets.schemas import check, embedding_schema
+from mmprod.datasets.vectors import from_column
+
+POINTER = "CURRENT.json"
+_HINT = "latest_version_hint.json"  # the only file Lance rewrites; never needed for reading a version
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """What is published: `position` is how far into the store's changes the table has come, per shard."""
+
+    encoder: str
+    width: int
+    version: int
+    position: tuple[int, ...]
+    files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A product's row: vectors float16 [width] or None."""
+
+    product_id: str
+    image_hash: bytes | None
+    text_hash: bytes | None
+    image: np.ndarray | None
+    text: np.ndarray | None
+    image_reason: str | None
+    live: bool
+
+
+class EmbeddingTable:
+    """Vectors by product id under one encoder; see `embedding_schema` for the columns."""
+
+    def __init__(self, root: Path, encoder: str, width: int, shards: int) -> None:
+        """Open or create the table at `root`; StateError when it belongs to another encoder."""
+        self.root, self.path = root, root / "vectors.lance"
+        self.schema = embedding_schema(width)
+        if not (root / POINTER).exists():
+            mode = "overwrite" if self.path.exists() else "create"  # left by one who died before publishing
+            dataset = lance.write_dataset(self.schema.empty_table(), self.path, mode=mode)
+            dataset.create_scalar_index("product_id", "BTREE")
+            self._publish(Pointer(encoder, width, dataset.version, (0,) * shards, {}))
+        self.pointer = read_pointer(root)
+        _same_encoder(root, self.pointer, encoder, width)
+
+    @property
+    def dataset(self) -> Any:
+        """The published version as a Lance dataset."""
+        return lance.dataset(self.path, version=self.pointer.version)
+
+    def lookup(self, ids: Sequence[str]) -> dict[str, Row]:
+        """Published rows by id, without the ids that are not there."""
+        if not ids:
+            return {}
+        quoted = ", ".join("'" + name.replace("'", "''") + "'" for name in ids)
+        table = self.dataset.scanner(filter=f"product_id IN ({quoted})").to_table()
+        return {row.product_id: row for batch in table.to_batches() for row in _rows(batch)}
+
+    def upsert(self, rows: pa.Table, position: Sequence[int]) -> None:
+        """Insert or replace rows by product_id in one commit and move the pointer."""
+        check(rows, self.schema, "embedding")
+        version = self.pointer.version
+        if rows.num_rows:
+            latest = lance.dataset(self.path)
+            if latest.version != version:  # a writer died between its commit and the pointer
+                latest = lance.dataset(self.path, version=version)
+                latest.restore()
+            merge = latest.merge_insert("product_id").when_matched_update_all().when_not_matched_insert_all()
+            merge.execute(rows)
+            latest.optimize.optimize_indices()
+            version = lance.dataset(self.path).version
+            fault("embed.committed")
+        self.pointer = self._publish(replace(self.pointer, version=version, position=tuple(position)))
+
+    def batches(self, rows: int = 8192) -> Iterator[pa.RecordBatch]:
+        """Stream the live products' rows of the published version."""
+        yield from self.dataset.scanner(filter="live", batch_size=rows, scan_in_order=True).to_batches()
+
+    def count(self) -> int:
+        """How many live products there are."""
+        return int(self.dataset.count_rows(filter="live"))
+
+    def tidy(self) -> None:
+        """Merge small files and drop versions that nobody points to; the caller holds the lake's lock."""
+        dataset = lance.dataset(self.path, version=self.pointer.version)
+        dataset.restore()
+        dataset.optimize.compact_files()
+        dataset.optimize.optimize_indices()
+        version = lance.dataset(self.path).version
+        self.pointer = self._publish(replace(self.pointer, version=version))
+        lance.dataset(self.path).cleanup_old_versions(older_than=timedelta(0), delete_unverified=True)
+        self.pointer = self._publish(self.pointer)
+
+    def verify(self) -> list[str]:
+        """What is wrong with the files of the published version; empty when all is well."""
+        return verify(self.root)
+
+    def _publish(self, pointer: Pointer) -> Pointer:
+        sync_tree(self.path)
+        present = {name: path for path in self.path.rglob("*") if (name := _name(self.path, path))}
+        files = {n: pointer.files.get(n) or sha256_file(path) for n, path in present.items()}
+        pointer = replace(pointer, files=files)
+        content = asdict(pointer)
+        text = json.dumps({**content, "checksum": _checksum(content)}, indent=1)
+        replace_file(self.root / POINTER, text)
+        return pointer
+
+
+def read_pointer(root: Path) -> Pointer:
+    """What the embedding table at `root` has published; StateError when that can't be told."""
+    path = root / POINTER
+    try:
+        content = json.loads(path.read_text())
+        stored = content.pop("checksum")
+        found = _checksum(content)
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise StateError(f"{path} can't be read: {error}") from error
+    if stored != found:
+        raise StateError(f"{path} is damaged: checksum {found}, file says {stored}")
+    return Pointer(**{**content, "position": tuple(content["position"])})
+
+
+def verify(root: Path) -> list[str]:
+    """Compare every file of the embedding table at `root` with the sha256 it was published with."""
+    try:
+        pointer = read_pointer(root)
+    except StateError as error:
+        return [str(error)]
+    problems = []
+    for name, digest in pointer.files.items():
+        path = root / "vectors.lance" / name
+        if not path.is_file():
+            problems.append(f"{path} is missing")
+        elif (found := sha256_file(path)) != digest:
+            problems.append(f"{path} has sha256 {found}, published with {digest}")
+    return problems
+
+
+def _rows(batch: pa.RecordBatch) -> Iterator[Row]:
+    image, has_image = from_column(batch["image"])
+    text, has_text = from_column(batch["text"])
+    plain = batch.drop_columns(["image", "text"]).to_pylist()
+    for i, row in enumerate(plain):
+        yield Row(**row, image=image[i] if has_image[i] else None, text=text[i] if has_text[i] else None)
+
+
+def _name(root: Path, path: Path) -> str | None:
+    return str(path.relative_to(root)) if path.is_file() and path.name != _HINT else None
+
+
+def _same_encoder(root: Path, pointer: Pointer, encoder: str, width: int) -> None:
+    if (pointer.encoder, pointer.width) != (encoder, width):
+        raise StateError(
+            f"{root} holds vectors of encoder {pointer.encoder} ({pointer.width} wide), "
+            f"not of {encoder} ({width} wide)"
+        )
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,95 @@
+"""The lake: the one folder that holds all state, and who may write to it."""
+
+import contextlib
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmprod import artifacts
+from mmprod.datasets.errors import InputError, StateError
+
+LAKE_ENCODER = "lake:"
+
+
+@dataclass(frozen=True)
+class Lake:
+    """Where everything lies below `root`."""
+
+    root: Path
+
+    @property
+    def store(self) -> Path:
+        return self.root / "store"
+
+    @property
+    def changes(self) -> Path:
+        return self.root / "changes"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def reviews(self) -> Path:
+        return self.root / "reviews"
+
+    @property
+    def evaluations(self) -> Path:
+        return self.root / "evaluations"
+
+    def encoder(self, name: str) -> Path:
+        return self.root / "encoders" / name
+
+    def embeddings(self, model: str, fingerprint: str) -> Path:
+        """The table of one encoder; another encoder's vectors can't meet it even by mistake."""
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", model.removeprefix(LAKE_ENCODER)).strip("-.")[-60:]
+        return self.root / "embeddings" / f"{name}-{fingerprint[:12]}"
+
+    def index(self, profile: str) -> Path:
+        return self.root / "indexes" / profile
+
+    def recall(self, profile: str) -> Path:
+        return self.root / "recall" / profile
+
+    def artifact_roots(self) -> list[Path]:
+        """Every folder below the lake that holds generations."""
+        return sorted({path.parent.parent for path in self.root.glob(f"**/g*/{artifacts.MANIFEST}")})
+
+    def embedding_roots(self) -> list[Path]:
+        return sorted(path.parent for path in self.root.glob("embeddings/*/CURRENT.json"))
+
+    @contextlib.contextmanager
+    def writing(self, wait: bool = False) -> Iterator[None]:
+        """Be the only writer; StateError names the process that is, or `wait` for it to end.
+
+        The lock belongs to the process and goes with it, however it ends.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        fd = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                owner = os.pread(fd, 32, 0).decode() or "unknown"
+                raise StateError(
+                    f"another run (process {owner}) is writing to {self.root}; wait for it or pass --wait"
+                ) from None
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, str(os.getpid()).encode(), 0)
+            yield
+        finally:
+            os.close(fd)
+
+    def encoder_name(self, model: str) -> str:
+        """``lake:NAME`` to the ``local-dir:`` of its current generation, verified; other names unchanged."""
+        if not model.startswith(LAKE_ENCODER):
+            return model
+        name = model.removeprefix(LAKE_ENCODER)
+        root = self.encoder(name)
+        if not artifacts.generations(root):
+            raise InputError(f"the lake {self.root} has no encoder {name!r}; make one with `mmprod train`")
+        with artifacts.opened(root) as generation:
+            return f"local-dir:{generation.path}"

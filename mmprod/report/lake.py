@@ -1,0 +1,130 @@
+"""Pages about what is in a lake: an answer with its pictures, and the report of the whole."""
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
+
+from mmprod import artifacts
+from mmprod.config import Config
+from mmprod.datasets.errors import InputError
+from mmprod.datasets.images import BadImage, thumbnail
+from mmprod.datasets.store import Store
+from mmprod.encoders.clip import Encoder
+from mmprod.eval.sample import pair_id
+from mmprod.lake import Lake
+from mmprod.report.page import Card, Figure, Page, Part, Strip, Table
+from mmprod.stages.outcome import Outcome
+from mmprod.stages.review import read_metrics, verdicts
+from mmprod.stages.search import Found, search_product, search_text
+
+SIDE = 160  # pixels of a picture in a report
+
+
+def card(store: Store, product_id: str, note: str = "", mark: str = "") -> Card:
+    """A product as it looks now."""
+    record = store.get(product_id)
+    data = store.picture(record.image_hash) if record else None
+    try:
+        picture = thumbnail(data, SIDE) if data else None
+    except BadImage:
+        picture = None
+    return Card(product_id, record.title if record else "(not in the store)", picture, note, mark)
+
+
+def cards(store: Store, found: Sequence[Found], right: Mapping[str, bool] | None = None) -> list[Card]:
+    """The products of an answer; `right` says of some whether they belong there."""
+    marks = {True: "right", False: "wrong"}
+    return [
+        card(store, f.product_id, f"{f.score:.2f}", marks.get((right or {}).get(f.product_id), ""))  # type: ignore[arg-type]
+        for f in found
+    ]
+
+
+def search_page(store: Store, query: str, found: Sequence[Found]) -> Page:
+    """An answer to look at and to hand on."""
+    return Page(
+        query, [Part("", f"{len(found)} products, best first", strips=[Strip("", cards(store, found))])]
+    )
+
+
+def stage_table(outcomes: Sequence[Outcome], heading: str = "stage") -> Table:
+    """What the stages of a run did."""
+    rows = [
+        (o.stage, o.rows, o.changed, o.reused, o.refused, f"{o.seconds:.2f}", f"{o.rate:,.0f}")
+        for o in outcomes
+    ]
+    return Table((heading, "rows", "changed", "reused", "refused", "seconds", "rows/s"), rows)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a report of a lake shows: texts to search for and products whose neighbours to look at.
+
+    `relevant` names, for texts whose answer is known, the products that fit.
+    """
+
+    queries: Sequence[str] = ()
+    anchors: Sequence[str] = ()
+    relevant: Mapping[str, Set[str]] = field(default_factory=dict)
+    top: int = 8
+
+
+def search_part(lake: Lake, store: Store, encoder: Encoder, shown: Shown) -> Part:
+    """Texts with the products whose pictures fit best."""
+    strips = []
+    for query in shown.queries:
+        found = search_text(lake, store, encoder, query, "selection", shown.top)
+        known = shown.relevant.get(query)
+        right = None if known is None else {f.product_id: f.product_id in known for f in found}
+        strips.append(Strip(f"“{query}”", cards(store, found, right)))
+    return Part(
+        "Picture search", "Texts, answered by pictures alone; titles are not looked at.", strips=strips
+    )
+
+
+def neighbour_part(lake: Lake, config: Config, store: Store, shown: Shown, same: Mapping[str, bool]) -> Part:
+    """Products with their nearest others under each recall profile; `same` are verdicts by pair_id."""
+    strips = []
+    for anchor in shown.anchors:
+        for profile in config.recall.profiles:
+            weights = config.profile(profile)
+            found = search_product(lake, store, anchor, profile, shown.top)
+            right = {f.product_id: same[key] for f in found if (key := pair_id(anchor, f.product_id)) in same}
+            note = f"picture {weights.image:g} : title {weights.text:g}"
+            strips.append(
+                Strip(profile.replace("_", "-"), cards(store, found, right), card(store, anchor), note)
+            )
+    text = "The framed product is the anchor. Green and red bars are reviewers' answers: same, not the same."
+    return Part("Neighbours", text, strips=strips)
+
+
+def accuracy_part(lake: Lake) -> Part:
+    """The figures of the latest evaluation."""
+    rows = [
+        (row["scope"], row["measure"], Figure(row["value"], row["low"], row["high"]), row["n"])
+        for row in read_metrics(lake).to_pylist()
+    ]
+    note = (
+        "Bars with 95 % intervals. AP@k divides by the number of same products among the pairs asked about."
+    )
+    table = Table(("category", "measure", "value", "n"), rows, note)
+    return Part("Accuracy by category, from reviewers' labels", tables=[table])
+
+
+def lake_page(lake: Lake, config: Config, store: Store, encoder: Encoder, shown: Shown) -> Page:
+    """The report of a lake: searches, neighbours and, where labels have come in, accuracy."""
+    stats = store.stats()
+    parts = []
+    if shown.queries:
+        parts.append(search_part(lake, store, encoder, shown))
+    if shown.anchors:
+        parts.append(neighbour_part(lake, config, store, shown, verdicts(lake)))
+    if artifacts.generations(lake.evaluations):
+        parts.append(accuracy_part(lake))
+    if not parts:
+        raise InputError("nothing to report: name --query or --anchor, or collect labels first")
+    facts = [
+        ("products", f"{stats.live:,}"),
+        ("pictures", f"{stats.pictures:,}"),
+        ("encoder", encoder.fingerprint[:12]),
+    ]
+    return Page("Catalogue report", parts, facts)

@@ -1,0 +1,76 @@
+"""Encoders as artifacts: train the small one, load the configured one."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from PIL import Image
+
+from mmprod import artifacts
+from mmprod.config import Config
+from mmprod.datasets.errors import InputError
+from mmprod.datasets.images import BadImage, decode
+from mmprod.datasets.table import open_table
+from mmprod.datasets.text import normalise_title
+from mmprod.encoders.clip import Encoder, load, save, wrap
+from mmprod.encoders.train import Plan, load_pairs, tiny_config, train
+from mmprod.lake import LAKE_ENCODER, Lake
+from mmprod.stages.outcome import Outcome, timed
+
+log = logging.getLogger(__name__)
+
+
+def load_encoder(lake: Lake, config: Config) -> Encoder:
+    """The encoder the configuration names; a ``lake:`` one is verified against its manifest first."""
+    section = config.encoder
+    name = lake.encoder_name(section.model)
+    if name.startswith("local-dir:"):
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing of a local folder is to be asked of a hub
+    return load(name, section.pretrained, section.device)
+
+
+def train_encoder(
+    lake: Lake, config: Config, path: Path, plan: Plan, on_step: Callable[[int, float], None] | None = None
+) -> Outcome:
+    """Train the tiny encoder on a product table's picture-title pairs; publish it as the configured one.
+
+    Unless the current one was trained on the same table by the same plan: then that is kept.
+    """
+    if not config.encoder.model.startswith(LAKE_ENCODER):
+        raise InputError(
+            f"encoder.model is {config.encoder.model!r}; only lake:NAME encoders are trained here"
+        )
+    root = lake.encoder(config.encoder.model.removeprefix(LAKE_ENCODER))
+    table = open_table(path, config.table_spec)
+    inputs, options = {"table": table.fingerprint}, {"model": tiny_config(), "plan": vars(plan)}
+    with timed("train") as outcome:
+        if name := artifacts.reusable(root, inputs, options):
+            outcome.reused = outcome.rows = artifacts.Manifest.read(root / name).counts["pairs"]
+            return outcome
+        pairs = load_pairs(_pairs(table.batches(), config, outcome), tiny_config())
+        outcome.changed = len(pairs.titles)
+        with artifacts.publishing(root, "encoder", inputs, options) as draft:
+            model, tokenizer = train(pairs, tiny_config(), plan, on_step)
+            save(model, tiny_config(), draft.path)
+            fingerprint = wrap(model, tokenizer).fingerprint
+            draft.counts |= {"pairs": outcome.changed, "steps": plan.steps, "fingerprint": fingerprint}
+        artifacts.switch(root, draft.generation)
+        outcome.detail = {"generation": draft.generation, "fingerprint": fingerprint}
+    return outcome
+
+
+def _pairs(batches: Iterator[object], config: Config, outcome: Outcome) -> Iterator[tuple[Image.Image, str]]:
+    for batch in batches:
+        for row in batch.accepted.select(["title", "image"]).to_pylist():  # type: ignore[attr-defined]
+            outcome.rows += 1
+            title = normalise_title(row["title"])
+            try:
+                picture = decode(row["image"] or b"", config.images.max_pixels)
+            except BadImage:
+                outcome.refused += 1
+                continue
+            if title:
+                yield picture, title
+            else:
+                outcome.refused += 1

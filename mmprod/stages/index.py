@@ -1,0 +1,181 @@
+"""Embedding table → fused vectors → Faiss generation → gate → CURRENT; and the recall table from that."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from mmprod import artifacts
+from mmprod.config import Config
+from mmprod.datasets import parquet
+from mmprod.datasets.errors import StateError
+from mmprod.datasets.faults import fault
+from mmprod.datasets.schemas import ITEM, RECALL, category_path
+from mmprod.datasets.store import Store
+from mmprod.datasets.vectors import from_column
+from mmprod.embedding_table import EmbeddingTable
+from mmprod.encoders.fusion import Weights, fuse
+from mmprod.lake import Lake
+from mmprod.retrieval import folder, index
+from mmprod.retrieval.gate import GateReport, gate
+from mmprod.retrieval.generation import Generation
+from mmprod.retrieval.recall import neighbours
+from mmprod.stages.outcome import Advance, Outcome, Watch, silent, timed
+
+RECALL_FILE = "recall.parquet"
+_BLOCK = 1024  # anchors searched at once
+
+
+class FusedVectors:
+    """The embedding table's live products as blocks of fused vectors; can be read any number of times.
+
+    Products without any modality that the weights count are left out, here and in `items`.
+    """
+
+    def __init__(self, table: EmbeddingTable, weights: Weights) -> None:
+        self.table, self.weights = table, weights
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for batch, usable in self._batches():
+            image, text = (from_column(batch[name])[0][usable] for name in ("image", "text"))
+            yield fuse(image, text, self.weights)
+
+    def items(self, store: Store) -> pa.Table:
+        """Ids, categories and modalities of the products, schema ITEM, in the order of the vectors."""
+        return pa.Table.from_batches([self._items(*part, store) for part in self._batches()], schema=ITEM)
+
+    def _batches(self) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
+        for batch in self.table.batches():
+            has = [batch[name].is_valid().to_numpy(zero_copy_only=False) for name in ("image", "text")]
+            usable = np.zeros(batch.num_rows, bool)
+            for weight, present in zip(self.weights, has, strict=True):
+                usable |= present & (weight > 0)
+            yield batch, usable
+
+    @staticmethod
+    def _items(batch: pa.RecordBatch, usable: np.ndarray, store: Store) -> pa.RecordBatch:
+        batch = batch.filter(pa.array(usable))
+        records = store.get_many(batch["product_id"].to_pylist())
+        categories = [category_path(record.category) if record else "" for record in records]
+        columns = [batch["product_id"], pa.array(categories, pa.string())]
+        columns += [batch["image"].is_valid(), batch["text"].is_valid()]
+        return pa.RecordBatch.from_arrays(columns, schema=ITEM)
+
+
+def build_index(lake: Lake, config: Config, store: Store, table: EmbeddingTable, profile: str) -> Outcome:
+    """Build, check and switch to a new index generation of a profile, unless nothing has changed.
+
+    Raises: StateError when an embedding file is damaged or the gate refuses; the old generation stays.
+    """
+    weights = config.profile(profile).weights
+    inputs = {"encoder": table.pointer.encoder, "vectors": table.pointer.version, "store": list(store.head())}
+    root = lake.index(profile)
+    with timed(f"index {profile}") as outcome:
+        outcome.rows = table.count()
+        options = {"weights": list(weights), "factory": config.index.factory, "nprobe": config.index.nprobe}
+        if artifacts.reusable(root, inputs, options):
+            outcome.reused = outcome.rows
+            return outcome
+        if problems := table.verify():
+            raise StateError(
+                f"the embedding table is damaged: {'; '.join(problems)}; run `mmprod embed --again`"
+            )
+        vectors = FusedVectors(table, weights)
+        with artifacts.publishing(root, "index", inputs, options) as draft:
+            items = vectors.items(store)
+            report = _write(draft, vectors, items, config, table, profile, _live_count(root))
+            outcome.changed, outcome.refused = items.num_rows, outcome.rows - items.num_rows
+        outcome.detail = {"generation": draft.generation, **draft.counts}
+        if not report.passed:
+            failed = ", ".join(
+                f"{c.name} {c.value:.4g} (limit {c.limit:.4g})" for c in report.checks if not c.ok
+            )
+            raise StateError(
+                f"index {profile} {draft.generation} was built but did not pass the gate: {failed}; "
+                f"{artifacts.current(root) or 'nothing'} goes on serving"
+            )
+        artifacts.switch(root, draft.generation)
+    return outcome
+
+
+def _write(
+    draft: artifacts.Draft,
+    vectors: FusedVectors,
+    items: pa.Table,
+    config: Config,
+    table: EmbeddingTable,
+    profile: str,
+    previous: int | None,
+) -> GateReport:
+    """Build the index into the draft and gate what was really written, read back from disk."""
+    weights, width, count = vectors.weights, table.pointer.width, items.num_rows
+    if not count:
+        raise StateError(f"profile {profile}: no product has a vector that its weights {weights} count")
+    dim = width * sum(weight > 0 for weight in weights)
+    factory = index.resolve_factory(config.index.factory, dim, count)
+    built = index.build(vectors, dim, count, factory)
+    fault("index.built")
+    nprobe = config.index.nprobe or index.lists_probed(built)
+    build = folder.Build(profile, weights, table.pointer.encoder, dim, width, factory, nprobe, count)
+    folder.save(draft.path, built, items, build)
+    limits = config.index
+    report = gate(
+        Generation.open(draft.path),
+        vectors,
+        min_recall=limits.min_recall,
+        max_similarity=limits.max_similarity,
+        max_shrink=limits.max_shrink,
+        previous=previous,
+    )
+    draft.counts |= {"products": count, "factory": factory, "gate": report.to_dict()}
+    return report
+
+
+def _live_count(root: Any) -> int | None:
+    name = artifacts.current(root)
+    return artifacts.Manifest.read(root / name).counts["products"] if name else None
+
+
+@contextmanager
+def open_index(lake: Lake, profile: str, generation: str | None = None) -> Iterator[Generation]:
+    """Hold the current index generation of a profile, every file verified."""
+    with artifacts.opened(lake.index(profile), generation, checked=False) as opened:
+        yield Generation.open(opened.path, opened.manifest.files)
+
+
+def build_recall(lake: Lake, config: Config, profile: str, watch: Watch = silent) -> Outcome:
+    """Write every product's nearest neighbours under a profile, unless the index is the one it has."""
+    root = lake.recall(profile)
+    with timed(f"recall {profile}") as outcome:
+        generation_name = artifacts.current(lake.index(profile))
+        inputs = {"index": generation_name}
+        options = {"k": config.recall.k}
+        with open_index(lake, profile) as generation:
+            outcome.rows = len(generation)
+            inputs |= {"encoder": generation.build.encoder}
+            if artifacts.reusable(root, inputs, options):
+                outcome.reused = outcome.rows
+                return outcome
+            with artifacts.publishing(root, "recall", inputs, options) as draft:
+                advance = watch(outcome.stage, outcome.rows)
+                batches = _watched(neighbours(generation, config.recall.k, _BLOCK), advance)
+                rows = parquet.write(draft.path / RECALL_FILE, batches, RECALL)
+                draft.counts |= {"anchors": outcome.rows, "rows": rows}
+            artifacts.switch(root, draft.generation)
+            outcome.changed = outcome.rows
+            outcome.detail = {"generation": draft.generation, **draft.counts}
+    return outcome
+
+
+def _watched(batches: Iterator[pa.RecordBatch], advance: Advance) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        yield batch
+        advance(_BLOCK)
+
+
+def read_recall(lake: Lake, profile: str) -> pa.Table:
+    """The current recall table of a profile, verified."""
+    with artifacts.opened(lake.recall(profile)) as opened:
+        return parquet.read(opened.path / RECALL_FILE)

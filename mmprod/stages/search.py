@@ -1,0 +1,98 @@
+"""Answers from the current index: products for a text, or the neighbours of a product."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from mmprod.datasets import parquet
+from mmprod.datasets.errors import InputError
+from mmprod.datasets.files import replace_file
+from mmprod.datasets.schemas import category_path
+from mmprod.datasets.store import Store
+from mmprod.datasets.text import normalise_title
+from mmprod.encoders.clip import Encoder
+from mmprod.encoders.fusion import fuse_query
+from mmprod.eval.sheet import guard
+from mmprod.lake import Lake
+from mmprod.retrieval.generation import Generation, Hits
+from mmprod.stages.index import open_index
+
+
+@dataclass(frozen=True)
+class Found:
+    """A product in an answer; scores are cosines in [-1, 1], None where the profile or product has none."""
+
+    rank: int
+    product_id: str
+    score: float
+    image_score: float | None
+    text_score: float | None
+    title: str
+    category: str
+
+
+def search_text(
+    lake: Lake, store: Store, encoder: Encoder, text: str, profile: str, top: int, category: str | None = None
+) -> list[Found]:
+    """The products whose vectors fit a text best. Raises InputError for an empty text or unknown category."""
+    query = normalise_title(text)
+    if not query:
+        raise InputError('the query is empty: say what to look for, e.g. "red dress"')
+    with open_index(lake, profile) as generation:
+        vector = fuse_query(encoder.titles([query]), generation.build.weights)
+        hits = generation.search(vector, top, encoder=encoder.fingerprint, category=category)
+        return _found(generation, store, vector, hits)
+
+
+def search_product(
+    lake: Lake, store: Store, product_id: str, profile: str, top: int, category: str | None = None
+) -> list[Found]:
+    """The products nearest to one of the index, itself left out. Raises InputError for an unknown one."""
+    with open_index(lake, profile) as generation:
+        row = generation.row_of(product_id)
+        vector = generation.vectors(np.array([row]))
+        hits = generation.search(
+            vector, top, encoder=generation.build.encoder, category=category, exclude_rows=np.array([row])
+        )
+        return _found(generation, store, vector, hits)
+
+
+def _found(generation: Generation, store: Store, vector: np.ndarray, hits: Hits) -> list[Found]:
+    image, text = (scores[0].tolist() for scores in generation.component_scores(vector, hits.rows))
+    found = []
+    for i, (product_id, record) in enumerate(zip(hits.ids[0], store.get_many(hits.ids[0]), strict=True)):
+        title, category = (record.title, category_path(record.category)) if record else ("", "")
+        scores = (float(hits.scores[0, i]), _known(image[i]), _known(text[i]))
+        found.append(Found(i + 1, product_id, *scores, title, category))
+    return found
+
+
+def _known(score: float) -> float | None:
+    return None if np.isnan(score) else score
+
+
+def write_list(found: Sequence[Found], path: Path) -> None:
+    """Write an answer to a file: .csv (for Excel: UTF-8 with BOM, formulas defused) or .parquet."""
+    rows: list[dict[str, Any]] = [asdict(product) for product in found]
+    names = list(Found.__dataclass_fields__)
+    if path.suffix == ".parquet":
+        replace_file(path, parquet.to_bytes(pa.Table.from_pylist(rows, schema=_schema())))
+    elif path.suffix == ".csv":
+        text = io.StringIO(newline="")
+        writer = csv.writer(text)
+        writer.writerow(names)
+        writer.writerows([guard(v) if isinstance(v, str) else v for v in row.values()] for row in rows)
+        replace_file(path, text.getvalue().encode("utf-8-sig"))
+    else:
+        raise InputError(f"{path}: want a name that ends in .csv, .parquet or .html")
+
+
+def _schema() -> pa.Schema:
+    kinds = {"rank": pa.int32(), "product_id": pa.string(), "title": pa.string(), "category": pa.string()}
+    return pa.schema([(name, kinds.get(name, pa.float32())) for name in Found.__dataclass_fields__])

@@ -1,0 +1,97 @@
+"""The lake as a whole: what is current, is it as it was published, what can go."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from mmprod import artifacts, embedding_table
+from mmprod.config import Config
+from mmprod.datasets.errors import StateError
+from mmprod.embedding_table import EmbeddingTable
+from mmprod.lake import Lake
+from mmprod.stages.ingest import open_store
+from mmprod.stages.outcome import Watch, silent
+
+_ROWS = ("products", "anchors", "pairs", "rows", "judgements")  # the count that says how big an artifact is
+
+
+def lake_status(lake: Lake, config: Config) -> list[dict[str, Any]]:
+    """One row per store, embedding table and artifact: what, current, rows, encoder, made, note."""
+    rows = []
+    if lake.store.exists():
+        with open_store(lake, config) as store:
+            stats = store.stats()
+            note = f"{stats.removed:,} removed, {stats.pictures:,} pictures, {stats.bytes / 1e6:,.1f} MB"
+            rows.append(_row("store", f"day {stats.latest_full_day or '–'}", stats.live, note=note))
+    for root in lake.embedding_roots():
+        pointer = embedding_table.read_pointer(root)
+        table = EmbeddingTable(root, pointer.encoder, pointer.width, len(pointer.position))
+        rows.append(_row(_name(lake, root), f"version {pointer.version}", table.count(), pointer.encoder))
+    rows += [_artifact(lake, root) for root in lake.artifact_roots()]
+    return rows
+
+
+def _artifact(lake: Lake, root: Any) -> dict[str, Any]:
+    try:
+        name = artifacts.current(root)
+        if name is None:
+            return _row(_name(lake, root), "–", None, note="built, not in use")
+        manifest = artifacts.Manifest.read(root / name)
+    except StateError as error:
+        return _row(_name(lake, root), "damaged", None, note=str(error))
+    count = next((manifest.counts[key] for key in _ROWS if key in manifest.counts), None)
+    encoder = manifest.inputs.get("encoder") or manifest.counts.get("fingerprint")
+    age = datetime.now(UTC) - datetime.fromisoformat(manifest.created_at)
+    others = len(artifacts.generations(root)) - 1
+    note = f"{others} earlier or later" if others else ""
+    return _row(_name(lake, root), name, count, encoder, f"{str(age).split('.')[0]} ago", note)
+
+
+def _row(
+    what: str, current: str, rows: int | None, encoder: str | None = None, made: str = "", note: str = ""
+) -> dict[str, Any]:
+    return {
+        "what": what,
+        "current": current,
+        "rows": rows,
+        "encoder": (encoder or "")[:12],
+        "made": made,
+        "note": note,
+    }
+
+
+def _name(lake: Lake, root: Any) -> str:
+    return str(root.relative_to(lake.root))
+
+
+def verify_lake(lake: Lake, config: Config, watch: Watch = silent) -> list[str]:
+    """Every difference between the lake and what was published; empty when all is well."""
+    problems = []
+    if lake.store.exists():
+        with open_store(lake, config) as store:
+            problems += [f"store: {problem}" for problem in store.verify()]
+    for root in lake.embedding_roots():
+        problems += embedding_table.verify(root)
+    roots = lake.artifact_roots()
+    advance = watch("verify", sum(len(artifacts.generations(root)) for root in roots))
+    for root in roots:
+        try:
+            artifacts.current(root)
+        except StateError as error:
+            problems.append(str(error))
+        for name in artifacts.generations(root):
+            problems += [
+                f"{_name(lake, root)}/{name}: {problem}" for problem in artifacts.verify(root / name)
+            ]
+            advance(1)
+    return problems
+
+
+def prune_lake(lake: Lake, keep: int) -> list[str]:
+    """Remove old generations of what can be built again (indexes, recall tables, encoders' tables stay)."""
+    removed = []
+    for root in (*sorted(lake.root.glob("indexes/*")), *sorted(lake.root.glob("recall/*"))):
+        removed += [f"{_name(lake, root)}/{name}" for name in artifacts.prune(root, keep)]
+    for root in lake.embedding_roots():
+        pointer = embedding_table.read_pointer(root)
+        EmbeddingTable(root, pointer.encoder, pointer.width, len(pointer.position)).tidy()
+    return removed

@@ -1,0 +1,1 @@
+"""Faiss index, exact search (the oracle), recall table and the keyword baseline."""

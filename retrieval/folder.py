@@ -1,0 +1,96 @@
+"""The folder of an index generation: what is in it, how it is written, when it fits together."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import faiss
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mmprod.datasets.errors import InputError, StateError
+from mmprod.datasets.schemas import ITEM, check
+from mmprod.retrieval import index as faiss_index
+
+INDEX, ITEMS, BUILD = "index.faiss", "items.parquet", "build.json"
+
+
+@dataclass(frozen=True)
+class Build:
+    """How a generation was made; its build.json."""
+
+    profile: str
+    weights: tuple[float, float]  # image, text; sum 1
+    encoder: str  # fingerprint of the encoder of all vectors and of every query
+    dim: int  # of the fused vectors: width or 2 * width
+    width: int  # d of the encoder
+    factory: str  # Faiss factory string as built, see resolve_factory
+    nprobe: int  # lists a search looks through; 1 where the index has none
+    count: int
+
+
+def save(folder: Path, index: faiss.Index, items: pa.Table, build: Build) -> None:
+    """Write the three files of a generation into an existing folder; syncing and renaming are the caller's.
+
+    items: schema ITEM, row i is vector i. Raises StateError when index, items and `build` don't fit together.
+    """
+    check(items, ITEM, ITEMS)
+    _fits(folder, index, items, build)
+    faiss_index.write(index, folder / INDEX)
+    pq.write_table(items, folder / ITEMS, compression="zstd", write_page_checksum=True)
+    (folder / BUILD).write_text(json.dumps(asdict(build), indent=2) + "\n", encoding="utf-8")
+
+
+def load(folder: Path, sha256: Mapping[str, str]) -> tuple[faiss.Index, pa.Table, Build]:
+    """Read the three files and check that they belong together.
+
+    sha256: what files must hash to, by file name; a file it doesn't name is checked for readability only.
+    Raises StateError, with both values, for a damaged file, unlike counts or dimensions, or repeated ids.
+    """
+    build = _read_build(folder / BUILD, sha256.get(BUILD))
+    items = _read_items(folder / ITEMS, sha256.get(ITEMS))
+    index = faiss_index.read(folder / INDEX, sha256.get(INDEX))
+    _fits(folder, index, items, build)
+    return index, items, build
+
+
+def _fits(folder: Path, index: faiss.Index, items: pa.Table, build: Build) -> None:
+    if not index.ntotal == items.num_rows == build.count:
+        counts = f"{index.ntotal} vectors, {items.num_rows} ids, {build.count} in {BUILD}"
+        raise StateError(f"{folder}: {counts}: parts of different generations; roll back or build again")
+    if index.d != build.dim:
+        raise StateError(f"{folder}: index of dimension {index.d}, {BUILD} says {build.dim}; build it again")
+    distinct = pc.count_distinct(items["product_id"]).as_py()
+    if distinct != items.num_rows:
+        raise StateError(f"{folder}: {items.num_rows} ids, only {distinct} of them distinct; build it again")
+
+
+def _read_items(path: Path, sha256: str | None) -> pa.Table:
+    faiss_index.check_file(path, sha256)
+    try:
+        items = pq.read_table(path, page_checksum_verification=True)
+        check(items, ITEM, ITEMS)
+    except (OSError, pa.ArrowException, InputError) as error:
+        raise StateError(f"{path}: damaged; roll back or build the generation again ({error})") from error
+    return items
+
+
+def _read_build(path: Path, sha256: str | None) -> Build:
+    faiss_index.check_file(path, sha256)
+    try:
+        found = json.loads(path.read_bytes())
+        build = Build(**(found | {"weights": tuple(found["weights"])}))
+        _plausible(build)
+    except (ValueError, TypeError, KeyError) as error:
+        raise StateError(f"{path}: damaged; roll back or build the generation again ({error})") from error
+    return build
+
+
+def _plausible(build: Build) -> None:
+    w_img, w_txt = build.weights
+    if min(w_img, w_txt) < 0 or not abs(w_img + w_txt - 1) < 1e-6:
+        raise ValueError(f"weights {build.weights}, want two of sum 1")
+    if build.dim not in (build.width, 2 * build.width):
+        raise ValueError(f"dimension {build.dim}, want {build.width} or {2 * build.width}")

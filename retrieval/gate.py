@@ -1,0 +1,117 @@
+"""The gate before a generation goes live: does it find what exact search finds, is it plausible?"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from mmprod.retrieval import approximate, exact
+from mmprod.retrieval.generation import Generation
+from mmprod.retrieval.vectors import check_vectors, take_rows
+
+QUERIES = 200
+K = 10
+_CLOSE = 1e-6  # scores this near count as equal
+
+
+@dataclass(frozen=True)
+class Check:
+    """One condition: `value` against `limit`."""
+
+    name: str
+    value: float
+    limit: float
+    ok: bool
+
+
+@dataclass(frozen=True)
+class GateReport:
+    """Outcome of all checks that could be made."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """True when every check is ok."""
+        return all(check.ok for check in self.checks)
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON: {"passed": …, "checks": [{"name", "value", "limit", "ok"}, …]}."""
+        return {"passed": self.passed, "checks": [asdict(check) for check in self.checks]}
+
+
+def gate(
+    generation: Generation,
+    vectors: Iterable[np.ndarray],
+    *,
+    min_recall: float = 0.95,
+    max_similarity: float = 0.98,
+    previous: int | None = None,
+    max_shrink: float = 0.3,
+    seed: int = 0,
+) -> GateReport:
+    """Compare a generation with the vectors it was built from.
+
+    vectors: blocks (n_i, dim) as given to `build`, read up to four times. previous: number of products of
+    the generation now live. Checks, in this order; when one of the first three fails the rest is left out:
+
+    - count: vectors, of which the index must hold as many, and at least one;
+    - unusable: vectors that are NaN, inf, zero or of norm over 1; none allowed;
+    - shrink: share of `previous` that is gone, at most `max_shrink`;
+    - recall@10: of 200 sampled products, the share of the true ten nearest that a search returns (a hit is
+      right when its true score reaches the tenth best, so equal vectors may stand for each other);
+    - self: share of them whose search returns them, or an equal vector, among the ten;
+    - similarity: mean cosine of pairs of them, at most `max_similarity`: above, the vectors are collapsed.
+    """
+    first = _plausible(generation, vectors, previous, max_shrink)
+    if not all(check.ok for check in first):
+        return GateReport(first)
+    rng = np.random.default_rng(seed)
+    sample = np.sort(rng.choice(len(generation), min(QUERIES, len(generation)), replace=False))
+    queries = take_rows(vectors, sample)
+    recall, found = _recall(generation, vectors, queries)
+    similarity = _similarity(queries)
+    return GateReport(
+        (
+            *first,
+            Check(f"recall@{K}", recall, min_recall, recall >= min_recall),
+            Check("self", found, min_recall, found >= min_recall),
+            Check("similarity", similarity, max_similarity, similarity <= max_similarity),
+        )
+    )
+
+
+def _plausible(
+    generation: Generation, vectors: Iterable[np.ndarray], previous: int | None, max_shrink: float
+) -> tuple[Check, ...]:
+    count = unusable = 0
+    for block in vectors:
+        count += len(block)
+        unusable += int((~check_vectors(block, generation.build.dim)[0]).sum())
+    held = len(generation)
+    shrink = 1 - held / previous if previous else 0.0
+    return (
+        Check("count", count, held, count == held > 0),
+        Check("unusable", unusable, 0, not unusable),
+        Check("shrink", shrink, max_shrink, shrink <= max_shrink),
+    )
+
+
+def _recall(
+    generation: Generation, vectors: Iterable[np.ndarray], queries: np.ndarray
+) -> tuple[float, float]:
+    """Recall@10 and self-retrieval, both on true scores: a lossy index's own scores prove nothing."""
+    _, rows = approximate.search(generation.index, queries, K, generation.build.nprobe)
+    true, _ = exact.search_blocks(queries, vectors, K)
+    hits = take_rows(vectors, rows.ravel()).reshape(*rows.shape, -1)
+    scores = np.einsum("qd,qkd->qk", queries, hits, dtype=np.float64)
+    own = np.einsum("qd,qd->q", queries, queries, dtype=np.float64)
+    right = scores >= true[:, -1:] - _CLOSE
+    return float(right.mean()), float((scores.max(axis=1) >= own - _CLOSE).mean())
+
+
+def _similarity(vectors: np.ndarray) -> float:
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines = unit @ unit.T
+    pairs = cosines[np.triu_indices(len(unit), 1)]
+    return float(pairs.mean()) if len(pairs) else 0.0

@@ -1,0 +1,140 @@
+"""An opened index generation: search, look-up and component scores over one consistent set of files."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import faiss
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mmprod.datasets.errors import InputError, StateError
+from mmprod.retrieval import approximate, folder
+from mmprod.retrieval.categories import Categories
+from mmprod.retrieval.components import component_scores, spans
+from mmprod.retrieval.folder import Build
+from mmprod.retrieval.vectors import require_vectors
+
+MAX_K = 10_000
+
+
+@dataclass(frozen=True)
+class Hits:
+    """Answers to q queries, best first; every query has the same number c of them."""
+
+    ids: list[list[str]]  # (q, c) product ids
+    scores: np.ndarray  # float32 (q, c), inner products
+    rows: np.ndarray  # int64 (q, c), rows of the generation
+
+
+class Generation:
+    """An index with its products, read once and never changed.
+
+    Faiss starts threads at the first search: forking a process after it hangs the child. Start workers with
+    "spawn" and open the generation in each.
+    """
+
+    def __init__(self, index: faiss.Index, items: pa.Table, build: Build) -> None:
+        """Parts that belong together; `open` reads and checks them."""
+        self.index = index
+        self.build = build
+        self.ids: pa.Array = items["product_id"].combine_chunks()
+        self._categories = Categories(items["category"])
+        self._has_image = items["has_image"].to_numpy()
+        self._has_text = items["has_text"].to_numpy()
+
+    @classmethod
+    def open(cls, path: Path, sha256: Mapping[str, str] | None = None) -> Self:
+        """Open a generation's folder (index.faiss, items.parquet, build.json).
+
+        sha256: what the files must hash to, by name, as the manifest records. Without it flipped bytes in
+        the index go unnoticed. Raises StateError, with both values, when a file is damaged or of another
+        generation than the others.
+        """
+        return cls(*folder.load(path, sha256 or {}))
+
+    def __len__(self) -> int:
+        return self.build.count
+
+    def search(
+        self,
+        queries: np.ndarray,
+        k: int,
+        *,
+        encoder: str,
+        nprobe: int | None = None,
+        category: str | None = None,
+        exclude_rows: np.ndarray | None = None,
+    ) -> Hits:
+        """The k products of largest inner product, or all there are when fewer than k qualify.
+
+        queries: float16 or float32 (q, dim), fused with this generation's weights, norm ≤ 1; encoder: the
+        fingerprint they were made with; nprobe: lists looked through, instead of the built-in number;
+        category: only products at or below this path ("Home", "Home > Lighting"); exclude_rows: never
+        returned. Equal scores come by row number.
+        Raises StateError for another encoder; InputError for k outside 1 … 10,000, nprobe outside the
+        index's lists, an unusable query vector or an unknown category.
+        """
+        if encoder != self.build.encoder:
+            raise StateError(
+                f"query of encoder {encoder}, index of encoder {self.build.encoder}: "
+                "encode the query with the index's encoder or build the index again"
+            )
+        if not 1 <= k <= MAX_K:
+            raise InputError(f"k is {k}, want 1 to {MAX_K}")
+        queries = require_vectors(queries, self.build.dim)
+        lists = self.build.nprobe if nprobe is None else nprobe
+        allowed = self._allowed(category, exclude_rows)
+        scores, rows = approximate.search(self.index, queries, k, lists, allowed)
+        return Hits([self.ids_of(row) for row in rows], scores, rows)
+
+    def ids_of(self, rows: np.ndarray) -> list[str]:
+        """Product ids of rows, int64 (m,)."""
+        ids: list[str] = self.ids.take(pa.array(rows)).to_pylist()
+        return ids
+
+    def row_of(self, product_id: str) -> int:
+        """Row of a product; InputError when it is not in this generation."""
+        row: int = pc.index(self.ids, product_id).as_py()
+        if row < 0:
+            raise InputError(f"product {product_id!r} is not among the {len(self)} of this index")
+        return row
+
+    def vector(self, product_id: str) -> np.ndarray:
+        """Fused vector of a product, float32 (dim,); InputError for an unknown one."""
+        fused: np.ndarray = self.vectors(np.array([self.row_of(product_id)]))[0]
+        return fused
+
+    def vectors(self, rows: np.ndarray) -> np.ndarray:
+        """Fused vectors of rows, float32 (m, dim), as the index holds them; a missing half is exactly 0."""
+        found: np.ndarray = self.index.reconstruct_batch(np.ascontiguousarray(rows, dtype=np.int64))
+        image, text = spans(self.build.weights, self.build.width, self.build.dim)
+        for span, has in ((image, self._has_image), (text, self._has_text)):
+            if span is not None:
+                found[~has[rows], span] = 0  # a lossy index gives back almost 0
+        return found
+
+    def component_scores(self, queries: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Image and text score of each query (q, dim) with each of its hits, rows (q, c).
+
+        Returns two float32 (q, c), NaN where either side has no such modality or its weight is 0; all NaN
+        for half-width vectors, which can't be taken apart. See `components.component_scores`.
+        """
+        image, text = (np.empty(rows.shape, np.float32) for _ in range(2))
+        step = max(1, 2**24 // max(1, rows.shape[1] * self.build.dim))  # 64 MB of vectors at a time
+        for start in range(0, len(rows), step):
+            part = slice(start, start + step)
+            hits = self.vectors(rows[part].ravel()).reshape(*rows[part].shape, self.build.dim)
+            scores = component_scores(queries[part, None], hits, self.build.weights, self.build.width)
+            image[part], text[part] = scores
+        return image, text
+
+    def _allowed(self, category: str | None, exclude_rows: np.ndarray | None) -> np.ndarray | None:
+        if category is None and exclude_rows is None:
+            return None
+        allowed = np.ones(len(self), bool) if category is None else self._categories.rows(category)
+        if exclude_rows is not None:
+            allowed[exclude_rows] = False
+        return allowed

@@ -1,0 +1,64 @@
+"""What a vector must be before it is indexed or searched with: one NaN pollutes its neighbours."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from mmprod.datasets.errors import InputError
+
+MAX_NORM = 1.01  # fused vectors are of norm 1 at most; float16 halves round up to about 1.001
+
+
+def check_vectors(x: np.ndarray, dim: int | None = None) -> tuple[np.ndarray, dict[int, str]]:
+    """Tell usable rows from unusable ones.
+
+    x: float16 or float32 (n, d). Usable is finite, not all zero and of norm at most 1 (+1 %).
+    Returns a bool mask (n,), true where usable, and the reason by row number for the others.
+    Raises InputError when `x` is no such matrix or d is not `dim`.
+    """
+    _require_matrix(x, dim)
+    norms = np.sqrt(np.einsum("nd,nd->n", x, x, dtype=np.float32))
+    mask = np.isfinite(norms) & (norms > 0) & (norms <= MAX_NORM)
+    return mask, {int(row): _reason(x[row], float(norms[row])) for row in np.flatnonzero(~mask)}
+
+
+def require_vectors(x: np.ndarray, dim: int, first: int = 0) -> np.ndarray:
+    """`x` as contiguous float32 (n, dim); InputError naming row `first` + i where row i is unusable."""
+    _, reasons = check_vectors(x, dim)
+    for row, reason in reasons.items():
+        raise InputError(f"vector {first + row} is unusable: {reason} ({len(reasons)} such in this block)")
+    return np.ascontiguousarray(x, dtype=np.float32)
+
+
+def check_lengths(ids: Sequence[object], x: np.ndarray) -> None:
+    """Raise InputError unless there is one id a vector."""
+    if len(ids) != len(x):
+        raise InputError(f"{len(ids)} ids for {len(x)} vectors: both must come from the same rows")
+
+
+def take_rows(blocks: Iterable[np.ndarray], rows: np.ndarray) -> np.ndarray:
+    """Gather rows of a matrix that comes in blocks: (len(rows), d) float32, in the order of `rows`."""
+    order = np.argsort(rows, kind="stable")
+    ordered, found, start = rows[order], [], 0
+    for block in blocks:
+        low, high = np.searchsorted(ordered, [start, start + len(block)])
+        found.append(block[ordered[low:high] - start].astype(np.float32))
+        start += len(block)
+    if len(rows) and ordered[-1] >= start:
+        raise InputError(f"row {ordered[-1]} asked for, the vectors end after {start} rows")
+    return np.concatenate(found)[np.argsort(order, kind="stable")]
+
+
+def _require_matrix(x: np.ndarray, dim: int | None) -> None:
+    if not isinstance(x, np.ndarray) or x.dtype not in (np.float16, np.float32):
+        raise InputError(f"vectors are {getattr(x, 'dtype', type(x).__name__)}, want float16 or float32")
+    if x.ndim != 2 or (dim is not None and x.shape[1] != dim):
+        raise InputError(f"vectors of shape {x.shape}, want (n, {'d' if dim is None else dim})")
+
+
+def _reason(row: np.ndarray, norm: float) -> str:
+    if np.isnan(row).any():
+        return "NaN"
+    if np.isinf(row).any():
+        return "inf"
+    return "zero" if norm == 0 else f"norm {norm:.3g} is over 1"
