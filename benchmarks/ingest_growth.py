@@ -58,7 +58,7 @@ def timed(store: Store, path: Path, day: datetime.date, full: bool) -> float:
     """Seconds to ingest a table, with opening it."""
     started = time.perf_counter()
     table = open_table(path, TableSpec())
-    ingest_day(store, table, day, full=full, pictures=PictureSource(), on_change=lambda batch: None)
+    ingest_day(store, table, day, full=full, pictures=PictureSource())
     return time.perf_counter() - started
 
 

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import lmdb
 import pyarrow.parquet as pq
 
 from mmprod.datasets.errors import InputError, StateError
@@ -51,7 +52,7 @@ def remove_orphans(shard: Shard) -> int:
     removed = 0
     for entries, _ in shard.chunks("pictures"):
         orphans = [key for key, _ in entries if key not in used]
-        shard.remove_pictures(orphans)
+        shard.remove("pictures", orphans)
         removed += len(orphans)
     return removed
 
@@ -59,7 +60,8 @@ def remove_orphans(shard: Shard) -> int:
 def compact(path: Path, shards: Iterable[Shard], target: Path) -> None:
     """Copy the store at `path` to the new folder `target`, without free pages and orphaned pictures.
 
-    The copy is written aside, synced and renamed. Raises: InputError when `target` exists.
+    The copy is written aside, synced and renamed. Raises: InputError when `target` exists; OSError when the
+    disk has no room for it.
     """
     if target.exists():
         raise InputError(
@@ -71,13 +73,23 @@ def compact(path: Path, shards: Iterable[Shard], target: Path) -> None:
             remove_orphans(shard)
             folder = aside / shard.folder.name
             folder.mkdir(parents=True)
-            shard.environment.copy(str(folder), compact=True)
+            _copy(shard, folder)
         shutil.copyfile(path / "store.json", aside / "store.json")
         sync_tree(aside)
         aside.rename(target)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     sync_file(target.parent)
+
+
+def _copy(shard: Shard, folder: Path) -> None:
+    try:
+        shard.environment.copy(str(folder), compact=True)
+    except lmdb.Error as error:
+        free = shutil.disk_usage(folder).free
+        raise OSError(
+            f"{folder}: {error}; {free:,} bytes are free on its disk; the copy is dropped"
+        ) from error
 
 
 def export(records: Iterable[Record], picture: Callable[[bytes], bytes | None], path: Path) -> int:

@@ -1,18 +1,10 @@
-"""What a day did, in numbers and row by row."""
+"""What a day did, in numbers, and what it did to one product."""
 
 import dataclasses
-import datetime
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import pyarrow as pa
-
 from mmprod.datasets.delivery import moment_text
-from mmprod.datasets.schemas import CHANGE, rows_to_batch
 from mmprod.datasets.state import Content, State, version
-
-OnChange = Callable[[pa.RecordBatch], None]
 
 
 @dataclass(frozen=True)
@@ -46,37 +38,8 @@ class DayCounts:
             )
 
 
-class Tally:
-    """Counts outcomes and hands change rows on; those of a batch only once it is committed."""
-
-    def __init__(self, day: datetime.date, on_change: OnChange) -> None:
-        self._day, self._on_change = day, on_change
-        self._counts: Counter[str] = Counter()
-        self._rows: list[dict[str, object]] = []
-
-    def add(self, count: str, number: int = 1) -> None:
-        """Count without a change row."""
-        self._counts[count] += number
-
-    def change(self, product_id: str | None, kind: str, reason: str, source: str) -> None:
-        """Note a change row."""
-        self._rows.append(
-            {"product_id": product_id, "day": self._day, "kind": kind, "reason": reason, "source": source}
-        )
-
-    def flush(self) -> None:
-        """Hand on the change rows noted so far."""
-        if self._rows:
-            self._on_change(rows_to_batch(self._rows, CHANGE))
-            self._rows = []
-
-    @property
-    def counts(self) -> DayCounts:
-        return DayCounts(**self._counts)
-
-
 def outcome(old: State, new: State, content: Content, updated_at: int | None, day: int) -> tuple[str, str]:
-    """(count, reason) of a delivered row, from the product's state before and after it."""
+    """(kind, reason) of a delivered row, from the product's state before and after it."""
     if new.live and not old.live:
         return ("relisted", ",".join(_parts(old.content, new.content))) if old.known else ("added", "")
     parts = _parts(old.content, new.content)

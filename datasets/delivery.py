@@ -45,6 +45,7 @@ class Row(NamedTuple):
     """A usable row, normalised."""
 
     key: bytes  # product id
+    place: int  # number among the table's usable rows, from 0
     source: str
     updated_at: int | None  # µs since 1970
     deleted: bool
@@ -55,18 +56,19 @@ class Row(NamedTuple):
     image_url: str | None
 
 
-def rows(batch: DeliveredBatch) -> Iterator[Row]:
-    """The usable rows of a batch."""
+def rows(batch: DeliveredBatch, start: int) -> Iterator[Row]:
+    """The usable rows of a batch, numbered from `start`."""
     table = batch.accepted
     names = ("category", "spu_id", "brand", "sales", "attributes", "image_path", "image_url")
     fields = zip(*(table.column(name).to_pylist() for name in names), strict=True)
     columns = (table.column(name).to_pylist() for name in ("product_id", "title", "image", "deleted"))
     updated = table.column("updated_at").cast(pa.int64()).to_pylist()
-    for product_id, title, image, deleted, moment, source, others in zip(
-        *columns, updated, batch.sources, fields, strict=True
+    for place, (product_id, title, image, deleted, moment, source, others) in enumerate(
+        zip(*columns, updated, batch.sources, fields, strict=True), start
     ):
         yield Row(
             key=product_id.encode(),
+            place=place,
             source=source,
             updated_at=moment,
             deleted=bool(deleted),

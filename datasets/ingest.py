@@ -5,14 +5,16 @@ How days are merged, and why their order does not matter, is told in `mmprod.dat
 
 import dataclasses
 import datetime
+from collections import Counter
 from collections.abc import Callable
 
-from mmprod.datasets.counts import DayCounts, OnChange, Tally
+from mmprod.datasets.changelog import Change, refused_place, row_place
+from mmprod.datasets.counts import DayCounts
 from mmprod.datasets.delivery import DeliveredBatch, DeliveredTable, Row, refused_keys, rows
 from mmprod.datasets.errors import InputError
 from mmprod.datasets.faults import fault
 from mmprod.datasets.identity import shard_of
-from mmprod.datasets.merge import Day, absences, close_day, merge_absences, merge_rows
+from mmprod.datasets.merge import Day, Part, absences, close_day, merge_absences, merge_part
 from mmprod.datasets.pictures import Pictures
 from mmprod.datasets.presence import Roll, call_roll
 from mmprod.datasets.store import Store
@@ -31,7 +33,6 @@ def ingest_day(
     *,
     full: bool,
     pictures: Pictures,
-    on_change: OnChange,
     max_removed_share: float = 0.3,
     approve_removals: bool = False,
     batch_rows: int = 10_000,
@@ -40,9 +41,9 @@ def ingest_day(
     """Merge the table of `day` into the store. `full`: the table holds the whole catalogue, so what it leaves
     out is removed.
 
-    Change rows go to `on_change` in batches of schema `CHANGE`, each after the commit it tells of;
-    `on_progress` gets the number of rows read so far. Of several usable rows with one id the one with the
-    greatest version counts, of equal ones the last.
+    What it did to each row can be read with `Store.changes_of` until it is forgotten; a replay of the table
+    that was the day's last tells nothing anew. `on_progress` gets the number of rows read so far. Of several
+    usable rows with one id the one with the greatest version counts, of equal ones the last.
 
     A crash leaves whole batches; running the day again completes it and counts what was left to do. Towards
     `max_removed_share`, which guards against tables that lack rows, deletions by row don't count; products
@@ -52,18 +53,18 @@ def ingest_day(
     `max_removed_share` of the live products without approval (from 20 live products on);
     OSError when the disk is full or fails.
     """
-    today = Day(day, full)
+    today = Day(day, full, table.fingerprint)
     roll = call_roll(lambda: table.identities(batch_rows), today.number)
     if not len(roll.hashes):
         raise InputError(f"the table of {day} has no usable row, and an empty table is never a mass removal")
     leaving = full and _check_removals(store, today, roll, 1.0 if approve_removals else max_removed_share)
-    run = _Run(store, today, pictures, Tally(day, on_change), roll)
+    run = _Run(store, today, pictures, roll)
     for batch in table.batches(batch_rows):
         fault("ingest.read")
         run.take(batch)
         if on_progress:
-            on_progress(run.tally.counts.read)
-    return run.finish(leaving, table.fingerprint)
+            on_progress(run.tally["read"])
+    return run.finish(leaving)
 
 
 def _check_removals(store: Store, day: Day, roll: Roll, share: float) -> bool:
@@ -87,52 +88,63 @@ def _check_removals(store: Store, day: Day, roll: Roll, share: float) -> bool:
 class _Run:
     """One run over the rows of a table."""
 
-    def __init__(self, store: Store, day: Day, pictures: Pictures, tally: Tally, roll: Roll) -> None:
-        self.store, self.day, self.pictures, self.tally, self.roll = store, day, pictures, tally, roll
-        self._place = 0  # of the next usable row in the table
+    def __init__(self, store: Store, day: Day, pictures: Pictures, roll: Roll) -> None:
+        self.store, self.day, self.pictures, self.roll = store, day, pictures, roll
+        self.tally: Counter[str] = Counter()
+        self._places = {"usable": 0, "refused": 0}  # of the table's next rows
         self._refused: set[bytes] = set()  # ids that have no usable row
 
     def take(self, batch: DeliveredBatch) -> None:
         """Merge one batch of the table."""
-        self.tally.add("read", batch.accepted.num_rows + len(batch.refused))
-        self.tally.add("quarantined", len(batch.refused))
-        for bad in batch.refused:
-            self.tally.change(bad.product_id, "quarantined", bad.reason, bad.source)
+        changes = self._refusals(batch)
         refused = self.roll.absent(refused_keys(batch.refused))
         self._refused.update(refused)
-        self._merge_by_shard([], refused)
-        found = [row for row in rows(batch) if self._counts(row)]
+        found = list(rows(batch, self._places["usable"]))
+        self._places["usable"] += len(found)
+        lost = [row for row in found if self.roll.loses(row.key.decode(), row.place)]
+        if lost:
+            found = [row for row in found if not self.roll.loses(row.key.decode(), row.place)]
+        changes += [_duplicate(row) for row in lost]
+        self.tally.update(read=batch.accepted.num_rows + len(batch.refused), stale=len(lost))
+        self._merge([], refused, changes)
         step = READ_AT_ONCE if any(row.image is None for row in found) else len(found) or 1
         for start in range(0, len(found), step):
-            self._merge_by_shard(found[start : start + step], [])
-        self.tally.flush()
+            self._merge(found[start : start + step], [], [])
 
-    def finish(self, leaving: bool, fingerprint: str) -> DayCounts:
+    def finish(self, leaving: bool) -> DayCounts:
         """Remove what is absent, put the day in force."""
         roll = self.roll.with_ids(self._refused)
         for shard in self.store.shards:
             if leaving:
                 merge_absences(shard, self.day, roll, self.tally)
-        counts = self.tally.counts
+        counts = DayCounts(**self.tally)
         counts.check_balance()
         for shard in self.store.shards:
-            close_day(shard, self.day, fingerprint, dataclasses.asdict(counts))
+            close_day(shard, self.day, dataclasses.asdict(counts))
         return counts
 
-    def _counts(self, row: Row) -> bool:
-        """Whether the row speaks for its id: no other one of this table does."""
-        product_id = row.key.decode()
-        lost = self.roll.loses(product_id, self._place)
-        self._place += 1
-        if lost:
-            self.tally.add("stale")
-            self.tally.change(product_id, "stale", "duplicate", row.source)
-        return not lost
+    def _refusals(self, batch: DeliveredBatch) -> list[Change]:
+        start = self._places["refused"]
+        self._places["refused"] += len(batch.refused)
+        self.tally["quarantined"] += len(batch.refused)
+        return [
+            Change(refused_place(number), bad.product_id, "quarantined", bad.reason, bad.source)
+            for number, bad in enumerate(batch.refused, start)
+        ]
 
-    def _merge_by_shard(self, found: list[Row], refused: list[bytes]) -> None:
-        shards = self.store.shards
-        for number, shard in enumerate(shards):
-            rows_here = [row for row in found if shard_of(row.key, len(shards)) == number]
-            keys_here = [key for key in refused if shard_of(key, len(shards)) == number]
-            if rows_here or keys_here:
-                merge_rows(shard, self.day, rows_here, keys_here, self.pictures, self.tally)
+    def _merge(self, found: list[Row], refused: list[bytes], changes: list[Change]) -> None:
+        parts = [Part([], [], []) for _ in self.store.shards]
+        for row in found:
+            parts[shard_of(row.key, len(parts))].rows.append(row)
+        for key in refused:
+            parts[shard_of(key, len(parts))].refused.append(key)
+        for change in changes:
+            key = (change.product_id or change.source).encode(errors="replace")
+            parts[shard_of(key, len(parts))].changes.append(change)
+        for shard, part in zip(self.store.shards, parts, strict=True):
+            if any(part):
+                merge_part(shard, self.day, part, self.pictures, self.tally)
+
+
+def _duplicate(row: Row) -> Change:
+    return Change(row_place(row.place), row.key.decode(), "stale", "duplicate", row.source)

@@ -1,4 +1,4 @@
-"""One shard of the product store: an LMDB environment of five databases.
+"""One shard of the product store: an LMDB environment of six databases.
 
 ========= =================== ==========================================================
 database  key                 value
@@ -8,15 +8,17 @@ records   product id          title, reason and canonical fields (`record.body`)
 pictures  image hash          the picture's bytes, once for all products of the shard
 sequence  8 bytes big endian  product id: one entry a product, that of its latest change
 meta      name                JSON: ``full_day``, ``live``, ``day:2024-05-01``
+changes   day, place          what the days did, until published (`mmprod.datasets.changelog`)
 ========= =================== ==========================================================
 
 All values but those of `sequence` are sealed (checksum over key and value).
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 import lmdb
@@ -27,13 +29,13 @@ from mmprod.datasets.faults import fault
 from mmprod.datasets.sealed import seal, unseal
 from mmprod.datasets.state import NEVER, State, pack, unpack
 
-DATABASES = ("states", "records", "pictures", "sequence", "meta")
+DATABASES = ("states", "records", "pictures", "sequence", "meta", "changes")
 CHUNK = 10_000
 """Entries read in one transaction: a longer one would keep the writer from reusing pages."""
 
 CHUNK_BYTES = 1 << 26
 
-Slice = list[tuple[bytes, bytes]]
+Slice = Sequence[tuple[bytes, bytes]]
 _T = TypeVar("_T")
 
 
@@ -71,17 +73,20 @@ class Shard:
         """`work` on one consistent view of the shard; keep it short."""
         return reading(self.environment, lambda txn: work(View(txn, self._databases)))
 
-    def chunks(self, database: str, after: bytes = b"") -> Iterator[tuple[Slice, int]]:
-        """All entries behind key `after` in key order: (slice, latest full day) a transaction."""
+    def chunks(self, database: str, after: bytes = b"", prefix: bytes = b"") -> Iterator[tuple[Slice, int]]:
+        """All entries behind key `after` whose keys begin with `prefix`, in key order.
+
+        A chunk a transaction: (slice, latest full day).
+        """
         while True:
-            found, full_day = self._slice(database, after)
+            found, full_day = self._slice(database, after, prefix)
             if not found:
                 return
             yield found, full_day
             after = found[-1][0]
 
-    def _slice(self, database: str, after: bytes) -> tuple[Slice, int]:
-        return self.read(lambda view: (view.slice(database, after), view.full_day))
+    def _slice(self, database: str, after: bytes, prefix: bytes) -> tuple[Slice, int]:
+        return self.read(lambda view: (view.slice(database, after, prefix), view.full_day))
 
     def keys(self, after: bytes) -> list[bytes]:
         """The next `CHUNK` product ids behind `after`."""
@@ -102,17 +107,31 @@ class Shard:
         """States of the products the shard knows or has noted, as they stand under the latest full day."""
         return self.read(lambda view: view.states(keys))
 
-    def write(self, writes: Sequence[Write], full_day: int, notes: dict[str, object] | None = None) -> None:
-        """Commit `writes`, sorted by key, and `notes` (meta entries) in one durable transaction.
+    def write(
+        self,
+        writes: Sequence[Write],
+        full_day: int,
+        notes: Mapping[str, object] = MappingProxyType({}),
+        log: Slice = (),
+    ) -> None:
+        """Commit `writes`, sorted by key, `notes` (meta entries) and `log` (new entries of `changes`, sorted
+        and sealed) in one durable transaction.
 
         `full_day`: the latest full day that will be in force, for packing.
         """
-        if not writes and not notes:
+        if not writes and not notes and not log:
             return
-        writing(self.environment, lambda txn: self._write(txn, writes, full_day, notes or {}))
+        writing(self.environment, lambda txn: self._write(txn, writes, full_day, notes, log))
         fault("ingest.committed")
 
-    def _write(self, txn: Any, writes: Sequence[Write], full_day: int, notes: dict[str, object]) -> None:
+    def _write(
+        self,
+        txn: Any,
+        writes: Sequence[Write],
+        full_day: int,
+        notes: Mapping[str, object],
+        log: Slice,
+    ) -> None:
         view = View(txn, self._databases)
         sequence, states, entries = view.head, [], []
         for key, state, _, _, moved, _ in writes:
@@ -131,22 +150,22 @@ class Shard:
         self._put(txn, "states", states)
         self._put(txn, "sequence", entries)
         self._put(txn, "meta", [_note(name, value) for name, value in notes.items()])
+        self._put(txn, "changes", log, overwrite=False)
         fault("ingest.transaction")
 
-    def _put(self, txn: Any, database: str, items: list[tuple[bytes, bytes]], overwrite: bool = True) -> None:
+    def _put(self, txn: Any, database: str, items: Slice, overwrite: bool = True) -> None:
         if items:
             with txn.cursor(db=self._databases[database]) as cursor:
                 cursor.putmulti(items, overwrite=overwrite)
 
-    def remove_pictures(self, hashes: Iterable[bytes]) -> None:
-        """Remove pictures by their hashes."""
+    def remove(self, database: str, keys: Sequence[bytes]) -> None:
+        """Remove entries by their keys, in one durable transaction."""
 
         def work(txn: Any) -> None:
-            for key in wanted:
-                txn.delete(key, db=self._databases["pictures"])
+            for key in keys:
+                txn.delete(key, db=self._databases[database])
 
-        wanted = list(hashes)
-        if wanted:
+        if keys:
             writing(self.environment, work)
 
 
@@ -184,13 +203,16 @@ class View:
         full_day = self.full_day
         return {key: unpack(key, value, full_day) for key, value in self.raw("states", keys).items()}
 
-    def slice(self, database: str, after: bytes) -> Slice:
-        """The next entries behind key `after`, as stored: `CHUNK` of them, or `CHUNK_BYTES` and one."""
-        found: Slice = []
+    def slice(self, database: str, after: bytes, prefix: bytes = b"") -> Slice:
+        """The next entries behind key `after` whose keys begin with `prefix`, as stored: `CHUNK` of them, or
+        `CHUNK_BYTES` and one."""
+        found: list[tuple[bytes, bytes]] = []
         size = 0
         with self._txn.cursor(db=self._databases[database]) as cursor:
             if cursor.set_range(after + b"\0"):
                 for key, value in islice(cursor.iternext(), CHUNK):
+                    if not key.startswith(prefix):
+                        break
                     found.append((key, value))
                     size += len(value)
                     if size > CHUNK_BYTES:

@@ -4,6 +4,7 @@ A store is a folder: ``store.json`` (format and number of shards, fixed when it 
 LMDB environment a shard. One process writes, any number read; a reader sees whole transactions only.
 """
 
+import datetime
 import fcntl
 import hashlib
 import json
@@ -14,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
+
+from mmprod.datasets import changelog
 from mmprod.datasets.copies import compact, export, shard_hash
 from mmprod.datasets.errors import StateError
 from mmprod.datasets.files import replace_file
@@ -195,6 +199,24 @@ class Store:
                 if key.startswith(b"day:"):
                     days[key[4:].decode()] = json.loads(unseal("meta", key, value))
         return days
+
+    def changes_of(self, day: datetime.date) -> Iterator[pa.RecordBatch]:
+        """What `day` did, in batches of schema `CHANGE`, in the order of its table within each shard.
+
+        Rows stay until they are forgotten. Raises: StateError when one is damaged.
+        """
+        for shard in self.shards:
+            yield from changelog.read(shard, day)
+
+    def logs_of(self, day: datetime.date) -> set[str]:
+        """Names of the logs behind `changes_of`, empty when there are none; drawn anew after forgetting."""
+        names = (changelog.name(shard, day) for shard in self.shards)
+        return {name for name in names if name}
+
+    def forget_changes(self, day: datetime.date) -> None:
+        """Remove what `changes_of` tells of the day, once it is published. Can be repeated after a crash."""
+        for shard in self.shards:
+            changelog.forget(shard, day)
 
     def state_hash(self, days: bool = True) -> str:
         """Hex digest of all that is known, equal for stores that know the same, however it came in.

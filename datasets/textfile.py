@@ -1,4 +1,8 @@
-"""Delimited text as people hand it in: which encoding, which delimiter, and its records with their lines."""
+"""Label files as people hand them in: which encoding, which delimiter, and their records with their lines.
+
+Stricter than `encoding` and `csv_table`: an encoding is never guessed from likeness, and a bad record keeps
+its text, so that it can be given back to whoever wrote it.
+"""
 
 import codecs
 import csv

@@ -24,6 +24,7 @@ def damages(shard: Shard, on_entries: Progress) -> Iterator[str]:
         yield from _pictures(shard, on_entries)
         yield from _products(shard, on_entries)
         yield from _sequence(shard, on_entries)
+        yield from _changes(shard, on_entries)
     except (lmdb.Error, StateError) as error:
         yield f"reading stopped: {error}"
 
@@ -86,6 +87,16 @@ def _sequence(shard: Shard, on_entries: Progress) -> Iterator[str]:
                 yield f"sequence[{number.hex()}]: {key_text(key)}, at {states[key].sequence} by its state"
             if key not in states:
                 yield f"sequence[{number.hex()}] names {key_text(key)}, which has no readable state"
+        on_entries(len(entries))
+
+
+def _changes(shard: Shard, on_entries: Progress) -> Iterator[str]:
+    for entries, _ in shard.chunks("changes"):
+        for key, value in entries:
+            try:
+                unseal("changes", key, value)
+            except StateError as error:
+                yield str(error)
         on_entries(len(entries))
 
 

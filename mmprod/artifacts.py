@@ -2,7 +2,7 @@
 
     root/g000001/  manifest.json + data files      a generation
     root/g000002/
-    root/CURRENT                                   the name of the generation in use
+    root/CURRENT                                   name of the generation in use, sha256 of its manifest
 
 A generation is written under a temporary name, synced, and renamed into place; `CURRENT` is replaced in
 one step, so a reader sees the old generation or the new one. Readers hold a shared lock on the manifest
@@ -11,9 +11,7 @@ one step, so a reader sees the old generation or the new one. Readers hold a sha
 
 import contextlib
 import fcntl
-import hashlib
 import importlib.metadata
-import json
 import os
 import platform
 import shutil
@@ -24,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mmprod import sealed
 from mmprod.datasets.errors import InputError, StateError
 from mmprod.datasets.faults import fault
 from mmprod.datasets.files import replace_file, sha256_file, sync_file, sync_tree
@@ -49,24 +48,10 @@ class Manifest:
     created_at: str
     versions: dict[str, str]
 
-    def text(self) -> str:
-        """The manifest as JSON, with a checksum over itself."""
-        content = asdict(self)
-        return json.dumps({**content, "checksum": _checksum(content)}, indent=1, sort_keys=True)
-
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
         """Read and check a generation's manifest; StateError when it is missing or damaged."""
-        path = folder / MANIFEST
-        try:
-            content = json.loads(path.read_text())
-            stored = content.pop("checksum")
-            found = _checksum(content)
-        except (OSError, ValueError, KeyError, AttributeError) as error:
-            raise StateError(f"{path} can't be read ({error}); roll back or build it again") from error
-        if stored != found:
-            raise StateError(f"{path} is damaged: checksum {found}, manifest says {stored}")
-        return cls(**content)
+        return cls(**sealed.load(folder / MANIFEST))
 
 
 @dataclass
@@ -109,7 +94,7 @@ def _seal(root: Path, draft: Draft, kind: str, inputs: dict[str, Any], config: d
         datetime.now(UTC).isoformat(timespec="seconds"),
         _versions(),
     )
-    (draft.path / MANIFEST).write_text(manifest.text())
+    (draft.path / MANIFEST).write_text(sealed.dump(asdict(manifest)))
     draft.path.chmod(0o755)
     sync_tree(draft.path)
     numbers = [int(name[1:]) for name in generations(root)]
@@ -126,14 +111,19 @@ def generations(root: Path) -> list[str]:
 
 
 def current(root: Path) -> str | None:
-    """Name of the generation in use, None before the first one."""
+    """Name of the generation in use, None before the first one; StateError when the pointer is damaged."""
     try:
-        name = (root / CURRENT).read_text().strip()
+        text = (root / CURRENT).read_bytes().decode("latin-1")
     except FileNotFoundError:
         return None
-    if not (root / name / MANIFEST).is_file():
-        raise StateError(f"{root / CURRENT} names {name!r}, which is not there; run `mmprod rollback`")
+    name = text.partition(" ")[0]
+    if not (root / name / MANIFEST).is_file() or text != _pointer(root, name):
+        raise StateError(f"{root / CURRENT} holds {text!r}, which fits no generation; run `mmprod rollback`")
     return name
+
+
+def _pointer(root: Path, name: str) -> str:
+    return f"{name} {sha256_file(root / name / MANIFEST)}\n"
 
 
 def switch(root: Path, generation: str) -> None:
@@ -141,7 +131,7 @@ def switch(root: Path, generation: str) -> None:
     fault("artifact.published")
     if generation not in generations(root):
         raise InputError(f"{root}: no generation {generation!r}; there are {', '.join(generations(root))}")
-    replace_file(root / CURRENT, generation + "\n")
+    replace_file(root / CURRENT, _pointer(root, generation))
     fault("artifact.switched")
 
 
@@ -248,10 +238,6 @@ def _remove_unread(folder: Path) -> bool:
 
 def _data_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
-
-
-def _checksum(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _versions() -> dict[str, str]:

@@ -6,8 +6,6 @@
 Readers open the version that the pointer names. A writer first drops what a dead one left behind it.
 """
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
@@ -18,6 +16,7 @@ import lance
 import numpy as np
 import pyarrow as pa
 
+from mmprod import sealed
 from mmprod.datasets.errors import StateError
 from mmprod.datasets.faults import fault
 from mmprod.datasets.files import replace_file, sha256_file, sync_tree
@@ -124,23 +123,13 @@ class EmbeddingTable:
         present = {name: path for path in self.path.rglob("*") if (name := _name(self.path, path))}
         files = {n: pointer.files.get(n) or sha256_file(path) for n, path in present.items()}
         pointer = replace(pointer, files=files)
-        content = asdict(pointer)
-        text = json.dumps({**content, "checksum": _checksum(content)}, indent=1)
-        replace_file(self.root / POINTER, text)
+        replace_file(self.root / POINTER, sealed.dump(asdict(pointer)))
         return pointer
 
 
 def read_pointer(root: Path) -> Pointer:
     """What the embedding table at `root` has published; StateError when that can't be told."""
-    path = root / POINTER
-    try:
-        content = json.loads(path.read_text())
-        stored = content.pop("checksum")
-        found = _checksum(content)
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise StateError(f"{path} can't be read: {error}") from error
-    if stored != found:
-        raise StateError(f"{path} is damaged: checksum {found}, file says {stored}")
+    content = sealed.load(root / POINTER)
     return Pointer(**{**content, "position": tuple(content["position"])})
 
 
@@ -178,7 +167,3 @@ def _same_encoder(root: Path, pointer: Pointer, encoder: str, width: int) -> Non
             f"{root} holds vectors of encoder {pointer.encoder} ({pointer.width} wide), "
             f"not of {encoder} ({width} wide)"
         )
-
-
-def _checksum(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,5 +1,6 @@
 """Keyword search over titles: the baseline that picture search has to beat."""
 
+import logging
 import re
 from collections.abc import Sequence
 
@@ -9,6 +10,7 @@ import numpy as np
 from mmprod.datasets.errors import InputError
 
 K1, B = 1.5, 0.75
+logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets itself to DEBUG, with a handler of its own
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
 _RUN = re.compile(rf"[{_CJK}]+|[^\W_{_CJK}]+")
 

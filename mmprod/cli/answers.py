@@ -43,20 +43,20 @@ def search(
     if (query is None) == (product is None):
         raise InputError('say what to look for: either a text, "red dress", or --product ID')
     session = Session(config, lake, json)
+    profile = profile or ("selection" if product is None else "same_item")
+    session.config.profile(profile)
     from dataclasses import asdict
 
     from mmprod.stages.search import search_product, search_text, write_list
 
     with session.store() as store:
         if product is not None:
-            found = search_product(session.lake, store, product, profile or "same_item", top, category)
+            found = search_product(session.lake, store, product, profile, top, category)
         else:
             from mmprod.stages.encoder import load_encoder
 
             encoder = load_encoder(session.lake, session.config)
-            found = search_text(
-                session.lake, store, encoder, query or "", profile or "selection", top, category
-            )
+            found = search_text(session.lake, store, encoder, query or "", profile, top, category)
         if out and out.suffix == ".html":
             from mmprod.report.lake import search_page
             from mmprod.report.page import save

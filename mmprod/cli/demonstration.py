@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 def demo(
     folder: Annotated[Path, typer.Option("--folder", help="Where everything is made.")] = Path("demo"),
     items: Annotated[int, typer.Option("--items", min=60, help="Items of the marketplace.")] = 1500,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Training steps of the encoder.")] = 240,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Training steps of the encoder.")] = 360,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:

@@ -120,11 +120,12 @@ def _cell(value: Any) -> str:
     if value is None:
         return "–"
     if isinstance(value, float):
-        return f"{value:,.3f}"
+        return f"{value:,.3f}" if abs(value) < 1 else f"{value:,.1f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _detail(detail: dict[str, Any]) -> str:
-    """What is particular to a stage: counts that are not zero, and names."""
+    """What is particular to a stage: counts that are not zero, and names; fingerprints cut short."""
     counts = [f"{name} {count:,}" for name, count in detail.items() if isinstance(count, int) and count]
-    return " · ".join([*counts, *(value for value in detail.values() if isinstance(value, str) and value)])
+    names = [value for value in detail.values() if isinstance(value, str) and value]
+    return " · ".join([*counts, *(name[:12] if len(name) == 64 else name for name in names)])

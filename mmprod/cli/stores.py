@@ -13,14 +13,25 @@ app = typer.Typer(no_args_is_help=True, help="The LMDB product store.")
 
 
 @app.command()
-def stats(config: ConfigOption = None, lake: LakeOption = None, json: JsonOption = False) -> None:
+def stats(
+    placeholders: Annotated[
+        int | None,
+        typer.Option("--placeholders", min=2, help="Also list pictures that so many products share."),
+    ] = None,
+    config: ConfigOption = None,
+    lake: LakeOption = None,
+    json: JsonOption = False,
+) -> None:
     """How many products and pictures there are and the room they take.
 
-    Example: mmprod store stats
+    Example: mmprod store stats --placeholders 50
     """
     session = Session(config, lake, json)
     with session.store() as store:
         content = asdict(store.stats())
+        if placeholders:
+            shared = store.placeholder_hashes(placeholders)
+            content["placeholders"] = {picture.hex(): products for picture, products in shared.items()}
     session.table("store", ("", ""), [(key, str(value)) for key, value in content.items()], content)
 
 

@@ -76,6 +76,11 @@ def compare_search(
     return {name: ranked_scores(answers, relevant, [f"P@{k}"]) for name, answers in ranked.items()}
 
 
+def best_possible(queries: Sequence[Query], k: int = 10) -> float:
+    """The mean P@k of perfect answers: below 1 where a query has fewer than k products that fit."""
+    return float(np.mean([min(len(query.relevant), k) / k for query in queries]))
+
+
 def mean(scores: Scores, measure: str) -> float:
     """Mean of a measure over all queries."""
     return float(np.mean(scores.values[measure]))

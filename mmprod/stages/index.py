@@ -147,6 +147,7 @@ def open_index(lake: Lake, profile: str, generation: str | None = None) -> Itera
 
 def build_recall(lake: Lake, config: Config, profile: str, watch: Watch = silent) -> Outcome:
     """Write every product's nearest neighbours under a profile, unless the index is the one it has."""
+    config.profile(profile)
     root = lake.recall(profile)
     with timed(f"recall {profile}") as outcome:
         generation_name = artifacts.current(lake.index(profile))

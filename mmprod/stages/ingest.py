@@ -1,15 +1,21 @@
 """Product table → store, and the list of what the day changed."""
 
-from collections.abc import Callable
+import contextlib
+import shutil
+from collections import Counter
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
-import pyarrow.parquet as pq
+import pyarrow as pa
 
 from mmprod import artifacts
 from mmprod.config import Config
+from mmprod.datasets import parquet
 from mmprod.datasets.counts import DayCounts
+from mmprod.datasets.faults import fault
 from mmprod.datasets.fetch import Fetcher
+from mmprod.datasets.files import sync_file
 from mmprod.datasets.ingest import ingest_day
 from mmprod.datasets.picture_source import PictureSource
 from mmprod.datasets.schemas import CHANGE
@@ -23,6 +29,9 @@ CHANGES_FILE = "changes.parquet"
 
 def open_store(lake: Lake, config: Config, read_only: bool = True) -> Store:
     """The lake's product store; a writer makes it if there is none."""
+    _finish_exchange(lake)
+    if not read_only and lake.store.exists():
+        shutil.rmtree(_beside(lake)[1], ignore_errors=True)  # of a compaction that died
     return Store.open(lake.store, None if read_only else config.store.shards, read_only)
 
 
@@ -37,32 +46,53 @@ def ingest_table(
 ) -> Outcome:
     """Merge a day's product table into the store and publish the list of what it changed.
 
-    A day that changes nothing and refuses nothing publishes nothing; nor does a table taken in before.
+    The list is kept in the store until it is published, so a run after a crash publishes what the crashed
+    one left behind. A day that changes nothing and refuses nothing publishes nothing; nor does a replay.
     Raises: InputError, before anything changes, for a table that can't be used or that removes too much.
     """
     with timed("ingest") as outcome:
         table = open_table(path, config.table_spec)
-        inputs = {"day": day.isoformat(), "table": table.fingerprint, "snapshot": config.table.snapshot}
-        with artifacts.publishing(lake.changes, "change", inputs, {}) as draft:
-            with pq.ParquetWriter(
-                draft.path / CHANGES_FILE, CHANGE, compression="zstd", write_page_checksum=True
-            ) as changes:
-                advance = watch("ingest", table.rows)
-                counts = _ingest(config, store, table, day, approve_removals, changes.write_batch, advance)
-            draft.counts |= vars(counts)
-        artifacts.switch(lake.changes, draft.generation)
+        _forget_published(lake, store, day)
+        counts = _ingest(config, store, table, day, approve_removals, watch("ingest", table.rows))
+        if logs := store.logs_of(day):
+            inputs = {"day": day.isoformat(), "table": table.fingerprint, "snapshot": config.table.snapshot}
+            artifacts.switch(lake.changes, _publish(lake, store, day, inputs | {"logs": sorted(logs)}))
+            store.forget_changes(day)
         _tell(outcome, counts)
     return outcome
 
 
+def _forget_published(lake: Lake, store: Store, day: date) -> None:
+    """Finish what a run left that died between publishing the day's changes and forgetting them."""
+    logs = store.logs_of(day)
+    names = artifacts.generations(lake.changes) if logs else []
+    for name in reversed(names):
+        if logs <= set(artifacts.Manifest.read(lake.changes / name).inputs["logs"]):
+            if name == names[-1]:
+                artifacts.switch(lake.changes, name)
+            store.forget_changes(day)
+            return
+
+
+def _publish(lake: Lake, store: Store, day: date, inputs: dict[str, object]) -> str:
+    """Write the day's changes as a generation; its name."""
+    with artifacts.publishing(lake.changes, "change", inputs, {}) as draft:
+        kinds: Counter[str] = Counter()
+        draft.counts["rows"] = parquet.write(
+            draft.path / CHANGES_FILE, _counted(store.changes_of(day), kinds), CHANGE
+        )
+        draft.counts |= kinds
+    return draft.generation
+
+
+def _counted(batches: Iterator[pa.RecordBatch], kinds: Counter[str]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        kinds.update(batch.column("kind").to_pylist())
+        yield batch
+
+
 def _ingest(
-    config: Config,
-    store: Store,
-    table: ProductTable,
-    day: date,
-    approve_removals: bool,
-    on_change: Callable[[object], None],
-    advance: Advance,
+    config: Config, store: Store, table: ProductTable, day: date, approve_removals: bool, advance: Advance
 ) -> DayCounts:
     images = config.images
     done = 0
@@ -78,7 +108,6 @@ def _ingest(
         day,
         full=config.table.snapshot == "full",
         pictures=PictureSource(images.root, Fetcher(allow_private=images.allow_private_hosts)),
-        on_change=on_change,
         max_removed_share=config.store.max_removed_share,
         approve_removals=approve_removals,
         batch_rows=config.store.batch_rows,
@@ -94,5 +123,41 @@ def _tell(outcome: Outcome, counts: DayCounts) -> None:
 
 
 def compact_store(lake: Lake, config: Config) -> tuple[int, int]:
-    """Replace the store by a copy without free pages and unused pictures; bytes before and after."""
-    raise NotImplementedError
+    """Replace the store by a copy without free pages and unused pictures; bytes on disk before and after.
+
+    The caller holds the lake's lock. The copy is complete on disk before the live store is moved aside, and
+    `open_store` puts it in place should this process die in between. Whoever has the store open goes on
+    reading the old one until it is opened again. Positions of consumers stay valid.
+    Raises: StateError when there is no store; OSError when the disk has no room for the copy.
+    """
+    open_store(lake, config).close()  # raises if there is none, where a writer would make one
+    new, old = _beside(lake)
+    for left in (new, *lake.root.glob(f".{new.name}.*")):  # by compactions that died
+        shutil.rmtree(left, ignore_errors=True)
+    with open_store(lake, config, read_only=False) as store:
+        before = _disk_bytes(lake.store)
+        store.compact(new)
+        lake.store.rename(old)
+        fault("store.exchange")
+        _finish_exchange(lake)
+    shutil.rmtree(old)
+    return before, _disk_bytes(lake.store)
+
+
+def _beside(lake: Lake) -> tuple[Path, Path]:
+    return lake.root / "store.new", lake.root / "store.old"
+
+
+def _finish_exchange(lake: Lake) -> None:
+    """Put the compacted copy in the place of a store that was moved aside; anyone may, and only one can."""
+    new, old = _beside(lake)
+    if lake.store.exists() or not (new.exists() and old.exists()):
+        return
+    with contextlib.suppress(FileNotFoundError):  # another process was quicker
+        new.rename(lake.store)
+    sync_file(lake.root)
+
+
+def _disk_bytes(store: Path) -> int:
+    """Room the data takes on disk; the files look larger, for they are sparse."""
+    return sum(file.stat().st_blocks * 512 for file in store.glob("shard-*/data.mdb"))

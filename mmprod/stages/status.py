@@ -11,7 +11,7 @@ from mmprod.lake import Lake
 from mmprod.stages.ingest import open_store
 from mmprod.stages.outcome import Watch, silent
 
-_ROWS = ("products", "anchors", "pairs", "rows", "judgements")  # the count that says how big an artifact is
+_ROWS = ("products", "pairs", "anchors", "rows", "judgements")  # the count that says how big an artifact is
 
 
 def lake_status(lake: Lake, config: Config) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import hashlib
 import pyarrow as pa
 import pytest
 
-from mmprod.datasets.errors import InputError
+from mmprod.datasets.errors import InputError, StateError
 from mmprod.datasets.ingest import ingest_day
 from mmprod.datasets.schemas import CHANGE
 from mmprod.datasets.store import Store
@@ -27,12 +27,12 @@ def ingest(store, day_tables):
     """Ingest rows; gives the counts that aren't 0, and (id, kind, reason, source) of the change rows."""
 
     def run(day, rows, full=True, pictures=None, **options):
-        changes = []
         counts = ingest_day(
-            store, day_tables.MemoryTable(rows), day, full=full, on_change=changes.append,
+            store, day_tables.MemoryTable(rows), day, full=full,
             pictures=pictures or day_tables.MemoryPictures(), **options,
         )  # fmt: skip
-        told = pa.Table.from_batches(changes, CHANGE).to_pylist()
+        told = pa.Table.from_batches(store.changes_of(day), CHANGE).to_pylist()
+        store.forget_changes(day)
         assert {row["day"] for row in told} <= {day}
         outcomes = {k: v for k, v in dataclasses.asdict(counts).items() if v and k != "read"}
         return outcomes, [(r["product_id"], r["kind"], r["reason"], r["source"]) for r in told]
@@ -276,3 +276,62 @@ def test_progress_counts_the_rows_read(ingest):
     seen = []
     ingest(MONDAY, others(25), batch_rows=10, on_progress=seen.append)
     assert seen == [10, 20, 25]
+
+
+def changes(store, day):
+    rows = pa.Table.from_batches(store.changes_of(day), CHANGE).to_pylist()
+    return [(row["product_id"], row["kind"], row["source"]) for row in rows]
+
+
+def test_changes_stay_in_the_order_of_the_table_until_they_are_forgotten(store, day_tables, monkeypatch):
+    monkeypatch.setattr("mmprod.datasets.shard.CHUNK", 4)
+    rows = [*reversed(others(10)), {"product_id": None, "refused": "no id"}, *others(1)]
+    for _ in range(2):  # the replay adds nothing
+        run(store, day_tables, MONDAY, rows, batch_rows=3)
+        assert changes(store, MONDAY) == [
+            (None, "quarantined", "memory:10"),
+            *((f"x{9 - i}", "added", f"memory:{i}") for i in range(9)),
+            ("x0", "stale", "memory:9"),
+            ("x0", "added", "memory:11"),
+        ]
+    run(store, day_tables, TUESDAY, others(9))
+    assert (changes(store, TUESDAY), changes(store, WEDNESDAY)) == ([("x9", "removed", "")], [])
+    log = store.logs_of(MONDAY)
+    store.forget_changes(MONDAY)
+    assert (changes(store, MONDAY), store.logs_of(MONDAY), len(log)) == ([], set(), 1)
+    assert changes(store, TUESDAY) == [("x9", "removed", "")]
+    assert store.verify() == []
+
+
+def run(store, day_tables, day, rows, pictures=None, **options):
+    pictures = pictures or day_tables.MemoryPictures()
+    return ingest_day(store, day_tables.MemoryTable(rows), day, full=True, pictures=pictures, **options)
+
+
+def test_another_table_of_the_same_day_extends_its_changes(store, day_tables):
+    first, second = [lamp()], [lamp(title="Rug")]
+    for rows in (first, second, first):
+        run(store, day_tables, MONDAY, rows)
+    assert sorted(kind for _, kind, _ in changes(store, MONDAY)) == ["added", "title", "title"]
+
+
+def test_a_replay_that_gets_a_missing_picture_at_last_tells_of_it_and_of_nothing_else(store, day_tables):
+    pictures = day_tables.MemoryPictures()
+    rows = [lamp(image=None, image_path="late.jpg"), lamp(), *others(2), {"product_id": None, "refused": "?"}]
+    rows[1]["product_id"] = "b"
+    run(store, day_tables, MONDAY, rows, pictures)
+    store.forget_changes(MONDAY)
+    pictures.files["late.jpg"] = PHOTO
+    run(store, day_tables, MONDAY, rows, pictures)
+    assert changes(store, MONDAY) == [("a", "picture", "memory:0")]
+
+
+def test_a_damaged_change_is_reported(store, day_tables):
+    run(store, day_tables, MONDAY, [lamp()])
+    shard = store.shards[0]
+    with shard.environment.begin(write=True) as txn, txn.cursor(db=shard._databases["changes"]) as cursor:
+        cursor.last()
+        cursor.put(cursor.key(), cursor.value()[:-1] + b"?")
+    with pytest.raises(StateError, match=r"changes\["):
+        changes(store, MONDAY)
+    assert [problem for problem in store.verify() if "changes[" in problem]

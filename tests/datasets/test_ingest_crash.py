@@ -1,5 +1,6 @@
 """Killed or out of disk at any point, then run again: the store is as if nothing had happened."""
 
+import datetime
 import os
 import random
 import signal
@@ -34,7 +35,7 @@ SECOND = catalogue(15, "new") + catalogue(50)[15:] + [
 def run(path, day, rows, **options):
     with Store.open(path, shards=2) as store:
         ingest_day(store, MemoryTable(rows), day, full=True, pictures=MemoryPictures(),
-                   on_change=lambda batch: None, batch_rows=20, **options)
+                   batch_rows=20, **options)
 """
 MONDAY, TUESDAY = "run({!r}, MONDAY, FIRST)", "run({!r}, TUESDAY, SECOND)"
 
@@ -51,11 +52,13 @@ def start(line, path, fault=""):
 
 
 def told(path, folder):
-    """State hash, and the export without its order."""
+    """State hash, the export without its order, and what Tuesday did."""
     with Store.open(path) as store:
         assert store.verify() == []
         store.export(folder / "export.parquet")
-        return store.state_hash(), sorted(map(str, pq.read_table(folder / "export.parquet").to_pylist()))
+        rows = sorted(map(str, pq.read_table(folder / "export.parquet").to_pylist()))
+        changes = [row for batch in store.changes_of(datetime.date(2024, 5, 7)) for row in batch.to_pylist()]
+        return store.state_hash(), rows, changes
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +110,7 @@ if {early}:
 with Store.open({path!r}, shards=2) as store:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 17, 1 << 17))
     ingest_day(store, MemoryTable(catalogue(60, size=9000)), MONDAY, full=True, pictures=MemoryPictures(),
-               on_change=lambda batch: None, batch_rows=20)
+               batch_rows=20)
 """.format(early=when.startswith("before"), path=str(tmp_path / "store"))
     failed = start("pass  # {}\n" + limited, tmp_path / "store")
     assert failed.returncode == 1
@@ -130,8 +133,7 @@ with Store.open({!r}) as store:
     for number in itertools.count(start):
         names = (f"{{number:05d}}-{{i:02d}}" for i in range(50))
         rows = [row | {{"product_id": name}} for row, name in zip(catalogue(50, str(number)), names)]
-        ingest_day(store, MemoryTable(rows), MONDAY, full=False, pictures=MemoryPictures(),
-                   on_change=lambda batch: None)
+        ingest_day(store, MemoryTable(rows), MONDAY, full=False, pictures=MemoryPictures())
         print(number, flush=True)
 """
     acknowledged, trials = -1, 12

@@ -115,7 +115,7 @@ def test_any_order_replays_and_broken_runs_end_in_the_model(day_tables, drawn):
             with contextlib.suppress(ConnectionError):
                 ingest_day(
                     store, table, day_date(day), full=full, pictures=day_tables.MemoryPictures(),
-                    on_change=lambda batch: None, batch_rows=2,
+                    batch_rows=2,
                 )  # fmt: skip
             head = store.head()
             listener |= {
@@ -134,7 +134,7 @@ def test_any_order_replays_and_broken_runs_end_in_the_model(day_tables, drawn):
         for day in history:  # once more, in order of date
             ingest_day(
                 store, day_tables.MemoryTable(history[day][1]), day_date(day), full=history[day][0],
-                pictures=day_tables.MemoryPictures(), on_change=lambda batch: None,
+                pictures=day_tables.MemoryPictures(),
             )  # fmt: skip
         assert (store.state_hash(), store.stats(), store.head()) == (hashed, size, position)
 
@@ -151,7 +151,7 @@ def test_two_orders_have_one_state_hash(day_tables, history, data):
             for day in order:
                 ingest_day(
                     store, day_tables.MemoryTable(history[day][1]), day_date(day), full=history[day][0],
-                    pictures=day_tables.MemoryPictures(), on_change=lambda batch: None,
+                    pictures=day_tables.MemoryPictures(),
                 )  # fmt: skip
             hashes.append(store.state_hash())
     assert hashes[0] == hashes[1]

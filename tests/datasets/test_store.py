@@ -25,7 +25,7 @@ def ingest(day_tables):
     def run(store, day, rows, full=True, **options):
         return ingest_day(
             store, day_tables.MemoryTable(rows), day, full=full, pictures=day_tables.MemoryPictures(),
-            on_change=lambda batch: None, **options,
+            **options,
         )  # fmt: skip
 
     return run
@@ -199,7 +199,8 @@ def test_verify_names_what_does_not_belong_together(store, database, problem):
 def test_verify_counts_every_entry(store):
     seen = []
     store.verify(seen.append)
-    assert seen[-1] == 120 + 120 + 130
+    changes = 120 + 10 + 20 + 2 * len(store.shards)  # and the name of each day's log
+    assert seen[-1] == 120 + 120 + 130 + changes
 
 
 def test_a_full_map_grows_under_a_reader(tmp_path, ingest, day_tables, monkeypatch):
@@ -251,7 +252,7 @@ def test_an_export_is_a_product_table_that_makes_the_same_catalogue(store, tmp_p
         "brand": "b", "updated_at": noon, "attributes": [("颜色", "红"), ("size", "")],
     }  # fmt: skip
     pictures = day_tables.MemoryPictures({"http://x/1": day_tables.picture("web")})
-    options = {"full": False, "pictures": pictures, "on_change": lambda batch: None}
+    options = {"full": False, "pictures": pictures}
     ingest_day(store, day_tables.MemoryTable([row]), TUESDAY, **options)
     assert store.export(tmp_path / "out/products.parquet") == 101
     check(pq.read_table(tmp_path / "out/products.parquet"), PRODUCT, "export")

@@ -1,0 +1,163 @@
+"""The command line: exit codes, errors that say what to do, and JSON from every command."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from mmprod.cli.app import app
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def mmprod(grown, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command on the grown world, as from its folder."""
+    monkeypatch.chdir(grown.folder)
+
+    def run(*words: str) -> Result:
+        monkeypatch.setattr(sys, "argv", ["mmprod", *words])
+        return CliRunner().invoke(app, list(words))
+
+    return run
+
+
+def parsed(result: Result) -> Any:
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_every_reading_command_speaks_json(mmprod: Run, grown, tmp_path: Path) -> None:
+    assert parsed(mmprod("status", "--json"))["status"]
+    assert parsed(mmprod("verify", "--json")) == {"problems": []}
+    assert parsed(mmprod("store", "verify", "--json")) == {"problems": []}
+    live = parsed(mmprod("store", "stats", "--json"))["live"]
+    exported = parsed(mmprod("store", "export", str(tmp_path / "out.parquet"), "--json"))
+    assert exported["rows"] == live > 0
+    assert parsed(mmprod("config", "show", "--json"))["encoder.batch"]["value"] == 8
+    found = parsed(mmprod("search", "red mug", "--top", "3", "--json"))["results"]
+    assert [f["rank"] for f in found] == [1, 2, 3]
+    product = found[0]["product_id"]
+    assert parsed(mmprod("store", "get", product, "--json"))["product_id"] == product
+    assert len(parsed(mmprod("search", "--product", product, "--json"))["results"]) == 10
+    page = tmp_path / "report.html"
+    assert parsed(mmprod("report", "--query", "red mug", "--anchor", product, "--out", str(page), "--json"))
+    assert "data:image/jpeg;base64," in page.read_text()
+
+
+def test_tables_for_people(mmprod: Run) -> None:
+    for words in (["status"], ["store", "stats"], ["config", "show"], ["search", "red mug"]):
+        result = mmprod(*words)
+        assert result.exit_code == 0, result.output
+        assert result.stdout.strip()
+
+
+def test_an_answer_with_pictures_is_one_page(mmprod: Run, tmp_path: Path) -> None:
+    page = tmp_path / "answer.html"
+    assert mmprod("search", "red <b>mug</b>", "--out", str(page)).exit_code == 0
+    text = page.read_text()
+    assert text.count("data:image/jpeg") == 10
+    assert "<b>mug" not in text
+    assert "http" not in text.replace("http-equiv", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["search"], "say what to look for"),
+        (["search", "mug", "--product", "D1"], "say what to look for"),
+        (["search", "mug", "--profile", "nope"], "no profile 'nope'"),
+        (["search", "mug", "--category", "Nowhere"], "unknown category"),
+        (["search", "mug", "--top", "0"], "k is 0"),
+        (["search", "--product", "nobody"], "'nobody'"),
+        (["store", "get", "nobody"], "no product 'nobody'"),
+        (["run", "--day", "2025-01-01", "--table", "none.parquet"], "none.parquet"),
+        (["review", "collect", "none.csv"], "none.csv"),
+        (["status", "--config", "none.toml"], "none.toml"),
+        (["rollback", "same_item"], "nothing older"),
+        (["report"], "nothing to report"),
+    ],
+)
+def test_wrong_use_ends_with_2_and_says_what_to_do(mmprod: Run, words: list[str], message: str) -> None:
+    result = mmprod(*words)
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
+    machine = mmprod(*words, "--json")
+    assert machine.exit_code == 2
+    assert message in json.loads(machine.stdout)["error"]
+
+
+def test_missing_state_ends_with_1(mmprod: Run, tmp_path: Path) -> None:
+    result = mmprod("search", "--product", "D1", "--lake", str(tmp_path / "empty"))
+    assert result.exit_code == 1
+    assert "ingest a day first" in result.stderr
+
+
+def test_while_another_run_writes_a_second_one_is_refused(mmprod: Run, grown) -> None:
+    table, day = grown.days[0]
+    with grown.lake.writing():
+        result = mmprod("run", "--day", day.isoformat(), "--table", str(table))
+    assert result.exit_code == 1
+    assert "--wait" in result.stderr
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_a_clean_error_and_the_retry_works(world) -> None:
+    table, day = world.days[0]
+    command = [sys.executable, "-c", "from mmprod.cli.app import main; main()"]
+    command += ["run", "--day", day.isoformat(), "--table", str(table)]
+    for point in ("ingest.transaction", "embed.committed", "artifact.written", "index.built"):
+        done = subprocess.run(
+            command,
+            cwd=world.folder,
+            env={**os.environ, "MMPROD_FAULT": f"{point}:1:enospc"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 1, done.stderr
+        assert "No space left on device" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert subprocess.run(command, cwd=world.folder, capture_output=True).returncode == 0
+
+
+def test_the_review_loop_by_commands(world, monkeypatch: pytest.MonkeyPatch) -> None:
+    import csv
+
+    world.run(1)
+    monkeypatch.chdir(world.folder)
+
+    def run(*words: str) -> Any:
+        return parsed(CliRunner().invoke(app, [*words, "--json"]))
+
+    sheet = Path(run("review", "sample")["stages"][0]["detail"]["sheet"])
+    rows = list(csv.DictReader(sheet.read_text("utf-8-sig").splitlines()))
+    for number, row in enumerate(rows):
+        row |= {"label": ("是", "0", "maybe")[number % 3], "reviewer": "anna"}
+    filled = world.folder / "filled.csv"
+    with filled.open("w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    (collected,) = run("review", "collect", str(filled))["stages"]
+    accepted = sum(number % 3 != 2 for number in range(len(rows)))
+    assert (collected["changed"], collected["refused"]) == (accepted, len(rows) - accepted)
+    assert "maybe" in Path(collected["detail"]["rejected_file"]).read_text("utf-8-sig")
+    assert run("review", "collect", str(filled))["stages"][0]["reused"] == len(rows)
+    metrics = {(m["scope"], m["measure"]): m for m in run("evaluate")["metrics"]}
+    precision = metrics["all", "precision"]
+    assert precision["n"] == accepted
+    assert precision["low"] < precision["value"] < precision["high"]
+
+
+def test_rollback_serves_the_generation_before(world, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.run(1, 2)
+    monkeypatch.chdir(world.folder)
+    result = CliRunner().invoke(app, ["rollback", "same_item"])
+    assert (result.exit_code, result.stdout.strip()) == (0, "same_item is served by g000001")
+    assert CliRunner().invoke(app, ["search", "mug", "--profile", "same_item"]).exit_code == 0

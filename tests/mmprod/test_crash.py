@@ -1,0 +1,74 @@
+"""Kill -9 at every fault point of a run, then run again: the same final tables as without the kill."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmprod.datasets.faults import POINTS
+
+Ask = Callable[..., dict[str, Any]]
+TIMES = {"artifact.written": 6, "artifact.published": 6, "artifact.switched": 6, "index.built": 3}
+OTHERS = {"store.exchange"}  # no part of a run; tested where it belongs
+CASES = [
+    (point, time)
+    for point in POINTS
+    if point not in OTHERS
+    for time in sorted({1, 2, TIMES.get(point, 1)})
+    if (point, time) not in {("run.finished", 2)}
+]
+
+
+@pytest.fixture(scope="module")
+def ask() -> Iterator[Ask]:
+    """Ask the crash driver for a run or a digest."""
+    driver = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("crash_driver.py"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert driver.stdin
+    assert driver.stdout
+
+    def ask(**order: Any) -> dict[str, Any]:
+        assert driver.stdin
+        assert driver.stdout
+        driver.stdin.write(json.dumps(order) + "\n")
+        driver.stdin.flush()
+        answer: dict[str, Any] = json.loads(driver.stdout.readline())
+        return answer
+
+    yield ask
+    driver.stdin.close()
+    assert driver.wait(60) == 0
+    driver.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(grown, ask: Ask, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A world after its first day, and what its tables are after an undisturbed second one."""
+    calm = tmp_path_factory.mktemp("calm") / "world"
+    shutil.copytree(grown.folder, calm)
+    assert ask(folder=str(calm), day=2)["status"] == 0
+    return grown.folder, json.loads(ask(folder=str(calm), digest=True)["answer"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("point", "time"), CASES, ids=[f"{point}:{time}" for point, time in CASES])
+def test_killed_and_run_again_equals_undisturbed(
+    undisturbed: tuple[Path, dict[str, str]], ask: Ask, tmp_path: Path, point: str, time: int
+) -> None:
+    folder = tmp_path / "world"
+    shutil.copytree(undisturbed[0], folder)
+    assert ask(folder=str(folder), day=2, fault=f"{point}:{time}:kill")["status"] == -9, (
+        "the fault never fired"
+    )
+    assert ask(folder=str(folder), day=2)["status"] == 0
+    assert json.loads(ask(folder=str(folder), digest=True)["answer"]) == undisturbed[1]
+    assert not list(folder.glob("lake/**/.draft-*"))

@@ -1,0 +1,70 @@
+"""Days through the whole pipeline: counts as planted, and a second run changes nothing."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from mmprod.datasets.errors import StateError
+from mmprod.stages.embed import open_embeddings
+from mmprod.stages.encoder import load_encoder
+from mmprod.stages.ingest import open_store
+from mmprod.stages.outcome import Outcome
+
+
+def contents(lake: Path) -> dict[str, str]:
+    """Every file below the lake by its content; run records are made anew by every run."""
+    files = (p for p in lake.rglob("*") if p.is_file() and p.parent.name != "runs" and p.name != "lock.mdb")
+    return {str(p.relative_to(lake)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def by_stage(outcomes: list[Outcome]) -> dict[str, Outcome]:
+    return {outcome.stage: outcome for outcome in outcomes}
+
+
+@pytest.mark.slow
+def test_three_days_do_what_was_planted_and_again_change_nothing(world) -> None:
+    planted = json.loads((world.folder / "catalogue" / "planted.json").read_text())
+    for number, plan in enumerate(planted, start=1):
+        (outcomes,) = world.run(number)
+        ingest = by_stage(outcomes)["ingest"]
+        kinds = ("added", "picture", "title", "fields", "removed", "relisted", "stale")
+        assert {kind: ingest.detail[kind] for kind in kinds} == {kind: plan[kind] for kind in kinds}
+        assert (ingest.rows, ingest.reused, ingest.refused) == (
+            plan["rows"],
+            plan["unchanged"],
+            plan["quarantined"],
+        )
+        before = contents(world.lake.root)
+        (again,) = world.run(number)
+        assert by_stage(again)["embed"].changed == 0
+        assert contents(world.lake.root) == before
+
+    with open_store(world.lake, world.config) as store:
+        live = set(store.live_ids())
+        table = open_embeddings(world.lake, world.config, load_encoder(world.lake, world.config))
+        ids = [name for batch in table.batches() for name in batch["product_id"].to_pylist()]
+    assert sorted(ids) == sorted(live)
+
+
+def test_only_what_changed_is_encoded(world) -> None:
+    world.run(1)
+    plan = json.loads((world.folder / "catalogue" / "planted.json").read_text())[1]
+    (outcomes,) = world.run(2)
+    embed = by_stage(outcomes)["embed"]
+    assert embed.detail["pictures"] <= plan["added"] + plan["picture"]
+    assert embed.detail["titles"] <= plan["added"] + plan["title"] + plan["picture"]
+    assert embed.rows <= sum(plan[k] for k in ("added", "picture", "title", "fields", "removed"))
+
+
+def test_a_second_writer_is_refused_and_told_who_writes(world) -> None:
+    with world.lake.writing(), pytest.raises(StateError, match="another run"), world.lake.writing():
+        pass
+
+
+def test_a_run_record_says_what_was_done(world) -> None:
+    world.run(1)
+    (record,) = world.lake.runs.glob("*.json")
+    stages = {stage["stage"] for stage in json.loads(record.read_text())["stages"]}
+    assert {"ingest", "embed", "index same_item", "recall same_item"} <= stages
