@@ -31,8 +31,14 @@ def fuse(image: np.ndarray, text: np.ndarray, weights: Weights) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
-def fuse_query(query: np.ndarray, weights: Weights) -> np.ndarray:
-    """One query vector per row, float [n, d], asked of both halves: float32 [n, d or 2d]."""
+def fuse_query(query: np.ndarray, weights: Weights, dim: int) -> np.ndarray:
+    """Text queries, unit float [n, d], as vectors to ask an index of dimension `dim` with: float32 [n, dim].
+
+    One of two halves is asked with each half, [√w_img · q, √w_txt · q]; an index of one modality or of the
+    half-width form (dim = d) with q itself.
+    """
+    if dim == query.shape[1]:
+        return query.astype(np.float32)
     return fuse(query, query, weights)
 
 

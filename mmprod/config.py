@@ -71,6 +71,7 @@ class Profile(Section):
 
     image: Share
     text: Share
+    form: Literal["exact", "half_width"] = "exact"  # half_width: half the memory, mixed cosines
 
     @model_validator(mode="after")
     def _sum(self) -> "Profile":

@@ -6,7 +6,7 @@
 Readers open the version that the pointer names. A writer first drops what a dead one left behind it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -61,7 +61,9 @@ class EmbeddingTable:
         if not (root / POINTER).exists():
             mode = "overwrite" if self.path.exists() else "create"  # left by one who died before publishing
             dataset = lance.write_dataset(self.schema.empty_table(), self.path, mode=mode)
-            dataset.create_scalar_index("product_id", "BTREE")
+            for name in ("product_id", "image_hash", "text_hash"):
+                dataset.create_scalar_index(name, "BTREE")
+            dataset = lance.dataset(self.path)
             self._publish(Pointer(encoder, width, dataset.version, (0,) * shards, {}))
         self.pointer = read_pointer(root)
         _same_encoder(root, self.pointer, encoder, width)
@@ -73,11 +75,32 @@ class EmbeddingTable:
 
     def lookup(self, ids: Sequence[str]) -> dict[str, Row]:
         """Published rows by id, without the ids that are not there."""
-        if not ids:
-            return {}
-        quoted = ", ".join("'" + name.replace("'", "''") + "'" for name in ids)
-        table = self.dataset.scanner(filter=f"product_id IN ({quoted})").to_table()
-        return {row.product_id: row for batch in table.to_batches() for row in _rows(batch)}
+        quoted = ["'" + name.replace("'", "''") + "'" for name in ids]
+        return {row.product_id: row for batch in self._where("product_id", quoted) for row in _rows(batch)}
+
+    def vectors(self, modality: str, hashes: Collection[bytes]) -> dict[bytes, np.ndarray]:
+        """Vectors float16 [width] already made from these pictures or titles, for whichever product.
+
+        `modality` is "image" or "text"; hashes that have no vector are left out.
+        """
+        found: dict[bytes, np.ndarray] = {}
+        for batch in self._where(f"{modality}_hash", [f"X'{key.hex()}'" for key in hashes]):
+            matrix, present = from_column(batch[modality])
+            keys = batch[f"{modality}_hash"].to_pylist()
+            found |= {key: matrix[row] for row, key in enumerate(keys) if present[row]}
+        return found
+
+    def failed(self) -> list[str]:
+        """Live products that have a picture but no vector of it."""
+        table = self.dataset.scanner(
+            filter="live AND image IS NULL AND image_hash IS NOT NULL", columns=["product_id"]
+        ).to_table()
+        ids: list[str] = table["product_id"].to_pylist()
+        return ids
+
+    def _where(self, column: str, literals: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        if literals:
+            yield from self.dataset.scanner(filter=f"{column} IN ({', '.join(literals)})").to_batches()
 
     def upsert(self, rows: pa.Table, position: Sequence[int]) -> None:
         """Insert or replace rows by product_id in one commit and move the pointer."""

@@ -7,11 +7,15 @@ import typer
 
 from mmprod.cli.session import ConfigOption, JsonOption, LakeOption, Session
 
+SAME_ITEM = ("found first", "recall@10", "mAP@10")
+LISTINGS = 1.385  # products an item, on average
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file to the application."""
     app.command()(demo)
     app.command()(report)
+    app.command("sample-catalog")(sample_catalog)
 
 
 def demo(
@@ -37,7 +41,7 @@ def demo(
                 heading: [o.to_dict() for o in outcomes] for heading, outcomes in shown.stages.items()
             },
             "same_item": [
-                dict(zip(("weighting", "recall@1", "mAP@10"), r, strict=True)) for r in shown.weighting_rows()
+                dict(zip(("weighting", *SAME_ITEM), r, strict=True)) for r in shown.weighting_rows()
             ],
             "search": [dict(zip(("search", "P@10"), row, strict=True)) for row in shown.search_rows()],
             "report": str(shown.report),
@@ -46,7 +50,7 @@ def demo(
         return
     for heading, outcomes in shown.stages.items():
         session.outcomes(outcomes, heading)
-    headings = ("same item, listed twice", "recall@1", "mAP@10")
+    headings = ("same item, listed twice", *SAME_ITEM)
     session.table("accuracy against the planted truth", headings, shown.weighting_rows(), None)
     session.table("", ("texts on a catalogue with stuffed titles", "P@10"), shown.search_rows(), None)
     typer.echo(f"\nreport: {shown.report}\ntry:    mmprod search 'red striped mug' --lake {folder / 'lake'}")
@@ -76,3 +80,21 @@ def report(
         shown = Shown(query or (), anchor or ())
         save(lake_page(session.lake, session.config, store, encoder, shown), out)
     session.show({"report": str(out)}, f"report: {out}")
+
+
+def sample_catalog(
+    folder: Annotated[Path, typer.Argument(help="Where to write it.")],
+    products: Annotated[int, typer.Option("--products", min=84, help="About how many on day one.")] = 2000,
+    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same catalogue.")] = 7,
+    json: JsonOption = False,
+) -> None:
+    """Render a marketplace to try things on: three day tables, training pairs, queries and the truth.
+
+    Example: mmprod sample-catalog shop --products 2000
+    """
+    session = Session(None, None, json)
+    from mmprod.demo.catalogue import render_catalogue
+
+    render_catalogue(folder, round(products / LISTINGS), seed)
+    files = sorted(path.name for path in folder.iterdir())
+    session.show({"folder": str(folder), "files": files}, f"{folder}: {', '.join(files)}")

@@ -78,6 +78,9 @@ def ingest(
 
 
 def embed(
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Also try the pictures again that could not be encoded.")
+    ] = False,
     wait: WaitOption = False,
     config: ConfigOption = None,
     lake: LakeOption = None,
@@ -85,7 +88,7 @@ def embed(
 ) -> None:
     """Store → embedding table: encode only the pictures and titles that changed.
 
-    Example: mmprod embed
+    Example: mmprod embed --retry-failed
     """
     session = Session(config, lake, json)
     from mmprod.stages.embed import embed_changes, open_embeddings
@@ -94,7 +97,7 @@ def embed(
     with session.lake.writing(wait), session.watching() as watch, session.store() as store:
         encoder = load_encoder(session.lake, session.config)
         table = open_embeddings(session.lake, session.config, encoder)
-        outcome = embed_changes(session.config, store, table, encoder, watch)
+        outcome = embed_changes(session.config, store, table, encoder, watch, retry_failed)
     session.outcomes([outcome])
 
 

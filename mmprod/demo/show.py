@@ -32,7 +32,7 @@ from mmprod.stages.ingest import open_store
 from mmprod.stages.outcome import Outcome, Watch, timed
 from mmprod.stages.run import run_day
 
-FOUND, RANKED, PRECISION = "Success@1", "AP@10", "P@10"
+FOUND, RECALLED, RANKED, PRECISION = "Success@1", "R@10", "AP@10", "P@10"
 REVIEWER_ERROR = 0.03  # share of the simulated reviewer's answers that are wrong
 
 
@@ -41,14 +41,15 @@ class Demonstration:
     """What there is to show: stages by heading, and scores against the catalogue's planted truth."""
 
     stages: Mapping[str, list[Outcome]]
-    weightings: Mapping[str, Scores]  # other listings of the same item, FOUND and RANKED
+    weightings: Mapping[str, Scores]  # other listings of the same item: FOUND, RECALLED, RANKED
     searches: Mapping[str, Scores]  # picture search and keyword search, PRECISION
     ceiling: float  # PRECISION of perfect answers
     report: Path
 
-    def weighting_rows(self) -> list[tuple[str, float, float]]:
-        """(weighting, recall@1, mAP@10)"""
-        return [(name, mean(s, FOUND), mean(s, RANKED)) for name, s in self.weightings.items()]
+    def weighting_rows(self) -> list[tuple[str, float, float, float]]:
+        """(weighting, share found first, recall@10, mAP@10)"""
+        measures = (FOUND, RECALLED, RANKED)
+        return [(name, *(mean(s, measure) for measure in measures)) for name, s in self.weightings.items()]  # type: ignore[misc]
 
     def search_rows(self) -> list[tuple[str, float]]:
         """(kind of search, P@10)"""
@@ -120,7 +121,7 @@ def _weightings(table: EmbeddingTable, store: Store, truth: pa.Table) -> dict[st
     live = set(store.live_ids())
     ids, items = truth["product_id"].to_pylist(), truth["item_id"].to_pylist()
     listed = {name: item for name, item in zip(ids, items, strict=True) if name in live}
-    return compare_weights(table, store, same_items(listed), (FOUND, RANKED))
+    return compare_weights(table, store, same_items(listed), (FOUND, RECALLED, RANKED))
 
 
 def _queries(catalogue: Path, truth: pa.Table, store: Store) -> list[Query]:
@@ -136,7 +137,7 @@ def _page(
     anchors = review.read_pairs(lake).sort_by([("weight", "descending"), ("anchor_id", "ascending")])
     names = list(dict.fromkeys(anchors["anchor_id"].to_pylist()))[:30:5]
     page = lake_page(lake, config, store, encoder, Shown(list(relevant), names, relevant))
-    found, precision = {n: v for n, v, _ in shown.weighting_rows()}, dict(shown.search_rows())
+    found, precision = {name: first for name, first, *_ in shown.weighting_rows()}, dict(shown.search_rows())
     facts = [
         *page.facts,
         ("same item found first (1:1)", f"{found['1:1']:.1%}"),
@@ -152,8 +153,8 @@ def _page(
 
 def _accuracy(shown: Demonstration) -> Part:
     weightings = Table(
-        ("same item, listed twice", "found first (recall@1)", "mAP@10"),
-        [(name, Figure(first), Figure(ranked)) for name, first, ranked in shown.weighting_rows()],
+        ("same item, listed twice", "found first", "recall@10", "mAP@10"),
+        [(name, *map(Figure, figures)) for name, *figures in shown.weighting_rows()],
         "Sellers list the same item with another crop, light or watermark, and reworded or stuffed titles.",
     )
     searches = Table(

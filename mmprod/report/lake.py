@@ -32,11 +32,15 @@ def card(store: Store, product_id: str, note: str = "", mark: str = "") -> Card:
 
 def cards(store: Store, found: Sequence[Found], right: Mapping[str, bool] | None = None) -> list[Card]:
     """The products of an answer; `right` says of some whether they belong there."""
-    marks = {True: "right", False: "wrong"}
-    return [
-        card(store, f.product_id, f"{f.score:.2f}", marks.get((right or {}).get(f.product_id), ""))  # type: ignore[arg-type]
-        for f in found
-    ]
+    marks = {True: "right", False: "wrong", None: ""}
+    return [card(store, f.product_id, _scores(f), marks[(right or {}).get(f.product_id)]) for f in found]
+
+
+def _scores(found: Found) -> str:
+    """The score and, where both were weighed, the picture's and the title's part in it."""
+    if found.image_score is None or found.text_score is None:
+        return f"{found.score:.2f}"
+    return f"{found.score:.2f} · p {found.image_score:.2f} · t {found.text_score:.2f}"
 
 
 def search_page(store: Store, query: str, found: Sequence[Found]) -> Page:
@@ -65,7 +69,8 @@ class Shown:
     queries: Sequence[str] = ()
     anchors: Sequence[str] = ()
     relevant: Mapping[str, Set[str]] = field(default_factory=dict)
-    top: int = 8
+    top: int = 8  # answers to a text
+    neighbours: int = 7  # and the anchor before them
 
 
 def search_part(lake: Lake, store: Store, encoder: Encoder, shown: Shown) -> Part:
@@ -87,13 +92,15 @@ def neighbour_part(lake: Lake, config: Config, store: Store, shown: Shown, same:
     for anchor in shown.anchors:
         for profile in config.recall.profiles:
             weights = config.profile(profile)
-            found = search_product(lake, store, anchor, profile, shown.top)
+            found = search_product(lake, store, anchor, profile, shown.neighbours)
             right = {f.product_id: same[key] for f in found if (key := pair_id(anchor, f.product_id)) in same}
             note = f"picture {weights.image:g} : title {weights.text:g}"
             strips.append(
                 Strip(profile.replace("_", "-"), cards(store, found, right), card(store, anchor), note)
             )
-    text = "The framed product is the anchor. Green and red bars are reviewers' answers: same, not the same."
+    text = "The framed product is the anchor; p and t are the cosines of pictures and of titles."
+    if same:
+        text += " Green and red bars are reviewers' answers: same, not the same."
     return Part("Neighbours", text, strips=strips)
 
 
@@ -124,7 +131,7 @@ def lake_page(lake: Lake, config: Config, store: Store, encoder: Encoder, shown:
         raise InputError("nothing to report: name --query or --anchor, or collect labels first")
     facts = [
         ("products", f"{stats.live:,}"),
-        ("pictures", f"{stats.pictures:,}"),
+        ("pictures stored", f"{stats.pictures:,}"),
         ("encoder", encoder.fingerprint[:12]),
     ]
     return Page("Catalogue report", parts, facts)

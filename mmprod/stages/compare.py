@@ -67,7 +67,7 @@ def compare_search(
     records = list(store.iterate())
     keywords = KeywordIndex([r.product_id for r in records], [r.title for r in records])
     with open_index(lake, "selection") as generation:
-        vectors = fuse_query(encoder.titles(list(relevant)), generation.build.weights)
+        vectors = fuse_query(encoder.titles(list(relevant)), generation.build.weights, generation.build.dim)
         hits = generation.search(vectors, k, encoder=encoder.fingerprint)
     ranked = {
         "picture search": dict(zip(relevant, hits.ids, strict=True)),

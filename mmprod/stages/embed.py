@@ -1,6 +1,7 @@
 """Changed products of the store → changed rows of the embedding table."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 
 import pyarrow as pa
@@ -8,11 +9,10 @@ import pyarrow as pa
 from mmprod.config import Config
 from mmprod.datasets.faults import fault
 from mmprod.datasets.identity import EMPTY
-from mmprod.datasets.record import Record
 from mmprod.datasets.store import Changed, Store
 from mmprod.embedding_table import EmbeddingTable, Row
 from mmprod.encoders.clip import Encoder
-from mmprod.encoders.stream import Job, embed
+from mmprod.encoders.stream import Encoded, Job, embed
 from mmprod.lake import Lake
 from mmprod.stages.outcome import Outcome, Watch, silent, timed
 
@@ -24,41 +24,61 @@ def open_embeddings(lake: Lake, config: Config, encoder: Encoder) -> EmbeddingTa
 
 
 def embed_changes(
-    config: Config, store: Store, table: EmbeddingTable, encoder: Encoder, watch: Watch = silent
+    config: Config,
+    store: Store,
+    table: EmbeddingTable,
+    encoder: Encoder,
+    watch: Watch = silent,
+    retry_failed: bool = False,
 ) -> Outcome:
     """Bring the embedding table up to the store: encode changed pictures and titles, keep the rest.
 
-    Rows are committed every `commit_rows` products. The position in the store moves with the last commit;
-    after a crash the products already committed are met again, found unchanged and skipped.
+    A picture or title that this encoder has met before is not encoded again, whichever product had it.
+    A picture that failed is tried again when it changes, or with `retry_failed`. Rows are committed every
+    `commit_rows` products; the position in the store moves with the last commit, so after a crash the
+    products already committed are met again, found settled and skipped.
     """
     with timed("embed") as outcome:
-        head, counts = store.head(), {"pictures": 0, "titles": 0, "titles_cut": 0}
-        if head == table.pointer.position:
+        head, counts = store.head(), Counter[str]()
+        failed = set(table.failed()) if retry_failed else set()
+        if head == table.pointer.position and not failed:
             return outcome
-        advance = watch("embed", sum(head) - sum(table.pointer.position))
+        advance = watch("embed", sum(head) - sum(table.pointer.position) + len(failed))
         pending: list[pa.RecordBatch] = []
-        for changed in _chunks(store.changes_since(table.pointer.position), config.encoder.batch):
-            jobs = _jobs(changed, store, table.lookup([change.product_id for change in changed]))
-            outcome.rows += len(changed)
-            outcome.changed += len(jobs)
+        for changed in _chunks(_due(store, table, failed), config.encoder.batch):
+            jobs = _jobs(changed, store, table, failed)
             if jobs:
                 encoded = embed(jobs, encoder, config.images.max_pixels)
                 fault("embed.encoded")
                 pending.append(encoded.rows)
-                outcome.refused += sum(
-                    r not in (None, "none") for r in encoded.rows["image_reason"].to_pylist()
-                )
-                counts["pictures"] += encoded.pictures
-                counts["titles"] += encoded.titles
-                counts["titles_cut"] += encoded.cut
+                _count(outcome, counts, encoded)
+            outcome.rows += len(changed)
             if sum(batch.num_rows for batch in pending) >= config.encoder.commit_rows:
                 table.upsert(pa.Table.from_batches(pending), table.pointer.position)
                 pending = []
             advance(len(changed))
         table.upsert(pa.Table.from_batches(pending, table.schema), head)
         outcome.reused = outcome.rows - outcome.changed
-        outcome.detail = {key: count for key, count in counts.items() if count}
+        outcome.detail = dict(counts)
     return outcome
+
+
+def _due(store: Store, table: EmbeddingTable, failed: Collection[str]) -> Iterator[Changed]:
+    """The products changed since the table's position, and behind them those whose picture failed."""
+    left = set(failed)
+    for change in store.changes_since(table.pointer.position):
+        left.discard(change.product_id)
+        yield change
+    for product_id in sorted(left):
+        if state := store.state(product_id):
+            yield Changed(product_id, 0, state)
+
+
+def _count(outcome: Outcome, counts: Counter[str], encoded: Encoded) -> None:
+    reasons = encoded.rows["image_reason"].to_pylist()
+    outcome.changed += encoded.rows.num_rows
+    outcome.refused += sum(reason not in (None, "none") for reason in reasons)
+    counts.update(pictures=encoded.pictures, titles=encoded.titles, titles_cut=encoded.cut)
 
 
 def _chunks(changes: Iterable[Changed], size: int) -> Iterator[list[Changed]]:
@@ -67,15 +87,39 @@ def _chunks(changes: Iterable[Changed], size: int) -> Iterator[list[Changed]]:
         yield chunk
 
 
-def _jobs(changed: Sequence[Changed], store: Store, rows: dict[str, Row]) -> list[Job]:
+def _jobs(
+    changed: Sequence[Changed], store: Store, table: EmbeddingTable, failed: Collection[str]
+) -> list[Job]:
     """What is to be done: nothing for a row that is as it should be, nor to remove an unknown one."""
-    due = [change for change in changed if not _settled(change, rows.get(change.product_id))]
+    rows = table.lookup([change.product_id for change in changed])
+    due = [c for c in changed if c.product_id in failed or not _settled(c, rows.get(c.product_id))]
+    images = table.vectors("image", {c.image_hash for c in due} - {EMPTY})
+    texts = table.vectors("text", {c.text_hash for c in due} - {EMPTY})
     records = store.get_many([change.product_id for change in due])
-    return [
-        _job(change, record, rows.get(change.product_id), store)
-        for change, record in zip(due, records, strict=True)
-        if record is not None
-    ]
+    jobs = []
+    for change, record in zip(due, records, strict=True):
+        row = rows.get(change.product_id)
+        if record and row and not change.live:
+            jobs.append(_removal(row))
+        elif record:
+            known = images.get(change.image_hash)
+            tried = row is not None and row.image_hash == change.image_hash and row.product_id not in failed
+            picture = None if known is not None or tried else store.picture(change.image_hash)
+            reason = row.image_reason if row and tried else record.image_reason
+            jobs.append(
+                Job(
+                    change.product_id,
+                    live=True,
+                    image_hash=_hash(change.image_hash),
+                    text_hash=_hash(change.text_hash),
+                    picture=picture,
+                    title=record.title,
+                    image_reason=reason,
+                    kept_image=known,
+                    kept_text=texts.get(change.text_hash),
+                )
+            )
+    return jobs
 
 
 def _settled(change: Changed, row: Row | None) -> bool:
@@ -85,23 +129,16 @@ def _settled(change: Changed, row: Row | None) -> bool:
     return row.live == change.live and (same or not change.live)
 
 
-def _job(change: Changed, record: Record, row: Row | None, store: Store) -> Job:
-    """Vectors and failures of the same picture and the same title are kept; a removed product keeps all."""
-    image_hash, text_hash = _hash(change.image_hash), _hash(change.text_hash)
-    if row and not change.live:
-        image_hash, text_hash = row.image_hash, row.text_hash
-    same_image = row is not None and row.image_hash == image_hash
-    same_text = row is not None and row.text_hash == text_hash
+def _removal(row: Row) -> Job:
+    """A removed product keeps its vectors, should it come back."""
     return Job(
-        product_id=change.product_id,
-        live=change.live,
-        image_hash=image_hash,
-        text_hash=text_hash,
-        picture=None if same_image or image_hash is None else store.picture(image_hash),
-        title=None if same_text else record.title,
-        image_reason=row.image_reason if row and same_image else record.image_reason,
-        kept_image=row.image if row and same_image else None,
-        kept_text=row.text if row and same_text else None,
+        row.product_id,
+        live=False,
+        image_hash=row.image_hash,
+        text_hash=row.text_hash,
+        image_reason=row.image_reason,
+        kept_image=row.image,
+        kept_text=row.text,
     )
 
 

@@ -16,7 +16,7 @@ from mmprod.datasets.schemas import ITEM, RECALL, category_path
 from mmprod.datasets.store import Store
 from mmprod.datasets.vectors import from_column
 from mmprod.embedding_table import EmbeddingTable
-from mmprod.encoders.fusion import Weights, fuse
+from mmprod.encoders.fusion import Weights, fuse, half_width
 from mmprod.lake import Lake
 from mmprod.retrieval import folder, index
 from mmprod.retrieval.gate import GateReport, gate
@@ -34,13 +34,14 @@ class FusedVectors:
     Products without any modality that the weights count are left out, here and in `items`.
     """
 
-    def __init__(self, table: EmbeddingTable, weights: Weights) -> None:
+    def __init__(self, table: EmbeddingTable, weights: Weights, form: str = "exact") -> None:
         self.table, self.weights = table, weights
+        self._fuse = fuse if form == "exact" else half_width
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for batch, usable in self._batches():
             image, text = (from_column(batch[name])[0][usable] for name in ("image", "text"))
-            yield fuse(image, text, self.weights)
+            yield self._fuse(image, text, self.weights)
 
     def items(self, store: Store) -> pa.Table:
         """Ids, categories and modalities of the products, schema ITEM, in the order of the vectors."""
@@ -69,12 +70,12 @@ def build_index(lake: Lake, config: Config, store: Store, table: EmbeddingTable,
 
     Raises: StateError when an embedding file is damaged or the gate refuses; the old generation stays.
     """
-    weights = config.profile(profile).weights
+    chosen = config.profile(profile)
     inputs = {"encoder": table.pointer.encoder, "vectors": table.pointer.version, "store": list(store.head())}
     root = lake.index(profile)
     with timed(f"index {profile}") as outcome:
         outcome.rows = table.count()
-        options = {"weights": list(weights), "factory": config.index.factory, "nprobe": config.index.nprobe}
+        options = {**chosen.model_dump(), "factory": config.index.factory, "nprobe": config.index.nprobe}
         if artifacts.reusable(root, inputs, options):
             outcome.reused = outcome.rows
             return outcome
@@ -82,7 +83,7 @@ def build_index(lake: Lake, config: Config, store: Store, table: EmbeddingTable,
             raise StateError(
                 f"the embedding table is damaged: {'; '.join(problems)}; run `mmprod embed --again`"
             )
-        vectors = FusedVectors(table, weights)
+        vectors = FusedVectors(table, chosen.weights, chosen.form)
         with artifacts.publishing(root, "index", inputs, options) as draft:
             items = vectors.items(store)
             report = _write(draft, vectors, items, config, table, profile, _live_count(root))
@@ -113,7 +114,7 @@ def _write(
     weights, width, count = vectors.weights, table.pointer.width, items.num_rows
     if not count:
         raise StateError(f"profile {profile}: no product has a vector that its weights {weights} count")
-    dim = width * sum(weight > 0 for weight in weights)
+    dim = width * (sum(weight > 0 for weight in weights) if config.profile(profile).form == "exact" else 1)
     factory = index.resolve_factory(config.index.factory, dim, count)
     built = index.build(vectors, dim, count, factory)
     fault("index.built")

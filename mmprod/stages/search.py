@@ -45,7 +45,7 @@ def search_text(
     if not query:
         raise InputError('the query is empty: say what to look for, e.g. "red dress"')
     with open_index(lake, profile) as generation:
-        vector = fuse_query(encoder.titles([query]), generation.build.weights)
+        vector = fuse_query(encoder.titles([query]), generation.build.weights, generation.build.dim)
         hits = generation.search(vector, top, encoder=encoder.fingerprint, category=category)
         return _found(generation, store, vector, hits)
 

@@ -27,8 +27,14 @@ def test_scores_are_the_weighted_sum_of_cosines_in_float16(seed: int, weight: fl
 def test_a_query_asks_both_halves() -> None:
     rng = np.random.default_rng(0)
     image, text, query = unit(rng, 5), unit(rng, 5), unit(rng, 2)
-    scores = fuse_query(query, (0.7, 0.3)) @ fuse(image, text, (0.7, 0.3)).T
+    scores = fuse_query(query, (0.7, 0.3), 128) @ fuse(image, text, (0.7, 0.3)).T
     np.testing.assert_allclose(scores, 0.7 * query @ image.T + 0.3 * query @ text.T, atol=1e-6)
+
+
+def test_a_query_of_one_width_is_asked_as_it_is() -> None:
+    query = unit(np.random.default_rng(0), 2)
+    np.testing.assert_allclose(fuse_query(query, (0.7, 0.3), 64), query, atol=1e-6)
+    np.testing.assert_allclose(fuse_query(query, (1, 0), 64), fuse(query, query, (1, 0)), atol=1e-6)
 
 
 def test_hand_computed() -> None:

@@ -22,8 +22,8 @@ lake = "lake"
 [store]
 batch_rows = 40
 [encoder]
-batch = 8
-commit_rows = 8
+batch = 4
+commit_rows = 4
 [index]
 max_similarity = 1.0
 [review]

@@ -40,7 +40,7 @@ def test_every_reading_command_speaks_json(mmprod: Run, grown, tmp_path: Path) -
     live = parsed(mmprod("store", "stats", "--json"))["live"]
     exported = parsed(mmprod("store", "export", str(tmp_path / "out.parquet"), "--json"))
     assert exported["rows"] == live > 0
-    assert parsed(mmprod("config", "show", "--json"))["encoder.batch"]["value"] == 8
+    assert parsed(mmprod("config", "show", "--json"))["encoder.batch"]["value"] == 4
     found = parsed(mmprod("search", "red mug", "--top", "3", "--json"))["results"]
     assert [f["rank"] for f in found] == [1, 2, 3]
     product = found[0]["product_id"]

@@ -15,7 +15,8 @@ from mmprod.stages.outcome import Outcome
 
 def contents(lake: Path) -> dict[str, str]:
     """Every file below the lake by its content; run records are made anew by every run."""
-    files = (p for p in lake.rglob("*") if p.is_file() and p.parent.name != "runs" and p.name != "lock.mdb")
+    locks = {"lock.mdb", "LOCK", ".lock"}  # they hold the number of the process that wrote last
+    files = (p for p in lake.rglob("*") if p.is_file() and p.parent.name != "runs" and p.name not in locks)
     return {str(p.relative_to(lake)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 

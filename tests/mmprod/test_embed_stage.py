@@ -1,0 +1,119 @@
+"""What is encoded and what is reused, by content and for any product; failures can be tried again."""
+
+import io
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from mmprod.datasets.schemas import PRODUCT
+from mmprod.encoders.clip import Encoder
+from mmprod.encoders.fusion import half_width
+from mmprod.stages.embed import embed_changes, open_embeddings
+from mmprod.stages.encoder import load_encoder
+from mmprod.stages.index import build_index
+from mmprod.stages.ingest import ingest_table, open_store
+from mmprod.stages.outcome import Outcome
+from mmprod.stages.search import search_text
+
+
+def jpeg(colour: str) -> bytes:
+    sink = io.BytesIO()
+    Image.new("RGB", (40, 40), colour).save(sink, "JPEG")
+    return sink.getvalue()
+
+
+def row(name: str, colour: str, title: str, **more: Any) -> dict[str, Any]:
+    return {"product_id": name, "image": jpeg(colour), "title": title, "category": ["Toys"], **more}
+
+
+@pytest.fixture
+def encoder(world) -> Encoder:
+    return load_encoder(world.lake, world.config)
+
+
+def day(world, encoder: Encoder, number: int, rows: list[dict[str, Any]], **options: bool) -> Outcome:
+    """Ingest and embed one day's rows; what the embedding did."""
+    path = Path(world.folder) / f"rows{number}.parquet"
+    pq.write_table(pa.Table.from_pylist(rows, PRODUCT), path)
+    config = world.config
+    with open_store(world.lake, config, read_only=False) as store:
+        ingest_table(world.lake, config, store, path, date(2025, 1, number))
+        return embed_changes(config, store, open_embeddings(world.lake, config, encoder), encoder, **options)
+
+
+def table(world, encoder: Encoder) -> dict[str, Any]:
+    embeddings = open_embeddings(world.lake, world.config, encoder)
+    return embeddings.lookup(embeddings.dataset.to_table(["product_id"])["product_id"].to_pylist())
+
+
+FIRST = [row("a", "red", "red ball"), row("b", "blue", "blue ball")]
+
+
+def test_another_product_with_a_known_picture_and_title_costs_nothing(world, encoder) -> None:
+    assert day(world, encoder, 1, FIRST).detail == {"pictures": 2, "titles": 2, "titles_cut": 0}
+    done = day(world, encoder, 2, [*FIRST, row("c", "red", "blue ball")])
+    assert (done.changed, done.detail["pictures"], done.detail["titles"]) == (1, 0, 0)
+    rows = table(world, encoder)
+    np.testing.assert_array_equal(rows["c"].image, rows["a"].image)
+    np.testing.assert_array_equal(rows["c"].text, rows["b"].text)
+
+
+def test_a_new_title_does_not_touch_the_picture(world, encoder) -> None:
+    day(world, encoder, 1, FIRST)
+    done = day(world, encoder, 2, [row("a", "red", "crimson ball"), FIRST[1]])
+    assert (done.changed, done.detail["pictures"], done.detail["titles"]) == (1, 0, 1)
+
+
+def test_other_fields_alone_encode_nothing_and_write_nothing(world, encoder) -> None:
+    day(world, encoder, 1, FIRST)
+    done = day(world, encoder, 2, [row("a", "red", "red ball", sales=7), FIRST[1]])
+    assert (done.rows, done.changed, done.reused) == (1, 0, 1)
+
+
+def test_a_relisted_product_is_not_encoded_again(world, encoder) -> None:
+    day(world, encoder, 1, FIRST)
+    day(world, encoder, 2, FIRST[:1])
+    assert not table(world, encoder)["b"].live
+    done = day(world, encoder, 3, FIRST)
+    assert (done.changed, done.detail["pictures"], done.detail["titles"]) == (1, 0, 0)
+    assert table(world, encoder)["b"].live
+
+
+def test_a_failed_picture_keeps_its_reason_and_is_retried_when_asked(world, encoder) -> None:
+    broken = row("b", "blue", "blue ball") | {"image": jpeg("blue")[:200]}
+    assert day(world, encoder, 1, [FIRST[0], broken]).refused == 1
+    reason = table(world, encoder)["b"].image_reason
+    assert reason == "truncated"
+    assert day(world, encoder, 2, [FIRST[0], broken]).rows == 0
+    again = day(world, encoder, 3, [FIRST[0], broken], retry_failed=True)
+    assert (again.rows, again.refused) == (1, 1)
+    mended = day(world, encoder, 4, FIRST)
+    assert mended.detail["pictures"] == 1
+    assert table(world, encoder)["b"].image_reason is None
+
+
+def test_the_half_width_form_is_brute_force_too(world, encoder) -> None:
+    day(world, encoder, 1, [*FIRST, row("c", "green", "green ball"), row("d", "white", "white cube")])
+    (world.folder / "mmprod.toml").write_text(
+        'lake = "lake"\n[index]\nmax_similarity = 1.0\n'
+        '[profiles.small]\nimage = 0.7\ntext = 0.3\nform = "half_width"\n'
+        "[profiles.same_item]\nimage = 0.5\ntext = 0.5\n[profiles.similar_item]\nimage = 0.7\ntext = 0.3\n"
+    )
+    config = world.config
+    rows = table(world, encoder)
+    ids = sorted(rows)
+    vectors = half_width(
+        np.stack([rows[i].image for i in ids]), np.stack([rows[i].text for i in ids]), (0.7, 0.3)
+    )
+    want = np.sort(vectors @ encoder.titles(["green ball"])[0])[::-1]
+    with open_store(world.lake, config) as store:
+        build_index(world.lake, config, store, open_embeddings(world.lake, config, encoder), "small")
+        found = search_text(world.lake, store, encoder, "green ball", "small", 4)
+    np.testing.assert_allclose([f.score for f in found], want, atol=1e-3)
+    assert found[0].image_score is None
