@@ -1,0 +1,169 @@
+"""The documentation is true: commands run, keys and defaults are the model's, links lead somewhere."""
+
+import json
+import re
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import typer
+from typer.core import TyperGroup
+
+from mmprod.cli.app import app
+from mmprod.config import Config
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+ALL = [*PAGES, ROOT / "CHANGELOG.md"]
+QUICK = "mmprod demo --folder small --items 60 --steps 35"  # docs/architecture.md shows it
+NOT_RUN = ("git", "cd")
+_BLOCK = re.compile(r"^```console(?: exit=(\d))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_PYTHON = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_MACHINE = re.compile(r"(?<![\w.:/-])/(?:home|root|tmp|usr|opt|mnt|var|work|Users)/")
+# Runs what a page shows, as from a shell but in one process: starting torch for each takes seconds.
+_DRIVER = """
+import contextlib, io, json, sys
+from mmprod.cli.app import app
+
+steps, snippets = json.load(sys.stdin)
+for words, wanted in steps:
+    sys.argv, told, found = ["mmprod", *words], io.StringIO(), 0
+    try:
+        with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
+            app(args=words)
+    except SystemExit as end:
+        found = end.code
+    if found != wanted:
+        sys.exit(f"mmprod {' '.join(words)}\\nended with {found}, not {wanted}:\\n{told.getvalue()}")
+for snippet in snippets:
+    exec(snippet, {})
+"""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A command as a page shows it, and the exit code it should end with."""
+
+    words: tuple[str, ...]
+    exit_code: int
+
+
+def shown(page: Path) -> Iterator[Shown]:
+    """The commands of a page's console blocks, in order; a backslash continues a line."""
+    for block in _BLOCK.finditer(page.read_text("utf-8")):
+        for line in block[2].replace("\\\n", " ").splitlines():
+            if line.startswith("$ "):
+                yield Shown(tuple(shlex.split(line[2:], comments=True)), int(block[1] or 0))
+
+
+def commands(group: TyperGroup, name: str = "mmprod") -> Iterator[tuple[str, str]]:
+    """The full name of every command that does something, and its help."""
+    for word, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            yield from commands(command, f"{name} {word}")
+        else:
+            yield f"{name} {word}", command.help or ""
+
+
+COMMANDS = dict(commands(typer.main.get_group(app)))
+
+
+def run(code: str, *args: str, cwd: Path | None = None, text: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *args], cwd=cwd, input=text, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small demo in it."""
+    folder = tmp_path_factory.mktemp("docs")
+    done = run(_DRIVER, cwd=folder, text=json.dumps([[(shlex.split(QUICK)[1:], 0)], []]))
+    assert done.returncode == 0, done.stderr
+    return folder / "small"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_everything_that_a_page_shows_runs(page: Path, small: Path, tmp_path: Path) -> None:
+    """In a folder with the demo, as demo/ and small/, and a configuration that names its lake."""
+    steps = [(s.words[1:], s.exit_code) for s in shown(page) if s.words[0] == "mmprod"]
+    snippets = _PYTHON.findall(page.read_text("utf-8"))
+    if not steps + snippets:
+        pytest.skip("this page shows nothing to run")
+    for name in ("demo", "small"):
+        shutil.copytree(small, tmp_path / name)
+    (tmp_path / "mmprod.toml").write_text('lake = "demo/lake"\n')
+    done = run(_DRIVER, cwd=tmp_path, text=json.dumps([steps, snippets]))
+    assert done.returncode == 0, f"{page.name}: {done.stderr}"
+
+
+def test_other_commands_are_make_targets_or_allowed() -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for page in PAGES:
+        for words in (s.words for s in shown(page) if s.words[0] != "mmprod"):
+            known = words[0] in NOT_RUN or (words[0] == "make" and set(words[1:]) <= set(targets))
+            assert known, f"{page.name} shows {' '.join(words)!r}"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_shown_and_has_an_example(name: str) -> None:
+    words = tuple(name.split())
+    assert any(s.words[: len(words)] == words for page in PAGES for s in shown(page)), f"no page shows {name}"
+    assert re.search(rf"Examples?: {name}", COMMANDS[name]), f"{name} --help has no example"
+
+
+def test_the_tested_quick_look_is_the_one_shown() -> None:
+    assert tuple(shlex.split(QUICK)) in [s.words for s in shown(ROOT / "docs" / "architecture.md")]
+
+
+def test_every_key_is_documented_with_its_default() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    rows = re.findall(r"^\| `([\w.]+)` \| (?:`(.*?)`|–) \|", text, re.MULTILINE)
+    told = {key: json.loads(default) if default else None for key, default in rows}
+    assert len(told) == len(rows), "a key is documented twice"
+    assert told == dict(leaves(Config().model_dump(mode="json")))
+
+
+def leaves(content: dict[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in content.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+@pytest.mark.parametrize("page", ALL, ids=lambda page: page.name)
+def test_links_lead_somewhere_and_no_page_names_a_machine(page: Path) -> None:
+    text = page.read_text("utf-8")
+    for link in _LINK.findall(text):
+        target = link.partition("#")[0]
+        if target and "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} links to {link}"
+    assert not _MACHINE.search(text), f"{page.name} has an absolute path"
+
+
+def test_help_starts_within_a_second() -> None:
+    command = shutil.which("mmprod", path=str(Path(sys.executable).parent))
+    assert command, "the environment has no mmprod command"
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run([command, "--help"], check=True, capture_output=True)
+        seconds.append(time.perf_counter() - start)
+    assert statistics.median(seconds) < 1.0, seconds
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = ("torch", "faiss", "lance", "open_clip", "pyarrow", "numpy")
+    code = "import sys, mmprod.cli.app; print([n for n in sys.argv[1:] if n in sys.modules])"
+    done = run(code, *heavy)
+    assert done.stdout.strip() == "[]", done
