@@ -126,6 +126,12 @@ def _pointer(root: Path, name: str) -> str:
     return f"{name} {sha256_file(root / name / MANIFEST)}\n"
 
 
+def reference(root: Path) -> str | None:
+    """The current generation by name and manifest, as an input of what is made from it; None before one."""
+    name = current(root)
+    return name and _pointer(root, name).strip()
+
+
 def switch(root: Path, generation: str) -> None:
     """Make `generation` the one in use, in one step."""
     fault("artifact.published")
@@ -136,18 +142,21 @@ def switch(root: Path, generation: str) -> None:
 
 
 def rollback(root: Path, generation: str | None = None) -> str:
-    """Go back to `generation`, or to the one before the current; it is verified before the switch."""
+    """Go back to `generation`, or to the newest sound one before the current; it is verified first.
+
+    Where the pointer itself is damaged, that is the newest sound one of all.
+    """
     names = generations(root)
-    try:
-        now = current(root)
-    except StateError:
-        now = None
     if generation is None:
-        older = [name for name in names if now is None or name < now]
-        if not older:
-            raise InputError(f"{root}: nothing older than {now} to go back to")
-        generation = older[-1]
-    if generation in names and (problems := verify(root / generation)):
+        try:
+            now = current(root)
+        except StateError:
+            now = None
+        older = (name for name in reversed(names) if now is None or name < now)
+        generation = next((name for name in older if not verify(root / name)), None)
+        if generation is None:
+            raise InputError(f"{root}: nothing older than {now} that could be gone back to")
+    elif generation in names and (problems := verify(root / generation)):
         raise StateError(f"{root / generation} can't be used: {'; '.join(problems)}")
     switch(root, generation)
     return generation

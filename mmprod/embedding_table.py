@@ -29,10 +29,14 @@ _HINT = "latest_version_hint.json"  # the only file Lance rewrites; never needed
 
 @dataclass(frozen=True)
 class Pointer:
-    """What is published: `position` is how far into the store's changes the table has come, per shard."""
+    """What is published: `position` is how far into the store's changes the table has come, per shard.
+
+    `revision` grows with every change of content; `version` is Lance's and grows with tidying too.
+    """
 
     encoder: str
     width: int
+    revision: int
     version: int
     position: tuple[int, ...]
     files: dict[str, str]
@@ -64,7 +68,7 @@ class EmbeddingTable:
             for name in ("product_id", "image_hash", "text_hash"):
                 dataset.create_scalar_index(name, "BTREE")
             dataset = lance.dataset(self.path)
-            self._publish(Pointer(encoder, width, dataset.version, (0,) * shards, {}))
+            self._publish(Pointer(encoder, width, 0, dataset.version, (0,) * shards, {}))
         self.pointer = read_pointer(root)
         _same_encoder(root, self.pointer, encoder, width)
 
@@ -105,7 +109,7 @@ class EmbeddingTable:
     def upsert(self, rows: pa.Table, position: Sequence[int]) -> None:
         """Insert or replace rows by product_id in one commit and move the pointer."""
         check(rows, self.schema, "embedding")
-        version = self.pointer.version
+        version, revision = self.pointer.version, self.pointer.revision
         if rows.num_rows:
             latest = lance.dataset(self.path)
             if latest.version != version:  # a writer died between its commit and the pointer
@@ -114,9 +118,10 @@ class EmbeddingTable:
             merge = latest.merge_insert("product_id").when_matched_update_all().when_not_matched_insert_all()
             merge.execute(rows)
             latest.optimize.optimize_indices()
-            version = lance.dataset(self.path).version
+            version, revision = lance.dataset(self.path).version, revision + 1
             fault("embed.committed")
-        self.pointer = self._publish(replace(self.pointer, version=version, position=tuple(position)))
+        moved = replace(self.pointer, revision=revision, version=version, position=tuple(position))
+        self.pointer = self._publish(moved)
 
     def batches(self, rows: int = 8192) -> Iterator[pa.RecordBatch]:
         """Stream the live products' rows of the published version."""

@@ -83,13 +83,20 @@ class Lake:
         finally:
             os.close(fd)
 
-    def encoder_name(self, model: str) -> str:
-        """``lake:NAME`` to the ``local-dir:`` of its current generation, verified; other names unchanged."""
+    def encoder_name(self, model: str, fingerprint: str | None = None) -> str:
+        """``lake:NAME`` to the ``local-dir:`` of a generation, verified; other names unchanged.
+
+        The current generation, or with `fingerprint` the one of that fingerprint if it is still there.
+        """
         if not model.startswith(LAKE_ENCODER):
             return model
         name = model.removeprefix(LAKE_ENCODER)
         root = self.encoder(name)
-        if not artifacts.generations(root):
+        names = artifacts.generations(root)
+        if not names:
             raise InputError(f"the lake {self.root} has no encoder {name!r}; make one with `mmprod train`")
-        with artifacts.opened(root) as generation:
+        made = (
+            n for n in names if artifacts.Manifest.read(root / n).counts.get("fingerprint") == fingerprint
+        )
+        with artifacts.opened(root, next(made, None) if fingerprint else None) as generation:
             return f"local-dir:{generation.path}"

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from mmprod.retrieval import approximate, exact
+from mmprod.retrieval.components import spans
 from mmprod.retrieval.generation import Generation
 from mmprod.retrieval.vectors import check_vectors, take_rows
 
@@ -61,7 +62,8 @@ def gate(
     - recall@10: of 200 sampled products, the share of the true ten nearest that a search returns (a hit is
       right when its true score reaches the tenth best, so equal vectors may stand for each other);
     - self: share of them whose search returns them, or an equal vector, among the ten;
-    - similarity: mean cosine of pairs of them, at most `max_similarity`: above, the vectors are collapsed.
+    - similarity: mean cosine of pairs of them, by picture or by title, whichever is larger, at most
+      `max_similarity`: above, the vectors are collapsed.
     """
     first = _plausible(generation, vectors, previous, max_shrink)
     if not all(check.ok for check in first):
@@ -70,7 +72,9 @@ def gate(
     sample = np.sort(rng.choice(len(generation), min(QUERIES, len(generation)), replace=False))
     queries = take_rows(vectors, sample)
     recall, found = _recall(generation, vectors, queries)
-    similarity = _similarity(queries)
+    build = generation.build
+    halves = [half for half in spans(build.weights, build.width, build.dim) if half] or [slice(None)]
+    similarity = max(_similarity(queries[:, half]) for half in halves)
     return GateReport(
         (
             *first,
@@ -111,7 +115,8 @@ def _recall(
 
 
 def _similarity(vectors: np.ndarray) -> float:
-    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    norms = np.linalg.norm(vectors, axis=1)
+    unit = vectors[norms > 0] / norms[norms > 0, None]
     cosines = unit @ unit.T
     pairs = cosines[np.triu_indices(len(unit), 1)]
     return float(pairs.mean()) if len(pairs) else 0.0

@@ -54,8 +54,9 @@ def search(
             found = search_product(session.lake, store, product, profile, top, category)
         else:
             from mmprod.stages.encoder import load_encoder
+            from mmprod.stages.index import encoder_of
 
-            encoder = load_encoder(session.lake, session.config)
+            encoder = load_encoder(session.lake, session.config, encoder_of(session.lake, profile))
             found = search_text(session.lake, store, encoder, query or "", profile, top, category)
         if out and out.suffix == ".html":
             from mmprod.report.lake import search_page

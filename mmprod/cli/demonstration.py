@@ -74,9 +74,10 @@ def report(
     from mmprod.report.lake import Shown, lake_page
     from mmprod.report.page import save
     from mmprod.stages.encoder import load_encoder
+    from mmprod.stages.index import encoder_of
 
     with session.store() as store:
-        encoder = load_encoder(session.lake, session.config)
+        encoder = load_encoder(session.lake, session.config, encoder_of(session.lake, "selection"))
         shown = Shown(query or (), anchor or ())
         save(lake_page(session.lake, session.config, store, encoder, shown), out)
     session.show({"report": str(out)}, f"report: {out}")

@@ -115,13 +115,13 @@ def index(
     session = Session(config, lake, json)
     from mmprod.stages.embed import open_embeddings
     from mmprod.stages.encoder import load_encoder
-    from mmprod.stages.index import build_index
+    from mmprod.stages.index import build_indexes
 
     with session.lake.writing(wait), session.store() as store:
         encoder = load_encoder(session.lake, session.config)
         table = open_embeddings(session.lake, session.config, encoder)
         names = [profile] if profile else list(session.config.profiles)
-        outcomes = [build_index(session.lake, session.config, store, table, name) for name in names]
+        outcomes = build_indexes(session.lake, session.config, store, table, names)
     session.outcomes(outcomes)
 
 
@@ -149,7 +149,7 @@ def train(
     table: TableOption,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Training steps.")] = 240,
     batch: Annotated[int, typer.Option("--batch-size", min=2, help="Pairs a step.")] = 256,
-    rate: Annotated[float, typer.Option("--lr", min=1e-6, max=1.0, help="Peak learning rate.")] = 1e-3,
+    rate: Annotated[float, typer.Option("--lr", min=1e-6, max=1.0, help="Peak learning rate.")] = 2.5e-3,
     seed: Annotated[int, typer.Option("--seed", help="Random seed.")] = 0,
     wait: WaitOption = False,
     config: ConfigOption = None,

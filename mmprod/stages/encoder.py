@@ -4,12 +4,14 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from mmprod import artifacts
 from mmprod.config import Config
 from mmprod.datasets.errors import InputError
+from mmprod.datasets.fetch import read_image_path
 from mmprod.datasets.images import BadImage, decode
 from mmprod.datasets.table import open_table
 from mmprod.datasets.text import normalise_title
@@ -21,10 +23,14 @@ from mmprod.stages.outcome import Outcome, timed
 log = logging.getLogger(__name__)
 
 
-def load_encoder(lake: Lake, config: Config) -> Encoder:
-    """The encoder the configuration names; a ``lake:`` one is verified against its manifest first."""
+def load_encoder(lake: Lake, config: Config, fingerprint: str | None = None) -> Encoder:
+    """The encoder the configuration names; a ``lake:`` one is verified against its manifest first.
+
+    `fingerprint`: of the index that is to be asked. A ``lake:`` encoder trained anew since then leaves its
+    earlier generation to answer until the index follows.
+    """
     section = config.encoder
-    name = lake.encoder_name(section.model)
+    name = lake.encoder_name(section.model, fingerprint)
     if name.startswith("local-dir:"):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing of a local folder is to be asked of a hub
     return load(name, section.pretrained, section.device)
@@ -62,11 +68,11 @@ def train_encoder(
 
 def _pairs(batches: Iterator[object], config: Config, outcome: Outcome) -> Iterator[tuple[Image.Image, str]]:
     for batch in batches:
-        for row in batch.accepted.select(["title", "image"]).to_pylist():  # type: ignore[attr-defined]
+        for row in batch.accepted.select(["title", "image", "image_path"]).to_pylist():  # type: ignore[attr-defined]
             outcome.rows += 1
             title = normalise_title(row["title"])
             try:
-                picture = decode(row["image"] or b"", config.images.max_pixels)
+                picture = decode(_picture(row, config), config.images.max_pixels)
             except BadImage:
                 outcome.refused += 1
                 continue
@@ -74,3 +80,10 @@ def _pairs(batches: Iterator[object], config: Config, outcome: Outcome) -> Itera
                 yield picture, title
             else:
                 outcome.refused += 1
+
+
+def _picture(row: dict[str, Any], config: Config) -> bytes:
+    """A training row's picture: its bytes, or the file at its path. Addresses are not fetched."""
+    if row["image_path"] and row["image"] is None:
+        return read_image_path(row["image_path"], config.images.root)
+    return row["image"] or b""

@@ -1,6 +1,6 @@
 """Embedding table → fused vectors → Faiss generation → gate → CURRENT; and the recall table from that."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -65,40 +65,55 @@ class FusedVectors:
         return pa.RecordBatch.from_arrays(columns, schema=ITEM)
 
 
-def build_index(lake: Lake, config: Config, store: Store, table: EmbeddingTable, profile: str) -> Outcome:
-    """Build, check and switch to a new index generation of a profile, unless nothing has changed.
+def build_indexes(
+    lake: Lake, config: Config, store: Store, table: EmbeddingTable, profiles: Iterable[str]
+) -> list[Outcome]:
+    """Build and check a new index generation of each profile, unless nothing has changed; then switch to all.
 
-    Raises: StateError when an embedding file is damaged or the gate refuses; the old generation stays.
+    Raises: StateError when an embedding file is damaged or a gate refuses; then all go on serving what they
+    did, so that no two profiles are of different encoders.
     """
-    chosen = config.profile(profile)
-    inputs = {"encoder": table.pointer.encoder, "vectors": table.pointer.version, "store": list(store.head())}
-    root = lake.index(profile)
+    outcomes, built, refused = [], [], []
+    for profile in profiles:
+        outcome, generation, report = _build_index(lake, config, store, table, profile)
+        outcomes.append(outcome)
+        if generation:
+            built.append((profile, generation))
+        if report and not report.passed:
+            checks = (f"{c.name} {c.value:.4g} (limit {c.limit:.4g})" for c in report.checks if not c.ok)
+            refused.append(f"{profile} {generation}: {', '.join(checks)}")
+    if refused:
+        raise StateError(
+            f"built, but not let through by the gate: {'; '.join(refused)}; what was current goes on serving"
+        )
+    for profile, generation in built:
+        artifacts.switch(lake.index(profile), generation)
+    return outcomes
+
+
+def _build_index(
+    lake: Lake, config: Config, store: Store, table: EmbeddingTable, profile: str
+) -> tuple[Outcome, str | None, GateReport | None]:
+    """A generation beside the current one, and what the gate says of it; neither when nothing has changed."""
+    chosen, root = config.profile(profile), lake.index(profile)
+    pointer = table.pointer
+    inputs = {"encoder": pointer.encoder, "vectors": pointer.revision, "store": list(store.head())}
+    options = {**chosen.model_dump(), "factory": config.index.factory, "nprobe": config.index.nprobe}
     with timed(f"index {profile}") as outcome:
         outcome.rows = table.count()
-        options = {**chosen.model_dump(), "factory": config.index.factory, "nprobe": config.index.nprobe}
         if artifacts.reusable(root, inputs, options):
             outcome.reused = outcome.rows
-            return outcome
+            return outcome, None, None
         if problems := table.verify():
-            raise StateError(
-                f"the embedding table is damaged: {'; '.join(problems)}; run `mmprod embed --again`"
-            )
+            cure = f"remove {table.root} and run `mmprod embed`"
+            raise StateError(f"the embedding table is damaged: {'; '.join(problems)}; {cure}")
         vectors = FusedVectors(table, chosen.weights, chosen.form)
         with artifacts.publishing(root, "index", inputs, options) as draft:
             items = vectors.items(store)
             report = _write(draft, vectors, items, config, table, profile, _live_count(root))
             outcome.changed, outcome.refused = items.num_rows, outcome.rows - items.num_rows
         outcome.detail = {"generation": draft.generation, **draft.counts}
-        if not report.passed:
-            failed = ", ".join(
-                f"{c.name} {c.value:.4g} (limit {c.limit:.4g})" for c in report.checks if not c.ok
-            )
-            raise StateError(
-                f"index {profile} {draft.generation} was built but did not pass the gate: {failed}; "
-                f"{artifacts.current(root) or 'nothing'} goes on serving"
-            )
-        artifacts.switch(root, draft.generation)
-    return outcome
+    return outcome, draft.generation, report
 
 
 def _write(
@@ -146,13 +161,18 @@ def open_index(lake: Lake, profile: str, generation: str | None = None) -> Itera
         yield Generation.open(opened.path, opened.manifest.files)
 
 
+def encoder_of(lake: Lake, profile: str) -> str:
+    """Fingerprint of the encoder that a profile's current index was made with."""
+    with artifacts.opened(lake.index(profile), checked=False) as opened:
+        return str(opened.manifest.inputs["encoder"])
+
+
 def build_recall(lake: Lake, config: Config, profile: str, watch: Watch = silent) -> Outcome:
     """Write every product's nearest neighbours under a profile, unless the index is the one it has."""
     config.profile(profile)
     root = lake.recall(profile)
     with timed(f"recall {profile}") as outcome:
-        generation_name = artifacts.current(lake.index(profile))
-        inputs = {"index": generation_name}
+        inputs = {"index": artifacts.reference(lake.index(profile))}
         options = {"k": config.recall.k}
         with open_index(lake, profile) as generation:
             outcome.rows = len(generation)

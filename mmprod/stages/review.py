@@ -33,7 +33,7 @@ def sample(lake: Lake, config: Config, store: Store) -> Outcome:
     review = config.review
     root = lake.reviews / "pairs"
     with timed("review sample") as outcome:
-        inputs = {"recall": artifacts.current(lake.recall(review.profile)), "profile": review.profile}
+        inputs = {"recall": artifacts.reference(lake.recall(review.profile)), "profile": review.profile}
         options = review.model_dump(mode="json")
         if name := artifacts.reusable(root, inputs, options):
             outcome.reused = outcome.rows = artifacts.Manifest.read(root / name).counts["pairs"]
@@ -75,7 +75,7 @@ def collect(lake: Lake, store: Store, path: Path, reviewer: str = "") -> Outcome
             if artifacts.Manifest.read(root / name).inputs == inputs:
                 outcome.reused = outcome.rows = artifacts.Manifest.read(root / name).counts["rows"]
                 return outcome
-        labels = read_labels(path, _still_live(read_pairs(lake), store), datetime.now(UTC), reviewer)
+        labels = read_labels(path, _still_live(_ever_asked(lake), store), datetime.now(UTC), reviewer)
         with artifacts.publishing(root, "judgements", inputs, {}) as draft:
             parquet.write(draft.path / JUDGEMENTS_FILE, labels.judgements.to_batches(), JUDGEMENT)
             write_rejected(draft.path / REJECTED_FILE, labels)
@@ -102,7 +102,7 @@ def evaluate(lake: Lake, config: Config) -> Outcome:
     with timed("evaluate") as outcome:
         batches = read_judgements(lake)
         judged = [str(name) for name in artifacts.generations(lake.reviews / "judgements")]
-        inputs = {"pairs": artifacts.current(lake.reviews / "pairs"), "judgements": judged}
+        inputs = {"pairs": artifacts.reference(lake.reviews / "pairs"), "judgements": judged}
         measures = [f"P@{depth}", f"AP@{depth}"]
         if name := artifacts.reusable(root, inputs, {"measures": measures}):
             outcome.reused = outcome.rows = artifacts.Manifest.read(root / name).counts["judgements"]
@@ -122,6 +122,18 @@ def read_pairs(lake: Lake) -> pa.Table:
     """The pairs that are being asked about, schema PAIR."""
     with artifacts.opened(lake.reviews / "pairs") as opened:
         return parquet.read(opened.path / PAIRS_FILE)
+
+
+def _ever_asked(lake: Lake) -> pa.Table:
+    """The pairs of every sheet so far, each once: a sheet may come back after a newer one went out."""
+    root = lake.reviews / "pairs"
+    pairs: dict[str, dict[str, object]] = {}
+    for name in artifacts.generations(root):
+        with artifacts.opened(root, name) as opened:
+            pairs |= {row["pair_id"]: row for row in parquet.read(opened.path / PAIRS_FILE).to_pylist()}
+    if not pairs:
+        raise StateError("no pair was asked about yet; run `mmprod review sample` first")
+    return pa.Table.from_pylist(list(pairs.values()), PAIR)
 
 
 def read_judgements(lake: Lake) -> pa.Table:

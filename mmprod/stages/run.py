@@ -10,7 +10,7 @@ from mmprod.datasets.files import replace_file
 from mmprod.lake import Lake
 from mmprod.stages.embed import embed_changes, open_embeddings
 from mmprod.stages.encoder import load_encoder
-from mmprod.stages.index import build_index, build_recall
+from mmprod.stages.index import build_indexes, build_recall
 from mmprod.stages.ingest import ingest_table, open_store
 from mmprod.stages.outcome import Outcome, Watch, silent
 
@@ -33,7 +33,7 @@ def run_day(
         outcomes = [ingest_table(lake, config, store, table, day, approve_removals, watch)]
         embeddings = open_embeddings(lake, config, encoder)
         outcomes.append(embed_changes(config, store, embeddings, encoder, watch))
-        outcomes += [build_index(lake, config, store, embeddings, name) for name in config.profiles]
+        outcomes += build_indexes(lake, config, store, embeddings, config.profiles)
         outcomes += [build_recall(lake, config, name, watch) for name in config.recall.profiles]
     fault("run.finished")
     _record(lake, day, table, outcomes)

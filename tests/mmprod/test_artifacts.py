@@ -153,3 +153,17 @@ artifacts.switch(root, draft.generation)
     assert not list(tmp_path.glob(".draft-*"))
     with artifacts.opened(tmp_path) as opened:
         assert (opened.path / "note.txt").read_text() == "three"
+
+
+def test_rollback_passes_over_damaged_generations(tmp_path: Path) -> None:
+    names = [publish(tmp_path, text) for text in "abc"]
+    (tmp_path / names[2] / "manifest.json").write_text("{}")
+    (tmp_path / names[1] / "note.txt").write_text("?")
+    assert artifacts.rollback(tmp_path) == names[0]
+
+
+def test_a_reference_tells_generations_of_one_name_apart(tmp_path: Path) -> None:
+    assert artifacts.reference(tmp_path / "one") is None
+    publish(tmp_path / "one", "a")
+    publish(tmp_path / "two", "b")
+    assert artifacts.reference(tmp_path / "one") != artifacts.reference(tmp_path / "two")

@@ -16,7 +16,7 @@ from mmprod.encoders.clip import Encoder
 from mmprod.encoders.fusion import half_width
 from mmprod.stages.embed import embed_changes, open_embeddings
 from mmprod.stages.encoder import load_encoder
-from mmprod.stages.index import build_index
+from mmprod.stages.index import build_indexes
 from mmprod.stages.ingest import ingest_table, open_store
 from mmprod.stages.outcome import Outcome
 from mmprod.stages.search import search_text
@@ -113,7 +113,7 @@ def test_the_half_width_form_is_brute_force_too(world, encoder) -> None:
     )
     want = np.sort(vectors @ encoder.titles(["green ball"])[0])[::-1]
     with open_store(world.lake, config) as store:
-        build_index(world.lake, config, store, open_embeddings(world.lake, config, encoder), "small")
+        build_indexes(world.lake, config, store, open_embeddings(world.lake, config, encoder), ["small"])
         found = search_text(world.lake, store, encoder, "green ball", "small", 4)
     np.testing.assert_allclose([f.score for f in found], want, atol=1e-3)
     assert found[0].image_score is None

@@ -8,7 +8,7 @@ import pytest
 from mmprod.datasets.errors import StateError
 from mmprod.stages.embed import open_embeddings
 from mmprod.stages.encoder import load_encoder
-from mmprod.stages.index import build_index, open_index, read_recall
+from mmprod.stages.index import build_indexes, open_index, read_recall
 from mmprod.stages.ingest import open_store
 from mmprod.stages.status import lake_status, prune_lake, verify_lake
 
@@ -85,7 +85,7 @@ def test_a_damaged_embedding_file_is_never_made_into_an_index(world) -> None:
     for name in (world.lake.index("same_item") / "CURRENT", world.lake.index("selection") / "CURRENT"):
         name.unlink()
     with open_store(world.lake, world.config) as store, pytest.raises(StateError, match="sha256"):
-        build_index(world.lake, world.config, store, table, "same_item")
+        build_indexes(world.lake, world.config, store, table, ["same_item"])
 
 
 def test_a_damaged_index_and_recall_table_are_refused(world) -> None:

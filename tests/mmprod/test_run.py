@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from mmprod.datasets.errors import StateError
+from mmprod.encoders.train import Plan
 from mmprod.stages.embed import open_embeddings
-from mmprod.stages.encoder import load_encoder
+from mmprod.stages.encoder import load_encoder, train_encoder
+from mmprod.stages.index import encoder_of
 from mmprod.stages.ingest import open_store
 from mmprod.stages.outcome import Outcome
+from mmprod.stages.status import prune_lake
 
 
 def contents(lake: Path) -> dict[str, str]:
@@ -69,3 +72,33 @@ def test_a_run_record_says_what_was_done(world) -> None:
     (record,) = world.lake.runs.glob("*.json")
     stages = {stage["stage"] for stage in json.loads(record.read_text())["stages"]}
     assert {"ingest", "embed", "index same_item", "recall same_item"} <= stages
+
+
+def test_when_one_profile_is_refused_none_is_switched(world) -> None:
+    world.run(1)
+    settings = world.folder / "mmprod.toml"
+    settings.write_text(settings.read_text().replace("max_similarity = 1.0", "max_similarity = 0.0"))
+    with pytest.raises(StateError, match="similarity"):
+        world.run(2)
+    assert {p.read_text()[:7] for p in world.lake.root.glob("indexes/*/CURRENT")} == {"g000001"}
+    settings.write_text(settings.read_text().replace("max_similarity = 0.0", "max_similarity = 1.0"))
+    world.run(2)
+    assert "g000001" not in {p.read_text()[:7] for p in world.lake.root.glob("indexes/*/CURRENT")}
+
+
+def test_an_encoder_trained_anew_leaves_the_earlier_one_to_answer(world) -> None:
+    world.run(1)
+    before = encoder_of(world.lake, "selection")
+    table = world.folder / "catalogue" / "train.parquet"
+    train_encoder(world.lake, world.config, table, Plan(steps=2, batch=32))
+    assert load_encoder(world.lake, world.config).fingerprint != before
+    assert load_encoder(world.lake, world.config, before).fingerprint == before
+    world.run(1)
+    assert encoder_of(world.lake, "selection") != before
+
+
+def test_tidying_makes_nothing_anew(world) -> None:
+    world.run(1)
+    prune_lake(world.lake, keep=1)
+    (outcomes,) = world.run(1)
+    assert all(outcome.changed == 0 for outcome in outcomes)
