@@ -51,7 +51,7 @@ class Manifest:
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
         """Read and check a generation's manifest; StateError when it is missing or damaged."""
-        return cls(**sealed.load(folder / MANIFEST))
+        return cls(**sealed.load(folder / MANIFEST, cls))
 
 
 @dataclass

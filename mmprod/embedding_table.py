@@ -157,7 +157,7 @@ class EmbeddingTable:
 
 def read_pointer(root: Path) -> Pointer:
     """What the embedding table at `root` has published; StateError when that can't be told."""
-    content = sealed.load(root / POINTER)
+    content = sealed.load(root / POINTER, Pointer)
     return Pointer(**{**content, "position": tuple(content["position"])})
 
 

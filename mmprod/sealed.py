@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ def dump(content: dict[str, Any]) -> str:
     return json.dumps({**content, _KEY: _checksum(content)}, indent=1, sort_keys=True) + "\n"
 
 
-def load(path: Path) -> dict[str, Any]:
-    """Read what `dump` wrote; StateError when the file is missing, unreadable or differs by any byte."""
+def load(path: Path, kind: type[Any]) -> dict[str, Any]:
+    """Read the fields of dataclass `kind` as `dump` wrote them.
+
+    Raises: StateError when the file is missing, unreadable, differs by any byte or has other fields.
+    """
     try:
         text = path.read_text()
         content: dict[str, Any] = json.loads(text)
@@ -26,6 +30,11 @@ def load(path: Path) -> dict[str, Any]:
         raise StateError(f"{path} can't be read: {error}") from error
     if stored != found or text != dump(content):
         raise StateError(f"{path} is damaged: its content has checksum {found}, it says {stored}")
+    wanted = {field.name for field in fields(kind)}
+    if content.keys() != wanted:
+        raise StateError(
+            f"{path} is of another version of mmprod: it has {sorted(content)}, not {sorted(wanted)}"
+        )
     return content
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mmprod import artifacts
+from mmprod import artifacts, sealed
 from mmprod.datasets.errors import InputError, StateError
 
 
@@ -167,3 +167,10 @@ def test_a_reference_tells_generations_of_one_name_apart(tmp_path: Path) -> None
     publish(tmp_path / "one", "a")
     publish(tmp_path / "two", "b")
     assert artifacts.reference(tmp_path / "one") != artifacts.reference(tmp_path / "two")
+
+
+def test_a_manifest_of_another_version_is_an_error_not_a_crash(tmp_path: Path) -> None:
+    folder = tmp_path / publish(tmp_path, "hello")
+    (folder / "manifest.json").write_text(sealed.dump({"kind": "note", "colour": "red"}))
+    with pytest.raises(StateError, match="another version"):
+        artifacts.Manifest.read(folder)
