@@ -2,17 +2,14 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 import ir_measures
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from mmprod.datasets.errors import InputError
-from mmprod.datasets.schemas import RECALL, check
 from mmprod.eval.intervals import Floats
 
 Run = Mapping[str, Mapping[str, float]]
@@ -20,7 +17,6 @@ Run = Mapping[str, Mapping[str, float]]
 Qrels = Mapping[str, Mapping[str, int]]
 """query -> product -> relevance, 0 for not relevant."""
 
-SAME_ITEM = ("Success@1", "AP@10")
 """Is the first neighbour the same item (recall@1 of the retrieval literature); are all of them on top."""
 
 
@@ -92,22 +88,6 @@ def same_items(item_of: Mapping[str, str]) -> dict[str, set[str]]:
     for product, item in item_of.items():
         groups[item].add(product)
     return {product: groups[item] - {product} for product, item in item_of.items() if len(groups[item]) > 1}
-
-
-def ranked_ids(recall: Iterable[pa.RecordBatch], anchors: Set[str]) -> dict[str, list[str]]:
-    """The neighbours of `anchors` from a recall table (RECALL, rows in any order), best first.
-
-    Raises: InputError for a recall table with other columns.
-    """
-    wanted = pa.array(sorted(anchors), pa.string())
-    rows: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
-    for batch in recall:
-        check(batch, RECALL, "recall table")
-        part = batch.filter(pc.is_in(batch.column("anchor_id"), value_set=wanted))
-        columns = (part.column(name).to_pylist() for name in ("anchor_id", "rank", "product_id"))
-        for anchor, rank, product in zip(*columns, strict=True):
-            rows[anchor].append((rank, product))
-    return {anchor: [product for _, product in sorted(found)] for anchor, found in rows.items()}
 
 
 def parse_measure(name: str) -> Any:

@@ -1,7 +1,7 @@
 """Which pairs reviewers are asked about: a seeded, stratified sample of anchors and their top neighbours."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
 
 import pyarrow as pa
@@ -70,16 +70,6 @@ def sample_pairs(
         _add(top, {anchor: strata[name] for anchor, name in zip(anchors, names, strict=True)})
     rows = [row for name in sorted(strata) for row in strata[name].pairs(name)]
     return pa.Table.from_pylist(rows, schema=PAIR)
-
-
-def unjudged(pairs: pa.Table, judged: Set[str]) -> pa.Table:
-    """The rows of `pairs` (PAIR) whose pair_id isn't in `judged`: what a sheet still has to ask.
-
-    Figures are computed over the whole sample with all judgements, old and new: over the rest alone they
-    would describe only what a changed model brought in.
-    """
-    known = pc.is_in(pairs.column("pair_id"), value_set=pa.array(sorted(judged), pa.string()))
-    return pairs.filter(pc.invert(known))
 
 
 class _Stratum:

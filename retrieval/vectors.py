@@ -1,6 +1,6 @@
 """What a vector must be before it is indexed or searched with: one NaN pollutes its neighbours."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -28,12 +28,6 @@ def require_vectors(x: np.ndarray, dim: int, first: int = 0) -> np.ndarray:
     for row, reason in reasons.items():
         raise InputError(f"vector {first + row} is unusable: {reason} ({len(reasons)} such in this block)")
     return np.ascontiguousarray(x, dtype=np.float32)
-
-
-def check_lengths(ids: Sequence[object], x: np.ndarray) -> None:
-    """Raise InputError unless there is one id a vector."""
-    if len(ids) != len(x):
-        raise InputError(f"{len(ids)} ids for {len(x)} vectors: both must come from the same rows")
 
 
 def take_rows(blocks: Iterable[np.ndarray], rows: np.ndarray) -> np.ndarray:

@@ -2,13 +2,12 @@ import math
 
 import ir_measures
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmprod.datasets.errors import InputError
-from mmprod.eval.runs import evaluate_run, ranked_ids, ranked_run, ranked_scores, same_items
+from mmprod.eval.runs import evaluate_run, ranked_run, ranked_scores, same_items
 
 
 def test_measures_by_hand():
@@ -99,10 +98,3 @@ def test_same_items_are_the_other_listings():
         "a2": {"a1", "a3"},
         "a3": {"a1", "a2"},
     }
-
-
-def test_neighbours_come_back_by_rank_whatever_the_order_of_rows(recall_of):
-    table = pa.Table.from_batches([recall_of(["a", "b", "c"], 12)])
-    shuffled = table.take(np.random.default_rng(0).permutation(table.num_rows)).to_batches(max_chunksize=5)
-    found = ranked_ids(shuffled, {"a", "c", "unknown"})
-    assert found == {a: [f"{a}/{rank}" for rank in range(1, 13)] for a in "ac"}

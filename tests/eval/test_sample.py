@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mmprod.datasets.errors import InputError
 from mmprod.datasets.schemas import PAIR, check
-from mmprod.eval.sample import pair_id, sample_pairs, unjudged
+from mmprod.eval.sample import pair_id, sample_pairs
 
 ANCHORS = [f"{'ABC'[i % 3]}{i}" for i in range(90)] + ["B-extra", "D-only"]
 
@@ -60,14 +60,6 @@ def test_every_anchor_is_as_likely_as_any_other(recall_of):
 def test_a_deeper_level_makes_narrower_strata(recall_of):
     table = sample_pairs([recall_of(["A1", "A2", "B1"], 1)], by_letter, 1, 1, seed=0, level=2)
     assert sorted(table["stratum"].to_pylist()) == ["A > 1", "A > 2", "B > 1"]
-
-
-def test_what_was_judged_is_not_asked_again(recall_of):
-    table = sample_pairs([recall_of(ANCHORS, 3)], by_letter, 3, 3, seed=1)
-    judged = set(table["pair_id"].to_pylist()[::2])
-    left = unjudged(table, judged)
-    assert left["pair_id"].to_pylist() == table["pair_id"].to_pylist()[1::2]
-    assert unjudged(table, set()).equals(table)
 
 
 def test_memory_does_not_grow_with_the_recall_table(recall_of):

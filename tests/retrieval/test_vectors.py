@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mmprod.datasets.errors import InputError
-from mmprod.retrieval.vectors import check_lengths, check_vectors, require_vectors, take_rows
+from mmprod.retrieval.vectors import check_vectors, require_vectors, take_rows
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
@@ -35,12 +35,6 @@ def test_refusal_names_the_row_counted_from_the_start() -> None:
     x[1] = np.nan
     with pytest.raises(InputError, match="vector 101 is unusable: NaN"):
         require_vectors(x, 4, first=100)
-
-
-def test_ids_and_vectors_of_different_lengths() -> None:
-    check_lengths(["a", "b"], np.zeros((2, 3)))
-    with pytest.raises(InputError, match="3 ids for 2 vectors"):
-        check_lengths(["a", "b", "c"], np.zeros((2, 3)))
 
 
 def test_rows_are_gathered_from_blocks_in_the_order_asked() -> None:
