@@ -17,8 +17,6 @@ Run = Mapping[str, Mapping[str, float]]
 Qrels = Mapping[str, Mapping[str, int]]
 """query -> product -> relevance, 0 for not relevant."""
 
-"""Is the first neighbour the same item (recall@1 of the retrieval literature); are all of them on top."""
-
 
 @dataclass(frozen=True)
 class Scores:
