@@ -13,7 +13,7 @@ help:  ## what there is to make
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,train,export]"
 	touch $@
 
 demo: $(STAMP)  ## a rendered marketplace through three days: model, neighbours, search, accuracy, report

@@ -10,141 +10,16 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
 from mmprod.datasets.errors import InputError
 from mmprod.datasets.faults import VARIABLE as FAULT_VARIABLE
-from mmprod.datasets.table import TableSpec
+from mmprod.sections import Config
 
 FILE = "mmprod.toml"
 PREFIX = "MMPROD_"
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Section(BaseModel):
-    """Frozen, strict about names."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Table(Section):
-    """How to read the product table: which of its columns is what."""
-
-    columns: dict[str, str] = {}  # our name -> the table's column; equal names need no entry
-    category: tuple[str, ...] = ()  # the table's category columns, widest first
-    attributes: tuple[str, ...] = ()  # the table's columns kept as attributes
-    snapshot: Literal["full", "partial"] = "full"  # only a full table may remove what it does not list
-    encoding: str | None = None  # CSV; found out when not given
-    delimiter: str | None = None  # CSV; found out when not given
-
-
-class Store(Section):
-    """The LMDB product store and what a day may do to it."""
-
-    shards: int = Field(default=1, ge=1, le=4096)  # fixed when the store is made
-    batch_rows: int = Field(default=10_000, ge=1)  # rows a transaction
-    max_removed_share: Share = 0.3  # a day that would remove more needs --approve-removals
-
-
-class Images(Section):
-    """Where pictures come from and what is too much."""
-
-    root: Path = Path()  # image paths must lie below it
-    max_pixels: int = Field(default=40_000_000, ge=1)
-    allow_private_hosts: bool = False  # pictures from addresses that are not public
-
-
-class EncoderSection(Section):
-    """The encoder: ``lake:NAME`` (trained here), ``local-dir:…``, ``hf-hub:…`` or an open_clip name."""
-
-    model: str = "lake:tiny"
-    pretrained: str | None = None  # open_clip's tag, for its own names
-    device: str = "cpu"
-    batch: int = Field(default=256, ge=1)  # products encoded at once
-    commit_rows: int = Field(default=10_000, ge=1)  # products per commit of the embedding table
-
-
-class Profile(Section):
-    """Weights of a fused index; they sum to 1."""
-
-    image: Share
-    text: Share
-    form: Literal["exact", "half_width"] = "exact"  # half_width: half the memory, mixed cosines
-
-    @model_validator(mode="after")
-    def _sum(self) -> "Profile":
-        if not abs(self.image + self.text - 1) < 1e-6:
-            raise ValueError(f"image {self.image} + text {self.text} must sum to 1")
-        return self
-
-    @property
-    def weights(self) -> tuple[float, float]:
-        return self.image, self.text
-
-
-class Index(Section):
-    """The Faiss index and the gate a new one has to pass before it goes live."""
-
-    factory: str = "auto"  # flat while small, then IVF; or any Faiss factory string
-    nprobe: int | None = Field(default=None, ge=1, le=65_536)  # lists a search looks through; a sixteenth
-    min_recall: Share = 0.95  # recall@10 against exact search
-    max_similarity: Share = 0.98  # mean cosine of random pairs; above it the vectors have collapsed
-    max_shrink: Share = 0.3  # against the generation in use
-
-
-class Recall(Section):
-    """The recall table."""
-
-    k: int = Field(default=10, ge=1, le=1000)
-    profiles: tuple[str, ...] = ("same_item", "similar_item")
-
-
-class Review(Section):
-    """Which pairs reviewers are asked about."""
-
-    profile: str = "same_item"
-    level: int = Field(default=2, ge=1, le=8)  # category levels that make a stratum
-    anchors_per_category: int = Field(default=12, ge=1)
-    per_anchor: int = Field(default=3, ge=1)
-    seed: int = 0
-
-
-class Config(Section):
-    """Everything that can be configured."""
-
-    lake: Path = Path("lake")
-    keep_generations: int = Field(default=3, ge=1)
-    table: Table = Table()
-    store: Store = Store()
-    images: Images = Images()
-    encoder: EncoderSection = EncoderSection()
-    profiles: dict[str, Profile] = {
-        "same_item": Profile(image=0.5, text=0.5),
-        "similar_item": Profile(image=0.7, text=0.3),
-        "selection": Profile(image=1, text=0),
-    }
-    index: Index = Index()
-    recall: Recall = Recall()
-    review: Review = Review()
-
-    @model_validator(mode="after")
-    def _known_profiles(self) -> "Config":
-        for name in (*self.recall.profiles, self.review.profile):
-            self.profile(name)
-        return self
-
-    @property
-    def table_spec(self) -> TableSpec:
-        """How `open_table` is to read the product table."""
-        return TableSpec(**self.table.model_dump(exclude={"snapshot"}))
-
-    def profile(self, name: str) -> Profile:
-        """The profile of that name; InputError names those there are."""
-        if name not in self.profiles:
-            raise InputError(f"no profile {name!r}; there are {', '.join(sorted(self.profiles))}")
-        return self.profiles[name]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from mmprod.cli.app import app
-from mmprod.config import Config
+from mmprod.sections import Config
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

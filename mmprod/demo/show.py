@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mmprod.config import Config
+from mmprod.sections import Config
 from mmprod.datasets import parquet
 from mmprod.datasets.files import replace_file
 from mmprod.datasets.store import Store

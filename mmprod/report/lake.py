@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from mmprod import artifacts
-from mmprod.config import Config
+from mmprod.sections import Config
 from mmprod.datasets.errors import InputError
 from mmprod.datasets.images import BadImage, thumbnail
 from mmprod.datasets.store import Store

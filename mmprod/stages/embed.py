@@ -6,7 +6,7 @@ from itertools import islice
 
 import pyarrow as pa
 
-from mmprod.config import Config
+from mmprod.sections import Config
 from mmprod.datasets.faults import fault
 from mmprod.datasets.identity import EMPTY
 from mmprod.datasets.store import Changed, Store

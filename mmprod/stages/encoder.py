@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from mmprod import artifacts
-from mmprod.config import Config
+from mmprod.sections import Config
 from mmprod.datasets.errors import InputError
 from mmprod.datasets.fetch import read_image_path
 from mmprod.datasets.images import BadImage, decode

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from mmprod import artifacts
-from mmprod.config import Config
+from mmprod.sections import Config
 from mmprod.datasets import parquet
 from mmprod.datasets.errors import StateError
 from mmprod.datasets.faults import fault

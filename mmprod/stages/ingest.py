@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from mmprod import artifacts
-from mmprod.config import Config
+from mmprod.sections import Config
 from mmprod.datasets import parquet
 from mmprod.datasets.counts import DayCounts
 from mmprod.datasets.faults import fault

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from mmprod import artifacts
-from mmprod.config import Config
+from mmprod.sections import Config
 from mmprod.datasets import parquet
 from mmprod.datasets.errors import InputError, StateError
 from mmprod.datasets.files import sha256_file

@@ -4,7 +4,7 @@ import json
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from mmprod.config import Config
+from mmprod.sections import Config
 from mmprod.datasets.faults import fault
 from mmprod.datasets.files import replace_file
 from mmprod.lake import Lake

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mmprod import artifacts, embedding_table
-from mmprod.config import Config
+from mmprod.sections import Config
 from mmprod.datasets.errors import StateError
 from mmprod.embedding_table import EmbeddingTable
 from mmprod.lake import Lake
