@@ -22,6 +22,7 @@ POINTS = (
     "artifact.switched",  # CURRENT names the new generation
     "index.built",  # the Faiss index is trained and filled, not yet written
     "recall.batch",  # a batch of the recall table is written
+    "checkpoint.written",  # a checkpoint is on disk, its seal is not
     "store.exchange",  # the live store is moved aside, its compacted copy is not yet in its place
     "run.finished",  # all stages are done, the run record is not written
 )

@@ -1,7 +1,8 @@
-"""CLIP-style encoders by open_clip: a picture or a title in, a unit vector out.
+"""Encoders: a picture or a title in, a unit vector out.
 
-Names are open_clip's: ``ViT-B-32`` with a pretrained tag, ``hf-hub:org/name``, ``local-dir:folder``. Our own
-checkpoints are ``local-dir:`` folders too: ``open_clip_config.json`` and ``open_clip_model.safetensors``.
+Names are open_clip's: ``ViT-B-32`` with a pretrained tag, ``hf-hub:org/name``, ``local-dir:folder``. A folder
+may also be of transformers' format (Chinese-CLIP, BLIP), and ``transformers:org/name`` is one from the hub.
+Our own checkpoints are ``local-dir:`` folders too.
 """
 
 import json
@@ -15,14 +16,18 @@ import numpy as np
 import open_clip
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 
 from mmprod.datasets.errors import InputError, StateError
 from mmprod.datasets.text import FORM
+from mmprod.encoders import folders, tokens, towers
 from mmprod.encoders.fingerprint import fingerprint_of
+from mmprod.encoders.folders import OPEN_CLIP as CONFIG
+from mmprod.encoders.folders import OPEN_CLIP_WEIGHTS as WEIGHTS
 
 log = logging.getLogger(__name__)
-CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
+LOCAL, TRANSFORMERS, HUB = "local-dir:", "transformers:", "hf-hub:"
+_TOGETHER = 64  # titles of about equal length that go through the text tower at once
 Transform = Callable[[Image.Image], torch.Tensor]
 
 
@@ -30,8 +35,9 @@ Transform = Callable[[Image.Image], torch.Tensor]
 class Encoder:
     """Both towers with their preprocessing, on one device, ready to encode.
 
-    `width` is the vectors' length; `fingerprint` (64 hex digits) changes with weights, architecture,
-    preprocessing, tokenizer or title normal form, and travels with everything made from the vectors.
+    `width` is the vectors' length, 0 for a BLIP that can only caption; `fingerprint` (64 hex digits) changes
+    with weights, architecture, preprocessing, tokenizer or title normal form, and travels with everything
+    made from the vectors.
     """
 
     model: torch.nn.Module
@@ -51,81 +57,121 @@ class Encoder:
             return _rows(self.model.encode_image(batch, normalize=True))  # type: ignore[operator]
 
     def titles(self, titles: Sequence[str]) -> np.ndarray:
-        """Titles in normal form to float32 [n, width], each row of unit length."""
+        """Titles in normal form to float32 [n, width], each row of unit length.
+
+        Titles of about equal length go through the tower together, on no more columns than they need.
+        """
         if not titles:
             return np.empty((0, self.width), np.float32)
-        tokens = self.tokenizer(list(titles)).to(self.device)
+        rows = self.tokenizer(list(titles))
+        vectors = np.empty((len(titles), self.width), np.float32)
         with torch.inference_mode():
-            return _rows(self.model.encode_text(tokens, normalize=True))  # type: ignore[operator]
+            order = towers.lengths(self.model, rows).argsort(stable=True)
+            for part in torch.split(order, _TOGETHER):
+                some = towers.trim(self.model, rows[part]).to(self.device)
+                vectors[part.numpy()] = _rows(towers.encode_text(self.model, some, normalize=True))
+        return vectors
 
     def cut(self, titles: Sequence[str]) -> int:
-        """How many titles fill the context window: what follows its last token is not seen."""
-        tokens = self.tokenizer(list(titles))
-        return int((tokens[:, -1] != 0).sum()) if len(titles) else 0
+        """How many titles leave at most one token of the context window free: what follows is not seen."""
+        if not titles:
+            return 0
+        pad = self.tokenizer([""])[0, -1]
+        return int((self.tokenizer(list(titles))[:, -2] != pad).sum())
 
 
 def load(model: str, pretrained: str | None = None, device: str = "cpu") -> Encoder:
-    """Load an encoder by open_clip name.
+    """Load an encoder by name.
 
     Pickled checkpoints are never opened. Raises: InputError for an unknown name, a missing pretrained tag
     or weights that do not fit the architecture; StateError for a local folder that can't be read.
     """
-    if not model.startswith(("local-dir:", "hf-hub:")) and not pretrained:
+    if not model.startswith((LOCAL, TRANSFORMERS, HUB)) and not pretrained:
         raise InputError(
-            f"encoder {model!r} has no weights: name a pretrained tag, or use hf-hub: or local-dir: names"
+            f"encoder {model!r} has no weights: name a pretrained tag, "
+            f"or use {HUB}, {TRANSFORMERS} or {LOCAL} names"
         )
-    if model.startswith("local-dir:"):
-        _check_folder(Path(model.removeprefix("local-dir:")))
+    if model.startswith(TRANSFORMERS):
+        model = LOCAL + str(folders.fetch(model.removeprefix(TRANSFORMERS)))
+    if model.startswith(LOCAL) and (kind := folders.kind_of(Path(model.removeprefix(LOCAL)))) != "open_clip":
+        return _load_folder(Path(model.removeprefix(LOCAL)), kind, device)
     try:
-        loaded, transform = open_clip.create_model_from_pretrained(
-            model, pretrained=pretrained, device=device, weights_only=True
+        loaded = open_clip.create_model(
+            model, pretrained=pretrained, device=device, weights_only=True, require_pretrained=True
         )
         tokenizer = open_clip.get_tokenizer(model)
-    except (RuntimeError, FileNotFoundError, KeyError) as error:
+        loaded.open_clip_config = open_clip.get_model_config(model)
+    except SafetensorError as error:
+        raise StateError(f"encoder {model!r} has damaged weights: {error}") from error
+    except (RuntimeError, OSError, KeyError, ValueError, TypeError) as error:
         raise InputError(
             f"encoder {model!r} ({pretrained or 'own weights'}) can't be loaded: {error}"
         ) from error
-    return _encoder(loaded, transform, tokenizer, device)
+    return wrap(loaded, tokenizer, device)
 
 
 def wrap(model: torch.nn.Module, tokenizer: Any, device: str = "cpu") -> Encoder:
     """An encoder around a model that has just been trained; the same as saving and loading it."""
-    config = open_clip.transform.PreprocessCfg(**open_clip.get_model_preprocess_cfg(model))
-    return _encoder(model, open_clip.transform.image_transform_v2(config, is_train=False), tokenizer, device)
-
-
-def save(model: torch.nn.Module, config: dict[str, Any], folder: Path) -> None:
-    """Write a model as an open_clip folder: `config` is open_clip's own model configuration."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(tensors, folder / WEIGHTS)
-    content = {"model_cfg": config, "preprocess_cfg": model.visual.preprocess_cfg}  # type: ignore[union-attr]
-    (folder / CONFIG).write_text(json.dumps(content, indent=1))
-
-
-def _encoder(model: torch.nn.Module, transform: Transform, tokenizer: Any, device: str) -> Encoder:
+    preprocessing = open_clip.transform.PreprocessCfg(**open_clip.get_model_preprocess_cfg(model))
+    transform = open_clip.transform.image_transform_v2(preprocessing, is_train=False)
     model.eval()
     side = model.visual.image_size  # type: ignore[union-attr]
     side = int(side if isinstance(side, int) else max(side))  # type: ignore[arg-type]
-    with torch.inference_mode():
-        width = int(model.encode_text(tokenizer(["a"]).to(device)).shape[1])  # type: ignore[operator]
-    preprocessing = {
+    described = {
         "picture": model.visual.preprocess_cfg,  # type: ignore[union-attr]
-        "tokenizer": [type(tokenizer).__name__, getattr(tokenizer, "context_length", None)],
+        "tokenizer": tokens.describe(tokenizer),
         "title": FORM,
     }
-    print_ = fingerprint_of(model, preprocessing)
+    print_, width = fingerprint_of(model, described), _width(model, tokenizer, device)
     return Encoder(model, transform, tokenizer, width, side, print_, device)
 
 
-def _check_folder(folder: Path) -> None:
-    if not (folder / CONFIG).is_file():
-        raise InputError(f"{folder} holds no {CONFIG}; a local-dir: encoder is an open_clip folder")
-    if not (folder / WEIGHTS).is_file():
-        raise InputError(f"{folder} holds no {WEIGHTS}; pickled checkpoints (.bin, .pt) are not opened")
-    try:
-        json.loads((folder / CONFIG).read_text())
-    except ValueError as error:
-        raise StateError(f"{folder / CONFIG} is damaged: {error}") from error
+def save(encoder: Encoder, folder: Path) -> None:
+    """Write a folder that `load` makes the same encoder of: weights, configuration, tokenizer.
+
+    open_clip's format for its models, transformers' for the others. An open_clip model carries its own
+    configuration as `open_clip_config`, as `load` leaves it; InputError for one that does not.
+    """
+    model, tokenizer = encoder.model, encoder.tokenizer
+    if isinstance(model, open_clip.CLIP | open_clip.CustomTextCLIP | open_clip.CoCa):
+        _save_open_clip(model, tokenizer, folder)
+        return
+    from mmprod.encoders.blip.model import Blip, save_blip
+    from mmprod.encoders.chinese_clip import save_chinese_clip
+
+    if isinstance(model, Blip):
+        save_blip(model, tokenizer, folder)
+    else:
+        save_chinese_clip(model, tokenizer, folder)  # type: ignore[arg-type]
+
+
+def _save_open_clip(model: Any, tokenizer: Any, folder: Path) -> None:
+    config = getattr(model, "open_clip_config", None)
+    if config is None:
+        raise InputError("this open_clip model does not carry its open_clip_config, so it can't be saved")
+    if hasattr(tokenizer, "save_pretrained"):  # not the one that open_clip brings along
+        text = {"hf_tokenizer_name": "local", **config["text_cfg"]}  # of any name the folder's files are read
+        config = {**config, "text_cfg": text}
+        tokenizer.save_pretrained(folder)
+    folders.save_weights(model, folder / WEIGHTS)
+    content = {"model_cfg": config, "preprocess_cfg": model.visual.preprocess_cfg}
+    (folder / CONFIG).write_text(json.dumps(content, indent=1))
+
+
+def _load_folder(folder: Path, kind: str, device: str) -> Encoder:
+    """A folder of transformers' format."""
+    from mmprod.encoders.blip.model import load_blip
+    from mmprod.encoders.chinese_clip import load_chinese_clip
+
+    model, tokenizer = load_blip(folder) if kind == "blip" else load_chinese_clip(folder)
+    return wrap(model.to(device), tokenizer, device)
+
+
+def _width(model: torch.nn.Module, tokenizer: Any, device: str) -> int:
+    if not getattr(model, "retrieves", True):
+        return 0
+    with torch.inference_mode():
+        return int(model.encode_text(tokenizer(["a"]).to(device)).shape[1])  # type: ignore[operator]
 
 
 def _rows(vectors: torch.Tensor) -> np.ndarray:

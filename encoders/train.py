@@ -1,12 +1,10 @@
-"""Train a small CLIP from scratch with the symmetric contrastive loss (Radford et al. 2021, InfoNCE).
+"""A small CLIP trained from nothing on pairs in memory, by the trainer that fine-tuning uses.
 
-Made for the demo and the tests: about a minute on two cores. Augmentation is geometric only (flip and a
-bounded crop), because colour is part of what a product is.
+Made for the demo and the tests: about a minute on two cores.
 """
 
 import json
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -14,12 +12,17 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
-import torch.nn.functional as F  # noqa: N812  (torch's own convention)
 from PIL import Image, ImageOps
 
 from mmprod.datasets.errors import InputError
+from mmprod.encoders.towers import trim
+from mmprod.encoders.training.dual import InfoNCE
+from mmprod.encoders.training.loader import Loader
+from mmprod.encoders.training.options import Options
+from mmprod.encoders.training.sampler import Sampler
+from mmprod.encoders.training.trainer import Trainer
 
-_PREPROCESS = open_clip.transform.PreprocessCfg(resize_mode="longest", fill_color=255)
+_LOOK = open_clip.transform.PreprocessCfg(resize_mode="longest", fill_color=255)
 _MARGIN = 8  # a picture is kept this many pixels larger than the tower's input, for random crops
 
 
@@ -33,12 +36,35 @@ class Plan:
     seed: int = 0
 
 
+class Crops:
+    """Pictures kept in memory, uint8 [n, 3, side + margin, side + margin], seen through a random window of
+    `side`, half of the time mirrored: no pixel changes its colour."""
+
+    def __init__(self, pictures: np.ndarray, side: int, seed: int) -> None:
+        self.pictures, self.side, self.seed = pictures, side, seed
+
+    def __getitem__(self, at: tuple[int, int]) -> np.ndarray:
+        random = np.random.default_rng([self.seed, *at])
+        room = self.pictures.shape[-1] - self.side
+        top, left = random.integers(room + 1, size=2)
+        crop = self.pictures[at[1], :, top : top + self.side, left : left + self.side]
+        return crop[..., ::-1] if random.random() < 0.5 else crop
+
+
 @dataclass(frozen=True)
 class Pairs:
-    """Training pairs in memory: `pictures` uint8 [n, 3, side, side], `titles` in normal form."""
+    """Training pairs in memory: `pictures` uint8 [n, 3, s, s], `titles` in normal form."""
 
-    pictures: torch.Tensor
+    pictures: np.ndarray
     titles: list[str]
+
+    @property
+    def identity(self) -> np.ndarray:
+        """int64 [n, 3]: pairs with equal titles, but for case, are the same."""
+        known: dict[str, int] = {}
+        numbers = [known.setdefault(title.casefold(), len(known)) for title in self.titles]
+        unknown = np.full(len(numbers), -1)
+        return np.stack([unknown, unknown, np.array(numbers)], axis=1)
 
 
 def tiny_config() -> dict[str, Any]:
@@ -57,7 +83,7 @@ def load_pairs(pairs: Iterable[tuple[Image.Image, str]], config: dict[str, Any])
         titles.append(title)
     if not titles:
         raise InputError("no training pairs: the table has no product with both a picture and a title")
-    return Pairs(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous(), titles)
+    return Pairs(np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2)), titles)
 
 
 def train(
@@ -66,73 +92,29 @@ def train(
     """Train a model of open_clip configuration `config`; returns it with its tokenizer.
 
     Pairs whose titles are equal are positives of each other, never negatives. `on_step` is told each
-    step's number (from 1) and loss. The same seed on the same machine gives the same weights.
+    step's number (from 1) and loss. The same seed on the same machine gives the same weights. Where there
+    are fewer pairs than `plan.batch`, all of them make a batch.
     """
-    torch.manual_seed(plan.seed)
-    model = open_clip.CLIP(**config)
-    open_clip.set_model_preprocess_cfg(
-        model, {**vars(_PREPROCESS), "size": config["vision_cfg"]["image_size"]}
-    )
-    model = model.to(memory_format=torch.channels_last)
-    tokenizer = open_clip.SimpleTokenizer(context_length=config["text_cfg"]["context_length"])
-    tokens, names = tokenizer(pairs.titles), _numbers(pairs.titles)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), plan.learning_rate, betas=(0.9, 0.98), weight_decay=0.1, fused=True
-    )
-    model.train()
-    for step in range(1, plan.steps + 1):
-        _set_rate(optimizer, plan, step)
-        rows = torch.randint(len(pairs.titles), (plan.batch,))
-        batch = augment(pairs.pictures[rows], config["vision_cfg"]["image_size"])
-        with torch.autocast("cpu", torch.bfloat16):
-            image = model.encode_image(normalise(batch), normalize=True)
-            text = model.encode_text(tokens[rows], normalize=True)
-        loss = contrastive_loss(image.float(), text.float(), model.logit_scale.exp(), names[rows])
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        with torch.no_grad():
-            model.logit_scale.clamp_(max=math.log(100))
+    model, tokenizer = untrained(config, plan.seed)
+    batch = min(plan.batch, len(pairs.titles))
+    options = Options(batch_size=batch, lr=plan.learning_rate, warmup=20, grad_clip_norm=None, seed=plan.seed)
+    pictures = Crops(pairs.pictures, config["vision_cfg"]["image_size"], plan.seed)
+    loader = Loader(pictures, pairs.titles, pairs.identity, lambda titles: trim(model, tokenizer(titles)))
+    trainer = Trainer(model, InfoNCE(), options, plan.steps, "cpu")
+    sampler = Sampler(len(pairs.titles), batch, plan.seed)
+    for step, rows in enumerate(loader.batches(sampler, 1, plan.steps), 1):
+        scalars = trainer.advance(rows)
         if on_step:
-            on_step(step, loss.item())
+            on_step(step, scalars["loss"])
     return model.eval().to(memory_format=torch.contiguous_format), tokenizer
 
 
-def contrastive_loss(
-    image: torch.Tensor, text: torch.Tensor, scale: torch.Tensor, names: torch.Tensor
-) -> torch.Tensor:
-    """Symmetric InfoNCE over unit rows [n, d]: rows with equal `names` share the target equally.
-
-    L = ½ [CE(s · I Tᵀ, Y) + CE(s · T Iᵀ, Y)] with Y_ij = [name_i = name_j] / Σ_j [name_i = name_j].
-    """
-    same = (names[:, None] == names[None, :]).float()
-    target = same / same.sum(dim=1, keepdim=True)
-    logits = scale * image @ text.T
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
-
-
-def augment(pictures: torch.Tensor, side: int) -> torch.Tensor:
-    """A random crop of side `side` and, half of the time, a mirror image: no pixel changes its colour."""
-    room = pictures.shape[-1] - side
-    top, left = torch.randint(room + 1, (2,)).tolist()
-    crop = pictures[..., top : top + side, left : left + side]
-    return crop.flip(3) if torch.rand(()) < 0.5 else crop
-
-
-def normalise(pictures: torch.Tensor) -> torch.Tensor:
-    """uint8 [n, 3, s, s] to float32 with the mean and deviation that inference uses, channels last."""
-    mean = 255 * torch.tensor(_PREPROCESS.mean).view(1, 3, 1, 1)
-    deviation = 255 * torch.tensor(_PREPROCESS.std).view(1, 3, 1, 1)
-    return ((pictures.float() - mean) / deviation).contiguous(memory_format=torch.channels_last)
-
-
-def _set_rate(optimizer: torch.optim.Optimizer, plan: Plan, step: int) -> None:
-    rate = plan.learning_rate * min(1, step / 20) * (1 + math.cos(math.pi * step / plan.steps)) / 2
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-
-
-def _numbers(titles: Sequence[str]) -> torch.Tensor:
-    """Equal titles to equal numbers, int64 [n]."""
-    known: dict[str, int] = {}
-    return torch.tensor([known.setdefault(title.casefold(), len(known)) for title in titles])
+def untrained(config: dict[str, Any], seed: int) -> tuple[Any, Any]:
+    """A model of open_clip configuration `config` with random weights, and its tokenizer."""
+    torch.manual_seed(seed)
+    model = open_clip.CLIP(**config)
+    look = {**vars(_LOOK), "size": config["vision_cfg"]["image_size"]}
+    open_clip.set_model_preprocess_cfg(model, look)
+    model.open_clip_config = config
+    tokenizer = open_clip.SimpleTokenizer(context_length=config["text_cfg"]["context_length"])
+    return model.to(memory_format=torch.channels_last), tokenizer

@@ -43,10 +43,18 @@ class Lake:
     def encoder(self, name: str) -> Path:
         return self.root / "encoders" / name
 
+    def training(self, name: str) -> Path:
+        """Checkpoints and logs of the fine-tunings that make the encoder `name`."""
+        return self.root / "training" / name
+
     def embeddings(self, model: str, fingerprint: str) -> Path:
         """The table of one encoder; another encoder's vectors can't meet it even by mistake."""
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", model.removeprefix(LAKE_ENCODER)).strip("-.")[-60:]
         return self.root / "embeddings" / f"{name}-{fingerprint[:12]}"
+
+    def engines(self, model: str, fingerprint: str, form: str) -> Path:
+        """The exported engines of one encoder in one form, such as ``onnx-fp32``."""
+        return self.root / "engines" / self.embeddings(model, fingerprint).name / form
 
     def index(self, profile: str) -> Path:
         return self.root / "indexes" / profile

@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mmprod.datasets.errors import InputError
+from mmprod.datasets.pairs.options import Selection
 from mmprod.datasets.table import TableSpec
+from mmprod.encoders.training.options import Options
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -89,6 +91,27 @@ class Recall(Section):
     profiles: tuple[str, ...] = ("same_item", "similar_item")
 
 
+class Caption(Section):
+    """How ``mmprod caption`` writes; lengths in tokens after the prompt."""
+
+    method: Literal["beam", "nucleus"] = "beam"  # the likeliest words, or drawn from the likely ones
+    beams: int = Field(default=3, ge=1, le=64)
+    top_p: Share = 0.9  # nucleus: probability of the words that are drawn from
+    min_tokens: int = Field(default=3, ge=0)
+    max_tokens: int = Field(default=30, ge=1)
+    repetition_penalty: float = Field(default=1.0, ge=1, le=10)  # over 1: words said already get less likely
+    seed: int = Field(default=0, ge=0)
+    batch: int = Field(default=32, ge=1)  # pictures at once
+    prompt: str = ""  # how a caption begins
+    prompts: dict[str, str] = {}  # the same for a category and those below it
+
+    @model_validator(mode="after")
+    def _lengths(self) -> "Caption":
+        if self.min_tokens > self.max_tokens:
+            raise ValueError(f"min_tokens {self.min_tokens} is over max_tokens {self.max_tokens}")
+        return self
+
+
 class Review(Section):
     """Which pairs reviewers are asked about."""
 
@@ -97,6 +120,16 @@ class Review(Section):
     anchors_per_category: int = Field(default=12, ge=1)
     per_anchor: int = Field(default=3, ge=1)
     seed: int = 0
+
+
+class Export(Section):
+    """The gate an exported engine has to pass, tower by tower, against torch in fp32."""
+
+    samples: int = Field(default=500, ge=32)  # products whose picture and title are tried
+    min_cosine: Share = 0.99999  # worst cosine of any input, fp32
+    min_recall: Share = 0.999  # recall@10 of exact search, fp32
+    min_cosine_half: Share = 0.9995  # the same for fp16 and bf16
+    min_recall_half: Share = 0.95
 
 
 class Config(Section):
@@ -116,6 +149,10 @@ class Config(Section):
     index: Index = Index()
     recall: Recall = Recall()
     review: Review = Review()
+    pairs: Selection = Selection()
+    caption: Caption = Caption()
+    export: Export = Export()
+    finetune: Options = Options()
 
     @model_validator(mode="after")
     def _known_profiles(self) -> "Config":

@@ -1,17 +1,21 @@
 """Commands that answer questions from the current index."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mmprod.cli.session import ConfigOption, JsonOption, LakeOption, Session
 from mmprod.datasets.errors import InputError
 
+if TYPE_CHECKING:
+    from mmprod.encoders.clip import Encoder
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file to the application."""
     app.command()(search)
+    app.command()(similarity)
 
 
 def search(
@@ -24,6 +28,9 @@ def search(
         str | None, typer.Option("--category", help='Only this category, e.g. "Home > Lighting".')
     ] = None,
     top: Annotated[int, typer.Option("--top", "-k", help="How many products.")] = 10,
+    rerank: Annotated[
+        int, typer.Option("--rerank", min=0, help="Order the first so many by BLIP's look at each picture.")
+    ] = 0,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Write the list to a .csv, .parquet or .html (with pictures)."),
@@ -39,6 +46,8 @@ def search(
     mmprod search 极简风客厅灯 --category "Home > Lighting" --out lamps.csv
 
     mmprod search --product D000123 --profile similar_item
+
+    mmprod search "red dress" --rerank 50
     """
     if (query is None) == (product is None):
         raise InputError('say what to look for: either a text, "red dress", or --product ID')
@@ -50,14 +59,19 @@ def search(
     from mmprod.stages.search import search_product, search_text, write_list
 
     with session.store() as store:
-        if product is not None:
-            found = search_product(session.lake, store, product, profile, top, category)
+        depth = max(top, rerank)
+        encoder = _encoder(session, profile) if query is not None or rerank else None
+        if encoder and query is not None:
+            found = search_text(session.lake, store, encoder, query, profile, depth, category)
         else:
-            from mmprod.stages.encoder import load_encoder
-            from mmprod.stages.index import encoder_of
+            found = search_product(session.lake, store, product or "", profile, depth, category)
+        if encoder and rerank:
+            from mmprod.stages.rerank import rerank as look_again
+            from mmprod.stages.rerank import title_of
 
-            encoder = load_encoder(session.lake, session.config, encoder_of(session.lake, profile))
-            found = search_text(session.lake, store, encoder, query or "", profile, top, category)
+            text = query or title_of(store, product or "")
+            found = look_again(session.config, store, encoder, text, found, rerank)
+        found = found[:top]
         if out and out.suffix == ".html":
             from mmprod.report.lake import search_page
             from mmprod.report.page import save
@@ -65,10 +79,45 @@ def search(
             save(search_page(store, query or f"like {product}", found), out)
         elif out:
             write_list(found, out)
-    rows = [
-        (f.rank, f.score, f.image_score, f.text_score, f.product_id, f.title[:60], f.category) for f in found
-    ]
-    headings = ("", "score", "picture", "title", "product", "", "category")
+    headings = ("", "score", "picture", "title", *(["match"] if rerank else []), "product", "", "category")
+    rows: list[tuple[object, ...]] = []
+    for f in found:
+        scores = (f.score, f.image_score, f.text_score, *([f.match_score] if rerank else []))
+        rows.append((f.rank, *scores, f.product_id, f.title[:60], f.category))
     session.table(query or f"like {product}", headings, rows, {"results": [asdict(f) for f in found]})
     if out:
         typer.echo(f"written to {out}", err=True)
+
+
+def similarity(
+    a: Annotated[str, typer.Argument(help="A product id.")],
+    b: Annotated[str, typer.Argument(help="Another one.")],
+    config: ConfigOption = None,
+    lake: LakeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """How alike two products are: picture, title, each profile's score; with a BLIP also whether titles fit.
+
+    Example: mmprod similarity D000012 D000083
+    """
+    session = Session(config, lake, json)
+    from dataclasses import asdict
+
+    from mmprod.stages.encoder import load_encoder
+    from mmprod.stages.similarity import similarity as compare
+
+    with session.store() as store:
+        found = compare(session.config, store, load_encoder(session.lake, session.config), a, b)
+    rows = [("picture", found.image), ("title", found.text), *found.profiles.items()]
+    if found.match_ab is not None:
+        rows.append((f"match: title of {a}, picture of {b}", found.match_ab))
+        rows.append((f"match: title of {b}, picture of {a}", found.match_ba))
+    session.table(f"{a} and {b}", ("", "score"), rows, asdict(found))
+
+
+def _encoder(session: Session, profile: str) -> "Encoder":
+    """The encoder that the profile's index was made with."""
+    from mmprod.stages.encoder import load_encoder
+    from mmprod.stages.index import encoder_of
+
+    return load_encoder(session.lake, session.config, encoder_of(session.lake, profile))

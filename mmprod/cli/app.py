@@ -8,7 +8,19 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from mmprod.cli import answers, demonstration, lakes, pipeline, reviews, stores
+from mmprod.cli import (
+    answers,
+    bases,
+    caption,
+    demonstration,
+    export,
+    finetune,
+    lakes,
+    pairs,
+    pipeline,
+    reviews,
+    stores,
+)
 from mmprod.datasets.errors import InputError, StateError
 
 DONE, FAILED, MISUSED = 0, 1, 2
@@ -50,7 +62,7 @@ app = typer.Typer(
     help="From a product catalogue to multimodal embeddings, neighbours, search and measured accuracy.",
     epilog="Start with [bold]mmprod demo[/], or [bold]mmprod run --day 2024-05-01 --table products.csv[/].",
 )
-for module in (pipeline, answers, reviews, lakes, demonstration):
+for module in (pipeline, answers, pairs, finetune, caption, reviews, lakes, demonstration, bases, export):
     module.register(app)
 app.add_typer(stores.app, name="store")
 

@@ -87,6 +87,9 @@ def sample_catalog(
     folder: Annotated[Path, typer.Argument(help="Where to write it.")],
     products: Annotated[int, typer.Option("--products", min=84, help="About how many on day one.")] = 2000,
     seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same catalogue.")] = 7,
+    spu: Annotated[
+        bool, typer.Option("--spu", help="Tell by spu_id which listings are of one item, to train on.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Render a marketplace to try things on: three day tables, training pairs, queries and the truth.
@@ -96,6 +99,6 @@ def sample_catalog(
     session = Session(None, None, json)
     from mmprod.demo.catalogue import render_catalogue
 
-    render_catalogue(folder, round(products / LISTINGS), seed)
+    render_catalogue(folder, round(products / LISTINGS), seed, spu=spu)
     files = sorted(path.name for path in folder.iterdir())
     session.show({"folder": str(folder), "files": files}, f"{folder}: {', '.join(files)}")

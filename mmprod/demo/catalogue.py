@@ -42,7 +42,9 @@ TRUTH = pa.schema(
 )
 
 
-def render_catalogue(folder: Path, items: int = 1500, seed: int = 7, workers: int | None = None) -> None:
+def render_catalogue(
+    folder: Path, items: int = 1500, seed: int = 7, workers: int | None = None, spu: bool = False
+) -> None:
     """Write the sample marketplace of `items` items into `folder`, made if missing; same seed, same content.
 
     - day1.parquet, day2.parquet, day3.parquet: full tables in schema PRODUCT, about 1.5 products an item
@@ -51,7 +53,8 @@ def render_catalogue(folder: Path, items: int = 1500, seed: int = 7, workers: in
     - queries.parquet: schema QUERY
     - planted.json: a list with, for each day, its file, date and what ingest should count
 
-    `workers` processes draw (None: one a core). Raises: InputError below 60 items.
+    `workers` processes draw (None: one a core). With `spu` the days' `spu_id` tells which listings are of one
+    item, as where sellers share a product page. Raises: InputError below 60 items.
     """
     if items < LEAST_ITEMS:
         raise InputError(f"items={items}: the sample catalogue needs at least {LEAST_ITEMS}")
@@ -59,7 +62,7 @@ def render_catalogue(folder: Path, items: int = 1500, seed: int = 7, workers: in
     days = plan_days(make_items(items, seed, "I"), seed)
     jpegs = _draw_days(days, workers)
     for number, day in enumerate(days, start=1):
-        rows = [_row(row, jpegs) for row in day.rows]
+        rows = [_row(row, jpegs) | {"spu_id": row.item.item_id if spu else None} for row in day.rows]
         _write(pa.Table.from_pylist(rows, DELIVERED), folder / f"day{number}.parquet")
     _write(_training_pairs(items * PAIRS_PER_ITEM, seed, workers), folder / "train.parquet")
     _write(_truth(days), folder / "truth.parquet")

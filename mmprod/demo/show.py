@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mmprod.sections import Config
 from mmprod.datasets import parquet
 from mmprod.datasets.files import replace_file
 from mmprod.datasets.store import Store
@@ -24,6 +23,7 @@ from mmprod.eval.runs import Scores, same_items
 from mmprod.lake import Lake
 from mmprod.report.lake import Shown, lake_page, stage_table
 from mmprod.report.page import Figure, Page, Part, Table, save
+from mmprod.sections import Config
 from mmprod.stages import review
 from mmprod.stages.compare import Query, best_possible, compare_search, compare_weights, mean
 from mmprod.stages.embed import open_embeddings

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from mmprod import artifacts
-from mmprod.sections import Config
 from mmprod.datasets.errors import InputError
 from mmprod.datasets.images import BadImage, thumbnail
 from mmprod.datasets.store import Store
@@ -12,6 +11,7 @@ from mmprod.encoders.clip import Encoder
 from mmprod.eval.sample import pair_id
 from mmprod.lake import Lake
 from mmprod.report.page import Card, Figure, Page, Part, Strip, Table
+from mmprod.sections import Config
 from mmprod.stages.outcome import Outcome
 from mmprod.stages.review import read_metrics, verdicts
 from mmprod.stages.search import Found, search_product, search_text

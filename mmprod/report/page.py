@@ -57,6 +57,14 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Plot:
+    """A drawing: `source` is a data: address of an SVG."""
+
+    source: str
+    caption: str
+
+
+@dataclass(frozen=True)
 class Part:
     """A titled part of the page."""
 
@@ -64,6 +72,7 @@ class Part:
     text: str = ""
     tables: Sequence[Table] = ()
     strips: Sequence[Strip] = ()
+    plots: Sequence[Plot] = ()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from itertools import islice
 
 import pyarrow as pa
 
-from mmprod.sections import Config
 from mmprod.datasets.faults import fault
 from mmprod.datasets.identity import EMPTY
 from mmprod.datasets.store import Changed, Store
@@ -14,6 +13,7 @@ from mmprod.embedding_table import EmbeddingTable, Row
 from mmprod.encoders.clip import Encoder
 from mmprod.encoders.stream import Encoded, Job, embed
 from mmprod.lake import Lake
+from mmprod.sections import Config
 from mmprod.stages.outcome import Outcome, Watch, silent, timed
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from PIL import Image
 
 from mmprod import artifacts
-from mmprod.sections import Config
 from mmprod.datasets.errors import InputError
 from mmprod.datasets.fetch import read_image_path
 from mmprod.datasets.images import BadImage, decode
@@ -18,6 +17,7 @@ from mmprod.datasets.text import normalise_title
 from mmprod.encoders.clip import Encoder, load, save, wrap
 from mmprod.encoders.train import Plan, load_pairs, tiny_config, train
 from mmprod.lake import LAKE_ENCODER, Lake
+from mmprod.sections import Config
 from mmprod.stages.outcome import Outcome, timed
 
 log = logging.getLogger(__name__)
@@ -57,12 +57,12 @@ def train_encoder(
         pairs = load_pairs(_pairs(table.batches(), config, outcome), tiny_config())
         outcome.changed = len(pairs.titles)
         with artifacts.publishing(root, "encoder", inputs, options) as draft:
-            model, tokenizer = train(pairs, tiny_config(), plan, on_step)
-            save(model, tiny_config(), draft.path)
-            fingerprint = wrap(model, tokenizer).fingerprint
-            draft.counts |= {"pairs": outcome.changed, "steps": plan.steps, "fingerprint": fingerprint}
+            encoder = wrap(*train(pairs, tiny_config(), plan, on_step))
+            save(encoder, draft.path)
+            found = {"pairs": outcome.changed, "steps": plan.steps, "fingerprint": encoder.fingerprint}
+            draft.counts |= found
         artifacts.switch(root, draft.generation)
-        outcome.detail = {"generation": draft.generation, "fingerprint": fingerprint}
+        outcome.detail = {"generation": draft.generation, "fingerprint": encoder.fingerprint}
     return outcome
 
 

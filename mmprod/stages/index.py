@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 
 from mmprod import artifacts
-from mmprod.sections import Config
 from mmprod.datasets import parquet
 from mmprod.datasets.errors import StateError
 from mmprod.datasets.faults import fault
@@ -22,6 +21,7 @@ from mmprod.retrieval import folder, index
 from mmprod.retrieval.gate import GateReport, gate
 from mmprod.retrieval.generation import Generation
 from mmprod.retrieval.recall import neighbours
+from mmprod.sections import Config
 from mmprod.stages.outcome import Advance, Outcome, Watch, silent, timed
 
 RECALL_FILE = "recall.parquet"

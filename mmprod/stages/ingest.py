@@ -10,7 +10,6 @@ from pathlib import Path
 import pyarrow as pa
 
 from mmprod import artifacts
-from mmprod.sections import Config
 from mmprod.datasets import parquet
 from mmprod.datasets.counts import DayCounts
 from mmprod.datasets.faults import fault
@@ -22,6 +21,7 @@ from mmprod.datasets.schemas import CHANGE
 from mmprod.datasets.store import Store
 from mmprod.datasets.table import ProductTable, open_table
 from mmprod.lake import Lake
+from mmprod.sections import Config
 from mmprod.stages.outcome import Advance, Outcome, Watch, silent, timed
 
 CHANGES_FILE = "changes.parquet"

@@ -8,7 +8,6 @@ from pathlib import Path
 import pyarrow as pa
 
 from mmprod import artifacts
-from mmprod.sections import Config
 from mmprod.datasets import parquet
 from mmprod.datasets.errors import InputError, StateError
 from mmprod.datasets.files import sha256_file
@@ -20,6 +19,7 @@ from mmprod.eval.metrics import judged_metrics
 from mmprod.eval.sample import sample_pairs
 from mmprod.eval.sheet import write_sheet
 from mmprod.lake import Lake
+from mmprod.sections import Config
 from mmprod.stages.index import read_recall
 from mmprod.stages.outcome import Outcome, timed
 

@@ -4,10 +4,10 @@ import json
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from mmprod.sections import Config
 from mmprod.datasets.faults import fault
 from mmprod.datasets.files import replace_file
 from mmprod.lake import Lake
+from mmprod.sections import Config
 from mmprod.stages.embed import embed_changes, open_embeddings
 from mmprod.stages.encoder import load_encoder
 from mmprod.stages.index import build_indexes, build_recall

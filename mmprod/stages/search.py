@@ -26,7 +26,10 @@ from mmprod.stages.index import open_index
 
 @dataclass(frozen=True)
 class Found:
-    """A product in an answer; scores are cosines in [-1, 1], None where the profile or product has none."""
+    """A product in an answer; scores are cosines in [-1, 1], None where the profile or product has none.
+
+    `match_score` is the probability that the text describes the picture, where an answer was ordered by it.
+    """
 
     rank: int
     product_id: str
@@ -35,6 +38,7 @@ class Found:
     text_score: float | None
     title: str
     category: str
+    match_score: float | None = None
 
 
 def search_text(

@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mmprod import artifacts, embedding_table
-from mmprod.sections import Config
 from mmprod.datasets.errors import StateError
 from mmprod.embedding_table import EmbeddingTable
 from mmprod.lake import Lake
+from mmprod.sections import Config
 from mmprod.stages.ingest import open_store
 from mmprod.stages.outcome import Watch, silent
 

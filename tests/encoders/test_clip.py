@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,14 +13,13 @@ from safetensors.torch import load_file, save_file
 from mmprod.datasets.errors import InputError, StateError
 from mmprod.encoders import clip
 from mmprod.encoders.clip import CONFIG, WEIGHTS, Encoder
-from mmprod.encoders.train import tiny_config
 
 PICTURES = [Image.new("RGB", size, colour) for size, colour in (((80, 60), "red"), ((9, 200), "blue"))]
 
 
 @pytest.fixture
-def folder(tmp_path: Path, model: tuple[torch.nn.Module, Any]) -> Path:
-    clip.save(model[0], tiny_config(), tmp_path)
+def folder(tmp_path: Path, encoder: Encoder) -> Path:
+    clip.save(encoder, tmp_path)
     return tmp_path
 
 
@@ -63,7 +61,7 @@ def test_the_fingerprint_follows_weights_and_preprocessing(folder: Path, encoder
     save_file(weights, folder / WEIGHTS)
     assert clip.load(f"local-dir:{folder}").fingerprint != encoder.fingerprint
 
-    clip.save(encoder.model, tiny_config(), folder)
+    clip.save(encoder, folder)
     config = json.loads((folder / CONFIG).read_text())
     config["preprocess_cfg"]["resize_mode"] = "squash"
     (folder / CONFIG).write_text(json.dumps(config))

@@ -14,7 +14,7 @@ from mmprod.datasets.faults import POINTS
 
 Ask = Callable[..., dict[str, Any]]
 TIMES = {"artifact.written": 6, "artifact.published": 6, "artifact.switched": 6, "index.built": 3}
-OTHERS = {"store.exchange"}  # no part of a run; tested where it belongs
+OTHERS = {"store.exchange", "checkpoint.written"}  # no part of a run; tested where they belong
 CASES = [
     (point, time)
     for point in POINTS

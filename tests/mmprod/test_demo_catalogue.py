@@ -147,6 +147,17 @@ def test_tables_have_their_schemas_and_hide_the_truth(folder: Path) -> None:
     assert pq.read_schema(folder / "queries.parquet") == QUERY
 
 
+def test_spu_ids_name_the_item_when_asked(tmp_path: Path) -> None:
+    render_catalogue(tmp_path, items=60, workers=1, spu=True)
+    items = {
+        row["product_id"]: row["item_id"] for row in pq.read_table(tmp_path / "truth.parquet").to_pylist()
+    }
+    rows = pq.read_table(tmp_path / "day1.parquet").to_pylist()
+    told = {row["product_id"]: row["spu_id"] for row in rows if row["product_id"] in items}
+    assert told == {name: items[name] for name in told}
+    assert len(set(told.values())) < len(told)
+
+
 def test_truth_knows_every_acceptable_product_and_nothing_else(folder: Path) -> None:
     delivered = {
         row["product_id"] for table in _days(folder) for row in table.to_pylist() if _acceptable(row)

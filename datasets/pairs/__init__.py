@@ -1,0 +1,1 @@
+"""Training pairs from the product store: which, how split, judged and read."""

@@ -1,0 +1,1 @@
+"""BLIP: one model for retrieval (ITC vectors), re-scoring (ITM) and captions (LM)."""

@@ -1,0 +1,49 @@
+"""A BLIP small enough for tests, for continuous integration and for trying things out."""
+
+from collections.abc import Iterable
+
+import torch
+from transformers import BlipConfig
+
+from mmprod.datasets.errors import InputError
+from mmprod.encoders.blip.network import Blip
+from mmprod.encoders.blip.tokenizer import BlipTokenizer, learn_tokenizer
+
+_WORDS = 2000
+
+
+def tiny_blip(
+    titles: Iterable[str],
+    side: int = 32,
+    width: int = 32,
+    layers: int = 2,
+    context_length: int = 32,
+    seed: int = 0,
+) -> tuple[Blip, BlipTokenizer]:
+    """A BLIP with random weights and a vocabulary learned from `titles`: to be trained, or to test with.
+
+    Pictures of `side` pixels in patches of 8; towers and vectors `width` wide, with `layers` layers each. The
+    same titles and seed give the same model. Raises: InputError without titles.
+    """
+    titles = [title for title in titles if title]
+    if not titles:
+        raise InputError("no titles: a vocabulary can't be learned from nothing")
+    tokenizer = learn_tokenizer(titles, _WORDS, context_length)
+    words = len(tokenizer.pieces)
+    shape = {"hidden_size": width, "intermediate_size": 2 * width, "num_hidden_layers": layers}
+    ids = {"bos_token_id": words, "sep_token_id": tokenizer.pieces.sep_token_id, "pad_token_id": 0}
+    heads = {"num_attention_heads": max(1, width // 16)}
+    config = BlipConfig(
+        vision_config={**shape, **heads, "image_size": side, "patch_size": 8, "initializer_range": 0.02},
+        text_config={
+            **shape,
+            **heads,
+            **ids,
+            "vocab_size": words + 2,
+            "max_position_embeddings": context_length,
+        },
+        image_text_hidden_size=width,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Blip(config).eval(), tokenizer

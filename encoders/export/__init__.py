@@ -1,0 +1,1 @@
+"""Towers as ONNX, OpenVINO and TensorRT engines, each gated against torch."""

@@ -1,0 +1,82 @@
+"""From an encoder to an engine folder."""
+
+import importlib.metadata
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from mmprod.datasets.errors import InputError, StateError
+from mmprod.encoders.clip import Encoder
+from mmprod.encoders.export import onnx, openvino, tensorrt
+from mmprod.encoders.export.inputs import pad_of
+from mmprod.encoders.export.modules import ImageTower, TextTower, picture_size
+from mmprod.encoders.export.spec import PRECISIONS, Kind, Precision, Spec, Tower, files_of
+
+_LIBRARIES = {"onnx": "onnxruntime", "openvino": "openvino", "tensorrt": "tensorrt"}
+
+
+def check(kind: Kind, precision: Precision) -> None:
+    """Before any work is done: can this be exported here?
+
+    Raises: InputError for a precision the kind can't have, or for TensorRT where it can't run; StateError
+    where libraries are missing.
+    """
+    if precision not in PRECISIONS[kind]:
+        raise InputError(f"{kind} is exported as {' or '.join(PRECISIONS[kind])}, not as {precision}")
+    if kind == "tensorrt" and (reason := tensorrt.missing()):
+        raise InputError(f"{reason}: {tensorrt.HOW}")
+    absent = [name for name in ("onnxscript", _LIBRARIES[kind]) if importlib.util.find_spec(name) is None]
+    if absent:
+        raise StateError(f"export needs {' and '.join(absent)}: pip install 'mmprod[export]'")
+
+
+def build(encoder: Encoder, kind: Kind, precision: Precision, towers: Sequence[Tower], folder: Path) -> Spec:
+    """Export towers into an empty folder, by their ONNX files; nothing is proved yet, see `gate`.
+
+    Raises: as `check`; InputError for a model without vectors.
+    """
+    check(kind, precision)
+    if not encoder.width:
+        raise InputError("this model can only caption: it has no vectors to export")
+    text = TextTower(encoder.model, encoder.tokenizer)
+    modules: dict[Tower, ImageTower | TextTower] = {"image": ImageTower(encoder.model), "text": text}
+    written: Precision = "fp32" if kind == "openvino" else precision  # OpenVINO narrows by itself
+    opset = max(onnx.write(modules[tower], written, folder / f"{tower}.onnx") for tower in towers)
+    spec = Spec(
+        kind,
+        precision,
+        tuple(towers),
+        encoder.fingerprint,
+        encoder.width,
+        picture_size(encoder.model),
+        text.shortest,
+        text.longest,
+        pad_of(encoder),
+        opset,
+        libraries(kind),
+        files_of(folder),
+    )
+    for tower in towers:
+        _finish(spec, tower, modules[tower].input_name, folder)
+    spec = replace(spec, files=files_of(folder))
+    spec.write(folder)
+    return spec
+
+
+def _finish(spec: Spec, tower: Tower, input_name: str, folder: Path) -> None:
+    """From a tower's ONNX file to what the kind needs."""
+    path = folder / f"{tower}.onnx"
+    if spec.kind == "openvino":
+        openvino.write(path, spec.precision, folder / f"{tower}.xml")
+        for part in folder.glob(f"{tower}.onnx*"):  # weights of large towers lie beside
+            part.unlink()
+    elif spec.kind == "tensorrt":
+        plan = tensorrt.plan_path(folder, tower, spec.files[path.name])
+        tensorrt.write(path, tensorrt.profile_of(spec, tower), input_name, plan)
+
+
+def libraries(kind: Kind) -> dict[str, str]:
+    """Versions of what writes and runs engines of a kind."""
+    names = ("torch", "onnxscript", _LIBRARIES[kind])
+    return {name: importlib.metadata.version(name) for name in names}

@@ -1,0 +1,97 @@
+"""An exported encoder, opened: pictures and titles in, unit vectors out, without torch's model."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mmprod.datasets.errors import InputError, StateError
+from mmprod.encoders.export import onnx, openvino, tensorrt
+from mmprod.encoders.export.modules import ImageTower, TextTower
+from mmprod.encoders.export.onnx import Runner
+from mmprod.encoders.export.spec import Spec, Tower
+
+log = logging.getLogger(__name__)
+INPUTS: Mapping[Tower, str] = {"image": ImageTower.input_name, "text": TextTower.input_name}
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The towers of an engine folder. `runs_on` says what really runs them, which a fall-back changes."""
+
+    spec: Spec
+    runs_on: str
+    runners: Mapping[Tower, Runner]
+
+    def pictures(self, pictures: np.ndarray) -> np.ndarray:
+        """uint8 RGB [n, 3, height, width], resized but not normalised, to float32 [n, d] of unit length."""
+        wanted = (3, *self.spec.picture_size)
+        if pictures.dtype != np.uint8 or pictures.shape[1:] != wanted:
+            raise InputError(
+                f"pictures are {pictures.dtype} {list(pictures.shape)}, want uint8 {['n', *wanted]}"
+            )
+        return self._run("image", pictures)
+
+    def titles(self, tokens: np.ndarray) -> np.ndarray:
+        """int64 tokens [n, L], padded with `spec.pad`, to float32 [n, d] of unit length."""
+        shortest, longest = self.spec.shortest, self.spec.longest
+        if tokens.dtype != np.int64 or tokens.ndim != 2 or not shortest <= tokens.shape[1] <= longest:
+            told = f"tokens are {tokens.dtype} {list(tokens.shape)}"
+            raise InputError(f"{told}, want int64 ['n', {shortest} to {longest}]")
+        return self._run("text", tokens)
+
+    def trimmed_titles(self, tokens: np.ndarray) -> np.ndarray:
+        """As `titles`, without the columns at the end that hold only padding, as far as the tower allows."""
+        used = np.flatnonzero((tokens != self.spec.pad).any(axis=0))
+        return self.titles(tokens[:, : max(self.spec.shortest, used[-1] + 1 if len(used) else 0)])
+
+    def _run(self, tower: Tower, batch: np.ndarray) -> np.ndarray:
+        if tower not in self.runners:
+            raise InputError(f"this engine has no {tower} tower, only {', '.join(self.runners)}")
+        if not len(batch):
+            return np.empty((0, self.spec.width), np.float32)
+        vectors = self.runners[tower](np.ascontiguousarray(batch))
+        if vectors.shape != (len(batch), self.spec.width):
+            wanted = (len(batch), self.spec.width)
+            raise StateError(f"the {tower} tower gave {vectors.shape}, want {wanted}; export it again")
+        return vectors.astype(np.float32, copy=False)
+
+
+def load_engine(folder: Path, device: str = "cpu", threads: int = 0) -> Engine:
+    """Open an engine folder; every file's sha256 is compared first.
+
+    A TensorRT folder has its ONNX files with it and runs them where its plans can't be used: another version
+    of TensorRT, another GPU, none at all. That is logged. Newer versions of ONNX Runtime and OpenVINO read
+    what older ones wrote. `threads` 0 leaves their number to the library.
+    Raises: StateError for damaged files or a library that is not there.
+    """
+    spec = Spec.read(folder)
+    if spec.kind == "openvino":
+        runners = {
+            t: openvino.open_runner(folder / f"{t}.xml", INPUTS[t], spec.precision, threads)
+            for t in spec.towers
+        }
+        return Engine(spec, "openvino", runners)
+    if spec.kind == "tensorrt":
+        reason, plans = _plans(folder, spec)
+        if reason is None:
+            return Engine(spec, "tensorrt", {t: tensorrt.open_runner(p, INPUTS[t]) for t, p in plans.items()})
+        log.warning("%s: %s; running its ONNX files instead", folder, reason)
+    runners = {
+        t: onnx.open_runner(folder / f"{t}.onnx", INPUTS[t], spec.precision, device, threads)
+        for t in spec.towers
+    }
+    return Engine(spec, "onnx", runners)
+
+
+def _plans(folder: Path, spec: Spec) -> tuple[str | None, dict[Tower, Path]]:
+    """Why the folder's plans can't be used here, or None; and where they are."""
+    if reason := tensorrt.missing():
+        return reason, {}
+    plans = {t: tensorrt.plan_path(folder, t, spec.files[f"{t}.onnx"]) for t in spec.towers}
+    absent = [path.name for path in plans.values() if path.name not in spec.files]
+    if absent:
+        return f"no plan for this TensorRT and GPU ({', '.join(absent)})", {}
+    return None, plans

@@ -1,0 +1,70 @@
+"""What engines are tried with: real pictures and titles, and those that towers are known to stumble on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torchvision.transforms import Normalize, ToTensor
+
+from mmprod.datasets.errors import InputError
+from mmprod.encoders.clip import Encoder
+
+FEWEST = 32  # real pictures, and real titles, that a verdict needs
+_STRIPES = np.indices((96, 96)).sum(axis=0)[..., None] % 2 * np.array([255, 255, 255])
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Pictures (RGB) and titles (in normal form), each picture with a name to report it by."""
+
+    names: tuple[str, ...]
+    pictures: tuple[Image.Image, ...]
+    titles: tuple[str, ...]
+
+
+def with_hard_ones(inputs: Inputs) -> Inputs:
+    """The inputs with the hard cases in front of them.
+
+    Black, white, one-coloured and striped pictures, a very long one; titles of nothing, of one character, of
+    one sign, in another script, longer than any context window.
+    Raises: InputError for fewer than 32 pictures or titles: too few for a verdict.
+    """
+    if min(len(inputs.pictures), len(inputs.titles)) < FEWEST:
+        found = f"{len(inputs.pictures)} pictures and {len(inputs.titles)} titles"
+        raise InputError(f"{found} to try the engine with, want at least {FEWEST} of each")
+    plain = {colour: Image.new("RGB", (64, 64), colour) for colour in ("black", "white", "red", "blue")}
+    stripes = Image.fromarray(_STRIPES.astype(np.uint8))
+    hard = plain | {"stripes": stripes, "long": stripes.resize((400, 24))}
+    longest = max(inputs.titles, key=len)
+    titles = ("", "a", ".", "灯", longest, " ".join([longest] * 40))
+    return Inputs((*hard, *inputs.names), (*hard.values(), *inputs.pictures), (*titles, *inputs.titles))
+
+
+def pixels(encoder: Encoder, pictures: Sequence[Image.Image]) -> np.ndarray:
+    """RGB pictures to uint8 [n, 3, height, width]: the encoder's transform without its last two steps.
+
+    Raises: InputError where that transform ends otherwise than in ToTensor and Normalize.
+    """
+    *geometry, tensor, normalise = encoder.transform.transforms  # type: ignore[attr-defined]
+    if not (isinstance(tensor, ToTensor) and isinstance(normalise, Normalize)):
+        raise InputError(f"the encoder's transform ends in {tensor} and {normalise}, not ToTensor, Normalize")
+    return np.stack([_resized(picture, geometry) for picture in pictures])
+
+
+def _resized(picture: Image.Image, geometry: Sequence[object]) -> np.ndarray:
+    for step in geometry:
+        picture = step(picture)  # type: ignore[operator]
+    return np.asarray(picture).transpose(2, 0, 1)
+
+
+def tokens(encoder: Encoder, titles: Sequence[str]) -> np.ndarray:
+    """Titles to int64 [n, context length], padded."""
+    found: torch.Tensor = encoder.tokenizer(list(titles))
+    return found.numpy()
+
+
+def pad_of(encoder: Encoder) -> int:
+    """The token that fills up short titles: the last one of an empty title."""
+    return int(tokens(encoder, [""])[0, -1])

@@ -1,0 +1,80 @@
+"""The two towers as modules that can be exported: raw tensors in, unit vectors out.
+
+Pictures go in as uint8 pixels, so that mean and deviation can't be forgotten or applied twice by whoever
+serves the engine; tokens as int64, padded to the longest title of the batch where that is exact.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812  (torch's own convention)
+from torch import Tensor, nn
+from torch.export import Dim
+
+from mmprod.encoders import towers
+
+SHORTEST = 2  # tokens: a start and an end
+
+
+class ImageTower(nn.Module):
+    """uint8 [n, 3, height, width] → float32 [n, d] of unit length."""
+
+    input_name = "pictures"
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+        config = model.visual.preprocess_cfg
+        mean, deviation = (torch.tensor(config[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
+        self.register_buffer("scale", 1 / (255 * deviation))
+        self.register_buffer("shift", -mean / deviation)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        pixels = pictures.to(self.scale.dtype) * self.scale + self.shift
+        return F.normalize(self.model.encode_image(pixels).float(), dim=-1)
+
+    def example(self) -> Tensor:
+        """An input to trace with."""
+        return torch.zeros(3, 3, *picture_size(self.model), dtype=torch.uint8)
+
+    def dynamic(self) -> dict[int, Any]:
+        """Which dimensions of the input may vary."""
+        return {0: Dim("pictures")}
+
+
+class TextTower(nn.Module):
+    """int64 tokens [n, L] → float32 [n, d] of unit length; `shortest` ≤ L ≤ `longest`.
+
+    Any length from 2 where padding more or less changes nothing (see `mmprod.encoders.towers`); one length
+    only for a tower that sees its padding, such as SigLIP's.
+    """
+
+    input_name = "tokens"
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        super().__init__()
+        self.model = model
+        self.longest = int(tokenizer.context_length)
+        trims = towers.lengths(model, tokenizer([""])).item() < self.longest
+        self.shortest = SHORTEST if trims else self.longest
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return F.normalize(towers.encode_text(self.model, tokens).float(), dim=-1)
+
+    def example(self) -> Tensor:
+        """An input to trace with."""
+        return torch.ones(3, max(self.shortest, self.longest // 2), dtype=torch.int64)
+
+    def dynamic(self) -> dict[int, Any]:
+        """Which dimensions of the input may vary."""
+        if self.shortest == self.longest:
+            return {0: Dim("titles")}
+        return {0: Dim("titles"), 1: Dim("length", min=self.shortest, max=self.longest)}
+
+
+def picture_size(model: Any) -> tuple[int, int]:
+    """Height and width of the image tower's input."""
+    size = model.visual.image_size
+    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))

@@ -1,0 +1,59 @@
+"""OpenVINO models: converted from the ONNX file, run on the CPU."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmprod.datasets.errors import StateError
+from mmprod.encoders.export.onnx import Runner, check_input
+from mmprod.encoders.export.spec import Precision
+
+# What the arithmetic is done in. Always said: left to itself, OpenVINO takes bf16 wherever the CPU has it.
+_ARITHMETIC = {"fp32": "f32", "fp16": "f32", "bf16": "bf16"}
+
+
+def write(onnx_path: Path, precision: Precision, path: Path) -> None:
+    """Convert an fp32 ONNX file to `path` (.xml, with its .bin); fp16 halves the stored weights."""
+    openvino = _library()
+    model = openvino.Core().read_model(onnx_path)  # convert_model would report to OpenVINO's makers
+    openvino.save_model(model, path, compress_to_fp16=precision == "fp16")
+
+
+def open_runner(path: Path, input_name: str, precision: Precision, threads: int) -> Runner:
+    """Load and compile; `threads` 0 leaves their number to OpenVINO. Raises: StateError."""
+    try:
+        openvino = _library()
+    except ModuleNotFoundError as error:
+        raise StateError(f"{path} needs OpenVINO: pip install 'mmprod[export]'") from error
+    options: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": _ARITHMETIC[precision]}
+    if threads:
+        options["INFERENCE_NUM_THREADS"] = threads
+    try:
+        model = openvino.Core().compile_model(path, "CPU", options)
+    except RuntimeError as error:
+        raise StateError(f"{path} is no usable OpenVINO model: {error}") from error
+    check_input(path, model.input(0).any_name, input_name)
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        try:
+            return np.array(model(batch)[0])  # a copy: the next call writes into the same memory
+        except RuntimeError as error:
+            raise StateError(f"{path} fails on a batch of shape {batch.shape}: {error}") from error
+
+    return run
+
+
+def _library() -> Any:
+    """The library, imported as in continuous integration.
+
+    Elsewhere it forks the process on import, to report that to its makers; a fork beside threads may hang.
+    """
+    before = os.environ.get("CI")
+    os.environ["CI"] = "true"
+    try:
+        import openvino
+    finally:
+        os.environ.pop("CI") if before is None else os.environ.update(CI=before)
+    return openvino

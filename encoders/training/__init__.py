@@ -1,0 +1,1 @@
+"""Fine-tuning: batches, objectives, the loop, checkpoints."""

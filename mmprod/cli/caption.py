@@ -1,0 +1,81 @@
+"""The command that writes captions."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmprod.cli.session import ConfigOption, JsonOption, LakeOption, Session
+
+_SHOWN = 20  # rows of the table; files and --json hold all
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file to the application."""
+    app.command()(caption)
+
+
+def caption(
+    product: Annotated[
+        list[str] | None, typer.Option("--product", help="This product id; may be given several times.")
+    ] = None,
+    category: Annotated[
+        str | None, typer.Option("--category", help='Products of this category, e.g. "Home > Lighting".')
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many products.")] = None,
+    encoder: Annotated[
+        str | None, typer.Option("--encoder", help="A BLIP: lake:…, local-dir:… or transformers:….")
+    ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option("--prompt", help="How every caption begins, instead of the configured prompts."),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", help="beam: the likeliest words; nucleus: drawn, more varied.")
+    ] = None,
+    beams: Annotated[int | None, typer.Option("--beams", help="Beginnings that beam search keeps.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option("--top-p", help="nucleus: probability of the words drawn from.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", help="Longest caption, after the prompt.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="nucleus: another seed, another caption.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write all to a .json or .parquet.")] = None,
+    config: ConfigOption = None,
+    lake: LakeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write captions for products from their pictures, with a BLIP.
+
+    Examples: mmprod caption --product D000012 --prompt "a photo of"
+
+    mmprod caption --encoder lake:caption --category "Home > Lighting" --out captions.parquet
+    """
+    style = {"method": method, "beams": beams, "top_p": top_p, "max_tokens": max_tokens, "seed": seed}
+    overrides = {"encoder.model": encoder, **{f"caption.{name}": value for name, value in style.items()}}
+    session = Session(config, lake, json, overrides)
+    from dataclasses import asdict
+
+    from mmprod.stages.caption import caption_products, check_name, choose, load_captioner, write_captions
+
+    if out:
+        check_name(out)
+    captioner = load_captioner(session.lake, session.config)
+    with session.store() as store, session.watching() as watch:
+        products = choose(store, product or (), category, limit)
+        advance = watch("caption", len(products))
+        made = list(caption_products(session.config, store, captioner, products, prompt, advance))
+    if out:
+        write_captions(made, out)
+    rows = [
+        (c.product_id, c.title[:50], c.caption or f"({c.reason})", c.log_probability) for c in made[:_SHOWN]
+    ]
+    without = sum(c.caption is None for c in made)
+    title = f"{len(made) - without} captions" + (f", {without} products without" if without else "")
+    headings = ("product", "title", "caption", "log p")
+    session.table(title, headings, rows, {"captions": [asdict(c) for c in made]})
+    if out:
+        typer.echo(f"written to {out}", err=True)

@@ -1,0 +1,89 @@
+"""The page of a fine-tuning: its curves, what it reached, and what it finds among pictures it never saw."""
+
+from pathlib import Path
+
+import numpy as np
+
+from mmprod import artifacts
+from mmprod.datasets.images import thumbnail
+from mmprod.encoders.clip import Encoder, load
+from mmprod.lake import LAKE_ENCODER, Lake
+from mmprod.report.page import Card, Page, Part, Plot, Strip, Table
+from mmprod.report.plot import Curve, curves
+from mmprod.sections import Config
+from mmprod.stages.finetune import read_held_out, run_folder
+from mmprod.stages.judges import HeldOut
+from mmprod.stages.samples import answers
+
+_ASKED, _SIDE = 10, 128
+_SMOOTH = 200  # points of a curve: more are averaged
+
+
+def training_page(lake: Lake, config: Config, name: str) -> Page:
+    """The page of the fine-tuning that published the encoder ``lake:name`` now in use.
+
+    Raises: InputError when there is no such encoder; StateError when its run's folder is gone.
+    """
+    encoder = load(lake.encoder_name(LAKE_ENCODER + name), device=config.encoder.device)
+    with artifacts.opened(lake.encoder(name)) as generation:
+        manifest = generation.manifest
+    run, counts = run_folder(lake, name, manifest.inputs, manifest.config), manifest.counts
+    held_out = read_held_out(run, int(manifest.config.get("eval_pairs", 0)))
+    before, after = counts["before"], counts["measures"]
+    rows = [(measure, before.get(measure), value) for measure, value in after.items()]
+    legend = "loss of each step; measures on held-out pairs, step 0 is the base"
+    parts = [
+        Part("Learning", plots=[Plot(_curves(run / "board", after), legend)]),
+        Part("Held-out pairs", tables=[Table(("measure", "base", "this model"), rows)]),
+    ]
+    if encoder.width:
+        parts.append(Part("Titles and what they find", _EXPLAINED, strips=_retrievals(held_out, encoder)))
+    if manifest.inputs["task"] == "caption":
+        parts.append(Part("Captions", strips=[Strip("", _captions(held_out, encoder))]))
+    sizes = [(label, f"{counts[key]:,}") for label, key in (("pairs", "pairs"), ("held out", "held_out"))]
+    return Page(f"Fine-tuning: {name}", parts, [("task", manifest.inputs["task"]), *sizes])
+
+
+_EXPLAINED = "Marked as right: the title's own picture, and those of the same item, picture or title."
+
+
+def _curves(board: Path, measures: dict[str, float]) -> str:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(board), size_guidance={"scalars": 0}).Reload()
+    scalars = {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+    rates = ("lr", "scale", "pairs_per_second", *measures)
+    losses = {tag: _averaged(points) for tag, points in scalars.items() if tag not in rates}
+    if len(losses) == 2:  # the only loss and their sum
+        losses.pop("loss")
+    judged = {tag: scalars[tag] for tag in measures if tag in scalars and not tag.startswith("mAP ")}
+    return curves({"loss": losses, "held out": judged}, "step")
+
+
+def _averaged(points: Curve) -> Curve:
+    """At most `_SMOOTH` points, each the mean of its neighbours."""
+    parts = np.array_split(np.array(points), min(_SMOOTH, len(points)))
+    return [(float(x), float(y)) for x, y in (part.mean(axis=0) for part in parts)]
+
+
+def _retrievals(held_out: HeldOut, encoder: Encoder) -> list[Strip]:
+    return [
+        Strip(
+            held_out.titles[answer.asked],
+            [
+                _card(held_out, row, "right" if right else "")
+                for row, right in zip(answer.found, answer.right, strict=True)
+            ],
+        )
+        for answer in answers(held_out, encoder, _ASKED)
+    ]
+
+
+def _captions(held_out: HeldOut, encoder: Encoder) -> list[Card]:
+    rows = np.unique(np.linspace(0, len(held_out) - 1, 2 * _ASKED).astype(int))
+    written = held_out.captions(encoder, rows)
+    return [_card(held_out, row, note=text) for row, text in zip(rows, written, strict=True)]
+
+
+def _card(held_out: HeldOut, row: int, mark: str = "", note: str = "") -> Card:
+    return Card("", held_out.titles[row], thumbnail(held_out.pictures[row], _SIDE), note, mark)
