@@ -42,12 +42,12 @@ def test_components_are_those_of_a_plain_search(rows) -> None:
 
     expected = [-1] * len(rows)
     for first in range(len(rows)):
-        todo = [first] if expected[first] < 0 else []
-        while todo:
-            at = todo.pop()
+        waiting = [first] if expected[first] < 0 else []
+        while waiting:
+            at = waiting.pop()
             if expected[at] < 0:
                 expected[at] = first
-                todo += [other for other, row in enumerate(rows) if linked(rows[at], row)]
+                waiting += [other for other, row in enumerate(rows) if linked(rows[at], row)]
     found = components(np.array(rows, np.int64).reshape(-1, 3))
     assert found.tolist() == expected
 
