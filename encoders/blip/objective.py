@@ -105,7 +105,7 @@ class BlipObjective(Objective):
         rows = torch.cat([own, own[titles >= 0], pictures[pictures >= 0]])
         columns = torch.cat([own, titles[titles >= 0], own[pictures >= 0]])
         matched = torch.arange(len(rows), device=rows.device) < len(own)
-        return matching_loss(model.match(states[rows], batch.tokens[columns]), matched)
+        return matching_loss(model.match(states.index_select(0, rows), batch.tokens[columns]), matched)
 
     def _generator(self, step: int, device: torch.device) -> torch.Generator:
         """Draws depend on seed, step and process alone, so that resuming changes none."""
