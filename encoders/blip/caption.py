@@ -6,10 +6,13 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (torch's own convention)
+from PIL import Image
 from torch import Tensor
 
+from mmprod.datasets.errors import InputError
 from mmprod.encoders.blip.network import Blip
 from mmprod.encoders.blip.tokenizer import BlipTokenizer
+from mmprod.encoders.clip import Encoder
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,27 @@ class Caption(NamedTuple):
 
     text: str
     log_probability: float
+
+
+def captioner(encoder: Encoder) -> Blip:
+    """The encoder's model. Raises: InputError when it is no BLIP."""
+    if not isinstance(encoder.model, Blip):
+        raise InputError(
+            f"a {type(encoder.model).__name__} can't write captions; take a BLIP: see docs/captions.md, or "
+            "`mmprod make-base blip` to try it"
+        )
+    return encoder.model
+
+
+def caption_pictures(
+    encoder: Encoder, pictures: Sequence[Image.Image], style: Style, prompt: str = ""
+) -> list[Caption]:
+    """Captions of RGB pictures, all at once. Raises: InputError for an encoder that is no BLIP."""
+    model = captioner(encoder)
+    if not pictures:
+        return []
+    pixels = torch.stack([encoder.transform(picture) for picture in pictures]).to(encoder.device)
+    return caption(model, encoder.tokenizer, pixels, style, prompt)
 
 
 @torch.inference_mode()

@@ -59,15 +59,18 @@ def caption(
     session = Session(config, lake, json, overrides)
     from dataclasses import asdict
 
-    from mmprod.stages.caption import caption_products, check_name, choose, load_captioner, write_captions
+    from mmprod.encoders.blip.caption import captioner
+    from mmprod.stages.caption import caption_products, check_name, choose, write_captions
+    from mmprod.stages.encoder import load_encoder
 
     if out:
         check_name(out)
-    captioner = load_captioner(session.lake, session.config)
+    blip = load_encoder(session.lake, session.config)
+    captioner(blip)  # refused before the store is read
     with session.store() as store, session.watching() as watch:
         products = choose(store, product or (), category, limit)
         advance = watch("caption", len(products))
-        made = list(caption_products(session.config, store, captioner, products, prompt, advance))
+        made = list(caption_products(session.config, store, blip, products, prompt, advance))
     if out:
         write_captions(made, out)
     rows = [

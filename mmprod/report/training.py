@@ -12,7 +12,7 @@ from mmprod.report.page import Card, Page, Part, Plot, Strip, Table
 from mmprod.report.plot import Curve, curves
 from mmprod.sections import Config
 from mmprod.stages.finetune import read_held_out, run_folder
-from mmprod.stages.judges import HeldOut
+from mmprod.stages.judges import HeldOut, spread
 from mmprod.stages.samples import answers
 
 _ASKED, _SIDE = 10, 128
@@ -80,7 +80,7 @@ def _retrievals(held_out: HeldOut, encoder: Encoder) -> list[Strip]:
 
 
 def _captions(held_out: HeldOut, encoder: Encoder) -> list[Card]:
-    rows = np.unique(np.linspace(0, len(held_out) - 1, 2 * _ASKED).astype(int))
+    rows = spread(len(held_out), 2 * _ASKED)
     written = held_out.captions(encoder, rows)
     return [_card(held_out, row, note=text) for row, text in zip(rows, written, strict=True)]
 

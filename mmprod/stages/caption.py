@@ -2,15 +2,13 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import open_clip
 import pyarrow as pa
-import torch
 from PIL import Image
 
 from mmprod.datasets import parquet
@@ -20,10 +18,8 @@ from mmprod.datasets.images import BadImage, decode
 from mmprod.datasets.record import Record
 from mmprod.datasets.schemas import category_path
 from mmprod.datasets.store import Store
-from mmprod.encoders.blip.caption import Style, caption
-from mmprod.encoders.blip.model import Blip, load_blip
-from mmprod.encoders.blip.tokenizer import BlipTokenizer
-from mmprod.lake import Lake
+from mmprod.encoders.blip.caption import Style, caption_pictures
+from mmprod.encoders.clip import Encoder
 from mmprod.sections import Caption as Section
 from mmprod.sections import Config
 from mmprod.stages.outcome import Advance
@@ -54,34 +50,6 @@ class Captioned:
     reason: str | None = None
 
 
-@dataclass(frozen=True)
-class Captioner:
-    """A BLIP ready to look at pictures. It needs no retrieval heads."""
-
-    model: Blip
-    tokenizer: BlipTokenizer
-    transform: Callable[[Image.Image], torch.Tensor]
-    device: str
-
-
-def load_captioner(lake: Lake, config: Config) -> Captioner:
-    """The configured encoder as a captioner. Raises: InputError when it is no BLIP."""
-    model, device = config.encoder.model, config.encoder.device
-    name = lake.encoder_name(model)
-    kind, _, where = name.partition(":")
-    if kind not in ("local-dir", "transformers"):
-        raise InputError(
-            f"encoder {model} can't caption: want a BLIP, as a folder (local-dir:…) or transformers:…"
-        )
-    try:
-        blip, tokenizer = load_blip(where)
-    except InputError as error:
-        raise InputError(f"encoder {model} can't caption: {error}") from error
-    look = open_clip.transform.PreprocessCfg(**blip.visual.preprocess_cfg)
-    transform = open_clip.transform.image_transform_v2(look, is_train=False)
-    return Captioner(blip.to(device), tokenizer, transform, device)
-
-
 def choose(
     store: Store, product_ids: Sequence[str] = (), category: str | None = None, limit: int | None = None
 ) -> list[Record]:
@@ -107,7 +75,7 @@ def choose(
 def caption_products(
     config: Config,
     store: Store,
-    captioner: Captioner,
+    encoder: Encoder,
     products: Iterable[Record],
     prompt: str | None = None,
     advance: Advance = lambda rows: None,
@@ -115,6 +83,7 @@ def caption_products(
     """A caption of each product, in order; `prompt` instead of those of the configuration.
 
     A picture that is missing or can't be decoded costs its product the caption, nothing else.
+    Raises: InputError for an encoder that is no BLIP.
     """
     section = config.caption
     style = Style(**section.model_dump(include={field.name for field in fields(Style)}))
@@ -122,7 +91,7 @@ def caption_products(
     while chunk := list(islice(waiting, section.batch)):
         prompts = [prompt if prompt is not None else prompt_for(section, r.category) for r in chunk]
         pictures = [_picture(config, store, record) for record in chunk]
-        written = _write(captioner, style, pictures, prompts)
+        written = _write(encoder, style, pictures, prompts)
         for row, (record, begun) in enumerate(zip(chunk, prompts, strict=True)):
             plain = Captioned(record.product_id, record.title, category_path(record.category), begun)
             picture = pictures[row]
@@ -169,7 +138,7 @@ def _picture(config: Config, store: Store, record: Record) -> Image.Image | str:
 
 
 def _write(
-    captioner: Captioner, style: Style, pictures: Sequence[Image.Image | str], prompts: Sequence[str]
+    encoder: Encoder, style: Style, pictures: Sequence[Image.Image | str], prompts: Sequence[str]
 ) -> dict[int, dict[str, Any]]:
     """Captions by row; rows of one prompt are written together."""
     rows_of: dict[str, list[int]] = defaultdict(list)
@@ -178,8 +147,8 @@ def _write(
             rows_of[prompt].append(row)
     written: dict[int, dict[str, Any]] = {}
     for prompt, rows in rows_of.items():
-        pixels = torch.stack([captioner.transform(pictures[row]) for row in rows])  # type: ignore[arg-type]
-        made = caption(captioner.model, captioner.tokenizer, pixels.to(captioner.device), style, prompt)
+        shown = [picture for row in rows if not isinstance(picture := pictures[row], str)]
+        made = caption_pictures(encoder, shown, style, prompt)
         for row, one in zip(rows, made, strict=True):
             written[row] = {"caption": one.text, "log_probability": one.log_probability}
     return written

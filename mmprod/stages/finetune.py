@@ -23,6 +23,8 @@ from mmprod.datasets.pairs.augment import Augment
 from mmprod.datasets.pairs.pairs import HELD_OUT, TRAIN, identity
 from mmprod.datasets.pairs.reader import PairReader
 from mmprod.datasets.store import Store
+from mmprod.encoders.blip.model import Blip
+from mmprod.encoders.blip.objective import blip_objective
 from mmprod.encoders.clip import Encoder, save, wrap
 from mmprod.encoders.towers import trim
 from mmprod.encoders.training import checkpoint
@@ -149,14 +151,8 @@ class Work:
         return _tell(root, draft.generation)
 
     def _objective(self, model: Any) -> Objective:
-        from mmprod.encoders.blip.model import Blip
-
         if isinstance(model, Blip):
-            from mmprod.encoders.blip.objective import blip_objective
-
             return blip_objective(model, self.task, self.options)
-        if self.task == "caption":
-            raise InputError(f"{self.config.encoder.model} can't write captions; take a BLIP base")
         return contrastive(model, self.base.width, self.options, self.task == "same-item")
 
     def _loader(self) -> Loader:

@@ -8,21 +8,21 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from mmprod.datasets.errors import InputError
 from mmprod.datasets.images import decode
 from mmprod.datasets.pairs.pairs import identity
 from mmprod.datasets.store import Store
+from mmprod.encoders.blip.caption import Style, caption_pictures
 from mmprod.encoders.clip import Encoder
 from mmprod.encoders.training.options import Task
 from mmprod.encoders.training.trainer import Judge, Scalars
 from mmprod.eval.captions import bleu, rouge_l
 from mmprod.eval.retrieval import means, text_to_picture
+from mmprod.stages.compare import WEIGHTINGS
 
 METRICS: Mapping[Task, str] = {"retrieval": "mAP", "same-item": "1:1 R@1", "caption": "ROUGE-L"}
 """The measure by which the best model of a task is chosen."""
-_WEIGHTS = {"image": (1.0, 0.0), "text": (0.0, 1.0), "1:1": (0.5, 0.5), "7:3": (0.7, 0.3)}
 _BATCH, _CAPTIONS = 64, 128
 
 
@@ -42,7 +42,7 @@ class HeldOut:
             raise InputError(
                 f"{len(pairs)} held-out pairs are too few to judge by; raise pairs.held_out or select more"
             )
-        some = pairs.take(_spread(len(pairs), at_most))
+        some = pairs.take(spread(len(pairs), at_most))
         with Store.open(store_path, read_only=True) as store:
             pictures = [store.picture(key) or b"" for key in some["image_hash"].to_pylist()]
         levels = [" > ".join(path.split(" > ")[:2]) for path in some["category"].to_pylist()]
@@ -50,7 +50,7 @@ class HeldOut:
 
     def thinned(self, at_most: int) -> "HeldOut":
         """At most so many of the pairs, evenly spread."""
-        rows = _spread(len(self), at_most)
+        rows = spread(len(self), at_most)
         pictures, titles, levels = (
             [of[row] for row in rows] for of in (self.pictures, self.titles, self.categories)
         )
@@ -69,22 +69,15 @@ class HeldOut:
 
     def captions(self, encoder: Encoder, rows: np.ndarray) -> list[str]:
         """Captions of the pictures of `rows` by beam search. Raises: InputError for an encoder that can't."""
-        from mmprod.encoders.blip.caption import Style, caption
-        from mmprod.encoders.blip.model import Blip
-
-        if not isinstance(encoder.model, Blip):
-            raise InputError(
-                "only a BLIP base writes captions; see `mmprod make-base blip` and configs/blip.toml"
-            )
         written: list[str] = []
         for part in np.array_split(rows, math.ceil(len(rows) / _BATCH)):
-            pictures = [encoder.transform(decode(self.pictures[row])) for row in part]
-            batch = torch.stack(pictures).to(encoder.device)
-            written += [c.text for c in caption(encoder.model, encoder.tokenizer, batch, Style())]
+            pictures = [decode(self.pictures[row]) for row in part]
+            written += [made.text for made in caption_pictures(encoder, pictures, Style())]
         return written
 
 
-def _spread(number: int, at_most: int) -> np.ndarray:
+def spread(number: int, at_most: int) -> np.ndarray:
+    """At most so many of the rows 0 to `number` - 1, evenly spread: int64, ascending."""
     return np.unique(np.linspace(0, number - 1, min(at_most, number)).astype(int))
 
 
@@ -113,7 +106,7 @@ def same_item(held_out: HeldOut, encoder: Encoder) -> Scalars:
         )
     image, text = held_out.images(encoder), encoder.titles(held_out.titles)
     found = {}
-    for name, (w_image, w_text) in _WEIGHTS.items():
+    for name, (w_image, w_text) in WEIGHTINGS.items():
         scores = w_image * image[asked] @ image.T + w_text * text[asked] @ text.T
         scores[np.arange(len(asked)), asked] = -np.inf
         found[f"{name} R@1"] = float((items[scores.argmax(axis=1)] == items[asked]).mean())
@@ -122,7 +115,7 @@ def same_item(held_out: HeldOut, encoder: Encoder) -> Scalars:
 
 def captions(held_out: HeldOut, encoder: Encoder) -> Scalars:
     """BLEU-4 and ROUGE-L, 0 to 100, of captions by beam search against the titles, of up to 128 pictures."""
-    rows = _spread(len(held_out), _CAPTIONS)
+    rows = spread(len(held_out), _CAPTIONS)
     written = held_out.captions(encoder, rows)
     wanted = [[held_out.titles[row]] for row in rows]
     return {"BLEU": bleu(written, wanted), "ROUGE-L": rouge_l(written, wanted)}

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageOps
 from mmprod.datasets.images import decode
 from mmprod.encoders.clip import Encoder
 from mmprod.retrieval import exact
-from mmprod.stages.judges import HeldOut
+from mmprod.stages.judges import HeldOut, spread
 
 _FOUND, _SIDE, _LINE = 8, 96, 16
 
@@ -26,7 +26,7 @@ class Answer:
 
 def answers(held_out: HeldOut, encoder: Encoder, number: int) -> list[Answer]:
     """Answers to `number` titles, evenly spread over the held-out pairs."""
-    asked = np.unique(np.linspace(0, len(held_out) - 1, number).astype(int))
+    asked = spread(len(held_out), number)
     vectors = encoder.titles([held_out.titles[row] for row in asked])
     _, found = exact.search(vectors, held_out.images(encoder), min(_FOUND, len(held_out)))
     given = []

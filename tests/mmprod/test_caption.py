@@ -22,10 +22,8 @@ from mmprod.encoders.blip.tiny import tiny_blip
 from mmprod.encoders.clip import Encoder
 from mmprod.stages.caption import (
     CAPTION,
-    Captioner,
     caption_products,
     choose,
-    load_captioner,
     prompt_for,
     write_captions,
 )
@@ -57,11 +55,6 @@ def config(grown: Any, folder: Path) -> Config:
 
 
 @pytest.fixture(scope="module")
-def captioner(grown: Any, config: Config) -> Captioner:
-    return load_captioner(grown.lake, config)
-
-
-@pytest.fixture(scope="module")
 def encoder(grown: Any, config: Config) -> Encoder:
     return load_encoder(grown.lake, config)
 
@@ -71,10 +64,10 @@ def found_of(store: Store) -> list[Found]:
     return [Found(i, r.product_id, 1 - i / 10, None, None, r.title, "") for i, r in records]
 
 
-def test_every_product_has_a_caption_or_a_reason(store: Store, config: Config, captioner: Captioner) -> None:
+def test_every_product_has_a_caption_or_a_reason(store: Store, config: Config, encoder: Encoder) -> None:
     products = choose(store)
     told: list[int] = []
-    made = list(caption_products(config, store, captioner, products, "red", told.append))
+    made = list(caption_products(config, store, encoder, products, "red", told.append))
     assert [c.product_id for c in made] == [r.product_id for r in products]
     assert sum(told) == len(products)
     without = {c.product_id for c in made if c.caption is None}
@@ -84,23 +77,23 @@ def test_every_product_has_a_caption_or_a_reason(store: Store, config: Config, c
         assert one.caption is None or one.caption.startswith("red")
 
 
-def test_an_undecodable_picture_stops_nothing(store: Store, config: Config, captioner: Captioner) -> None:
+def test_an_undecodable_picture_stops_nothing(store: Store, config: Config, encoder: Encoder) -> None:
     products = [record for record in choose(store) if picture_of(config, store, record)][:4]
     tight = config.model_copy(update={"images": config.images.model_copy(update={"max_pixels": 1})})
-    assert {c.reason for c in caption_products(tight, store, captioner, products)} == {"too_many_pixels"}
+    assert {c.reason for c in caption_products(tight, store, encoder, products)} == {"too_many_pixels"}
     products[1] = replace(products[1], image_hash=b"x" * 16, image_reason="html")
-    made = list(caption_products(config, store, captioner, products))
+    made = list(caption_products(config, store, encoder, products))
     assert [c.reason for c in made] == [None, "html", None, None]
 
 
-def test_batches_and_prompts_change_no_caption(store: Store, config: Config, captioner: Captioner) -> None:
+def test_batches_and_prompts_change_no_caption(store: Store, config: Config, encoder: Encoder) -> None:
     """Beam search: each product as if alone, whatever its neighbours' prompts."""
     products = choose(store, limit=9)
     prompts = {category_path(products[0].category[:1]): "a red", category_path(products[-1].category): "one"}
     section = config.caption.model_copy(update={"prompts": prompts})
     config = config.model_copy(update={"caption": section})
-    together = list(caption_products(config, store, captioner, products))
-    alone = [one for record in products for one in caption_products(config, store, captioner, [record])]
+    together = list(caption_products(config, store, encoder, products))
+    alone = [one for record in products for one in caption_products(config, store, encoder, [record])]
     assert [(c.caption, c.prompt) for c in together] == [(c.caption, c.prompt) for c in alone]
     assert len({c.prompt for c in together}) > 1
 
@@ -129,8 +122,8 @@ def test_products_are_chosen_by_id_category_and_number(store: Store) -> None:
         choose(store, category="Nowhere")
 
 
-def test_files_hold_every_caption(store: Store, config: Config, captioner: Captioner, tmp_path: Path) -> None:
-    made = list(caption_products(config, store, captioner, choose(store, limit=4)))
+def test_files_hold_every_caption(store: Store, config: Config, encoder: Encoder, tmp_path: Path) -> None:
+    made = list(caption_products(config, store, encoder, choose(store, limit=4)))
     for name in ("captions.json", "captions.parquet"):
         write_captions(made, tmp_path / name)
     rows = json.loads((tmp_path / "captions.json").read_text("utf-8"))
@@ -142,12 +135,9 @@ def test_files_hold_every_caption(store: Store, config: Config, captioner: Capti
         write_captions(made, tmp_path / "captions.txt")
 
 
-def test_an_encoder_that_can_t_caption_is_refused(grown: Any) -> None:
-    with pytest.raises(InputError, match="lake:tiny can't caption"):
-        load_captioner(grown.lake, grown.config)
-    named = load(grown.folder / "mmprod.toml", {"encoder.model": "ViT-B-32", "encoder.pretrained": "openai"})
-    with pytest.raises(InputError, match="ViT-B-32 can't caption"):
-        load_captioner(grown.lake, named.config)
+def test_an_encoder_that_can_t_caption_is_refused(grown: Any, store: Store) -> None:
+    with pytest.raises(InputError, match="a CLIP can't write captions"):
+        list(caption_products(grown.config, store, load_encoder(grown.lake, grown.config), choose(store)))
 
 
 def test_the_first_are_ordered_by_matching(store: Store, config: Config, encoder: Encoder) -> None:

@@ -186,8 +186,8 @@ def test_same_item_learns_from_listings_that_share_an_spu(tuned, tmp_path: Path)
     finetune_encoder(world.lake, config_with(world), lake.store, "same-item", "items")
     with artifacts.opened(world.lake.encoder("items")) as generation:
         assert generation.manifest.counts["measures"].keys() == {
-            "image R@1",
-            "text R@1",
+            "picture only R@1",
+            "title only R@1",
             "1:1 R@1",
             "7:3 R@1",
         }
