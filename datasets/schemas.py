@@ -75,17 +75,53 @@ RECALL = pa.schema(
     ]
 )
 
+ANCHOR = pa.schema(
+    [
+        pa.field("anchor_id", pa.string(), nullable=False),  # a product, or a text that was searched for
+        pa.field("text", pa.string()),  # the text; null where the anchor is a product
+        pa.field("category", pa.string(), nullable=False),  # its path, cut at the level of the survey
+        pa.field("band", pa.string(), nullable=False),  # of sales
+        pa.field("population", pa.int64(), nullable=False),  # anchors of its category and band there are
+        pa.field("weight", pa.float64(), nullable=False),  # population / those of them in the sample
+    ]
+)
+
+CANDIDATE = pa.schema(
+    [
+        pa.field("system", pa.string(), nullable=False),  # a profile, or whatever else found the product
+        pa.field("anchor_id", pa.string(), nullable=False),
+        pa.field("product_id", pa.string(), nullable=False),
+        pa.field("rank", pa.int32(), nullable=False),  # from 1, within system and anchor
+        pa.field("score", pa.float32(), nullable=False),
+        pa.field("image_score", pa.float32()),
+        pa.field("text_score", pa.float32()),
+    ]
+)
+
 PAIR = pa.schema(
     [
+        pa.field("pair_id", pa.string(), nullable=False),  # of both products and of what was shown of them
+        pa.field("anchor_id", pa.string(), nullable=False),
+        pa.field("product_id", pa.string(), nullable=False),
+        pa.field("rank", pa.int32(), nullable=False),  # the best that any system gave it
+        pa.field("rank_band", pa.int32(), nullable=False),  # the first rank of its band
+        pa.field("weight", pa.float64(), nullable=False),  # anchor's pairs in the band / those asked about
+    ]
+)
+
+QUESTION = pa.schema(
+    [
+        pa.field("question_id", pa.string(), nullable=False),  # what a sheet calls it
         pa.field("pair_id", pa.string(), nullable=False),
         pa.field("anchor_id", pa.string(), nullable=False),
         pa.field("product_id", pa.string(), nullable=False),
-        pa.field("rank", pa.int32(), nullable=False),
-        pa.field("score", pa.float32(), nullable=False),
-        pa.field("stratum", pa.string(), nullable=False),  # category of the anchor
-        pa.field("weight", pa.float64(), nullable=False),  # anchors of the stratum / anchors sampled
+        pa.field("role", pa.string(), nullable=False),  # one of ROLES
+        pa.field("reviewer", pa.string(), nullable=False),  # whose sheet it is on, "" for anyone's
     ]
 )
+
+ROLES = ("asked", "gold", "repeat")
+"""Why a question is on a sheet: for the figures, or (its answer is known, it was asked before) to watch."""
 
 JUDGEMENT = pa.schema(
     [
@@ -96,19 +132,26 @@ JUDGEMENT = pa.schema(
         pa.field("reviewer", pa.string(), nullable=False),
         pa.field("judged_at", TIME, nullable=False),
         pa.field("sheet", pa.string(), nullable=False),  # name of the file it came in
+        pa.field("repeat", pa.bool_(), nullable=False),  # the second answer to a question asked twice
     ]
 )
 
 METRIC = pa.schema(
     [
-        pa.field("scope", pa.string(), nullable=False),  # "all" or a category
+        pa.field("system", pa.string(), nullable=False),  # "" for figures of no system
+        pa.field("facet", pa.string(), nullable=False),  # one of FACETS
+        pa.field("scope", pa.string(), nullable=False),  # "all", a category or a sales band
         pa.field("measure", pa.string(), nullable=False),  # "precision", "P@10", "AP@10", …
+        pa.field("variant", pa.string(), nullable=False),  # how unjudged pairs count, "" where they don't
         pa.field("value", pa.float64(), nullable=False),
         pa.field("low", pa.float64()),  # 95 % interval, null where none is given
         pa.field("high", pa.float64()),
-        pa.field("n", pa.int64(), nullable=False),  # pairs or queries behind it
+        pa.field("n", pa.int64(), nullable=False),  # pairs or anchors behind it
     ]
 )
+
+FACETS = ("all", "category", "sales")
+"""What figures are given for: everything, each category, each sales band."""
 
 
 def check(table: pa.Table | pa.RecordBatch, schema: pa.Schema, name: str) -> None:

@@ -6,21 +6,24 @@ its text, so that it can be given back to whoever wrote it.
 
 import codecs
 import csv
-import io
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from mmprod.datasets.errors import InputError
 
 DELIMITERS = (",", ";", "\t")
 
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
-_NOT_TEXT = ((b"PK\x03\x04", "an .xlsx workbook or a zip file"), (b"\xd0\xcf\x11\xe0", "an .xls workbook"))
+_NOT_TEXT = (
+    (b"PK\x03\x04", "an .xlsx workbook or a zip file"),
+    (b"\xd0\xcf\x11\xe0", "an .xls workbook or one with a password"),
+)
+_PIECE = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One record: its first line (from 1), its cells, and what is wrong with it ("" when nothing is).
 
     A record with an error has the text as it stood as its only cell.
@@ -31,36 +34,39 @@ class Record:
     error: str
 
 
-def read_text(path: Path, max_bytes: int) -> tuple[str, str]:
-    """The text of a file and the name of its encoding.
+def encoding_of(path: Path, max_bytes: int) -> str:
+    """The name of a file's encoding; every byte has been decoded by it, a piece at a time.
 
     UTF-8, UTF-8 or UTF-16 with a byte order mark, UTF-16 without one, else GB18030 (which contains GBK);
     decoding is strict: no byte is replaced or dropped.
     Raises: InputError for an empty file, one over `max_bytes`, a workbook, and bytes of no such encoding.
     """
+    check_size(path, max_bytes)
+    with path.open("rb") as file:
+        start = file.read(4)
+    for mark, name in _NOT_TEXT:
+        if start.startswith(mark):
+            raise InputError(f"{path} is {name}, not text: save it as CSV UTF-8")
+    for encoding in _candidates(start):
+        if _decodes(path, encoding):
+            return encoding
+    raise InputError(f"{path} is neither UTF-8, UTF-16 nor GBK: save it as CSV UTF-8")
+
+
+def check_size(path: Path, max_bytes: int) -> None:
+    """Raise InputError unless `path` is a file of 1 to `max_bytes` bytes."""
     size = path.stat().st_size if path.is_file() else 0
     if not size:
         raise InputError(f"{path}: {'the file is empty' if path.is_file() else 'no such file'}")
     if size > max_bytes:
         raise InputError(f"{path} has {size} bytes, the limit is {max_bytes}: split it")
-    data = path.read_bytes()
-    for mark, name in _NOT_TEXT:
-        if data.startswith(mark):
-            raise InputError(f"{path} is {name}, not text: save it as CSV UTF-8")
-    for encoding in _candidates(data):
-        try:
-            return data.decode(encoding), encoding
-        except UnicodeDecodeError:
-            continue
-    raise InputError(f"{path} is neither UTF-8, UTF-16 nor GBK: save it as CSV UTF-8")
 
 
-def delimiter_of(text: str, path: Path) -> str:
-    """Comma, semicolon or tab: the one most often found outside quotes in the first line of `text`.
+def delimiter_of(first: str, path: Path) -> str:
+    """Comma, semicolon or tab: the one most often found outside quotes in the first line, `first`.
 
-    Raises: InputError, naming `path`, where the first line has none of them.
+    Raises: InputError, naming `path`, where it has none of them.
     """
-    first = text.split("\n", 1)[0].split("\r", 1)[0]
     bare = "".join(first.split('"')[::2])
     found = max(DELIMITERS, key=bare.count)
     if found not in bare:
@@ -68,15 +74,15 @@ def delimiter_of(text: str, path: Path) -> str:
     return found
 
 
-def records(text: str, delimiter: str, path: Path) -> Iterator[Record]:
-    r"""The records of `text`, the header among them; lines end in \n, \r\n or \r.
+def records(lines: Iterable[str], delimiter: str, path: Path) -> Iterator[Record]:
+    r"""The records of `lines`, the header among them; each line ends in \n, \r\n or \r, as it stands.
 
     Text after a closing quote and a field beyond `csv.field_size_limit()` are errors of that record; the
     next one begins on the next line.
     Raises: InputError, naming `path` and the line, for a quote that is never closed.
     """
     taken: list[str] = []  # physical lines of the record being read
-    reader = csv.reader(_noting(io.StringIO(text, newline=""), taken), delimiter=delimiter, strict=True)
+    reader = csv.reader(_noting(lines, taken), delimiter=delimiter, strict=True)
     line = 1
     while True:
         taken.clear()
@@ -91,16 +97,28 @@ def records(text: str, delimiter: str, path: Path) -> Iterator[Record]:
         line += len(taken)
 
 
-def _noting(lines: Iterator[str], taken: list[str]) -> Iterator[str]:
+def _noting(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
     for line in lines:
         taken.append(line)
         yield line
 
 
-def _candidates(data: bytes) -> list[str]:
+def _candidates(start: bytes) -> list[str]:
     for mark, encoding in _MARKS:
-        if data.startswith(mark):
+        if start.startswith(mark):
             return [encoding]
-    if b"\0" in data[:4]:  # a header in ASCII: UTF-16 has a zero byte beside each letter
-        return ["utf-16-le" if data[1:2] == b"\0" else "utf-16-be"]
+    if b"\0" in start:  # a header in ASCII: UTF-16 has a zero byte beside each letter
+        return ["utf-16-le" if start[1:2] == b"\0" else "utf-16-be"]
     return ["utf-8", "gb18030"]
+
+
+def _decodes(path: Path, encoding: str) -> bool:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        with path.open("rb") as file:
+            for piece in iter(partial(file.read, _PIECE), b""):
+                decoder.decode(piece)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True

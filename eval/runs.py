@@ -10,7 +10,7 @@ import ir_measures
 import numpy as np
 
 from mmprod.datasets.errors import InputError
-from mmprod.eval.intervals import Floats
+from mmprod.eval.estimate import Floats
 
 Run = Mapping[str, Mapping[str, float]]
 """query -> product -> score, larger is better."""

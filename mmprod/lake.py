@@ -33,12 +33,35 @@ class Lake:
         return self.root / "runs"
 
     @property
-    def reviews(self) -> Path:
-        return self.root / "reviews"
+    def surveys(self) -> Path:
+        return self.root / "reviews" / "surveys"
+
+    def survey(self, name: str) -> Path:
+        """What reviewers are asked under a name: a profile, or "search"."""
+        return self.surveys / name
+
+    @property
+    def judgements(self) -> Path:
+        """Every label file that was taken in."""
+        return self.root / "reviews" / "judgements"
+
+    @property
+    def inbox(self) -> Path:
+        """The folder that reviewers' files are dropped into."""
+        return self.root / "reviews" / "inbox"
 
     @property
     def evaluations(self) -> Path:
         return self.root / "evaluations"
+
+    @property
+    def reports(self) -> Path:
+        """Pages made from evaluations."""
+        return self.root / "reports"
+
+    def evaluation(self, name: str) -> Path:
+        """The figures of a survey, one generation each time they were made anew."""
+        return self.evaluations / name
 
     def encoder(self, name: str) -> Path:
         return self.root / "encoders" / name
@@ -69,27 +92,16 @@ class Lake:
     def embedding_roots(self) -> list[Path]:
         return sorted(path.parent for path in self.root.glob("embeddings/*/CURRENT.json"))
 
-    @contextlib.contextmanager
-    def writing(self, wait: bool = False) -> Iterator[None]:
+    def writing(self, wait: bool = False) -> contextlib.AbstractContextManager[None]:
         """Be the only writer; StateError names the process that is, or `wait` for it to end.
 
         The lock belongs to the process and goes with it, however it ends.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
-        fd = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                owner = os.pread(fd, 32, 0).decode() or "unknown"
-                raise StateError(
-                    f"another run (process {owner}) is writing to {self.root}; wait for it or pass --wait"
-                ) from None
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, str(os.getpid()).encode(), 0)
-            yield
-        finally:
-            os.close(fd)
+        return _locked(self.root, wait)
+
+    def reviewing(self, wait: bool = False) -> contextlib.AbstractContextManager[None]:
+        """Be the only one to write surveys, judgements and evaluations; a nightly run doesn't stop it."""
+        return _locked(self.root / "reviews", wait)
 
     def encoder_name(self, model: str, fingerprint: str | None = None) -> str:
         """``lake:NAME`` to the ``local-dir:`` of a generation, verified; other names unchanged.
@@ -108,3 +120,22 @@ class Lake:
         )
         with artifacts.opened(root, next(made, None) if fingerprint else None) as generation:
             return f"local-dir:{generation.path}"
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, wait: bool) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    fd = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            owner = os.pread(fd, 32, 0).decode() or "unknown"
+            raise StateError(
+                f"another run (process {owner}) is writing to {folder}; wait for it or pass --wait"
+            ) from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(fd)

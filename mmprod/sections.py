@@ -112,14 +112,62 @@ class Caption(Section):
         return self
 
 
-class Review(Section):
-    """Which pairs reviewers are asked about."""
+class Alert(Section):
+    """A figure that must not fall from one evaluation to the next."""
 
-    profile: str = "same_item"
+    measure: str = "precision"
+    facet: Literal["all", "category", "sales"] = "category"
+    scope: str | None = None  # one category or band; any of the facet's when not given
+    drop: Share = 0.03  # how far it may fall, where the fall is significant
+
+
+class Review(Section):
+    """Which pairs reviewers are asked about, how, and what is made of their answers."""
+
+    profile: str = "same_item"  # whose neighbours are reviewed
     level: int = Field(default=2, ge=1, le=8)  # category levels that make a stratum
+    sales_bands: tuple[Share, ...] = (0.1, 0.5)  # shares of the products from the best selling down
     anchors_per_category: int = Field(default=12, ge=1)
-    per_anchor: int = Field(default=3, ge=1)
+    margin: Annotated[float, Field(gt=0, lt=0.5)] | None = None  # wanted ± by category, sizes the sample
+    rank_bands: tuple[tuple[int, int], ...] = ((3, 3), (10, 2))  # (down to rank, how many of these)
+    reviewers: tuple[str, ...] = ()  # who gets a sheet of their own
+    overlap: Share = 0.2  # of the anchors, asked of two reviewers
+    gold_share: Share = 0.05  # of a sheet, pairs an adjudicator has decided, to watch reviewers by
+    repeat_share: Share = 0.05  # of a sheet, questions asked twice
+    sheets: tuple[Literal["csv", "xlsx", "html", "label-studio"], ...] = ("csv", "xlsx", "html")
+    picture: int = Field(default=320, ge=32, le=2048)  # pixels of a sheet's pictures
+    settle: float = Field(default=2.0, ge=0)  # seconds a file in the inbox must have stayed as it is
+    policy: Literal["majority", "unanimous"] = "majority"
+    adjudicators: tuple[str, ...] = ()  # reviewers whose answer decides
+    measures: tuple[str, ...] = ()  # P@k, AP@k and R@k of the deepest rank when not given
+    wanted_precision: tuple[Share, ...] = (0.9, 0.95)  # that score thresholds are given for
+    alerts: tuple[Alert, ...] = (Alert(),)
+    exchange: dict[str, float] = {}  # category: share of a gain in these figures that sales showed
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _bands(self) -> "Review":
+        last = 0
+        for to_rank, how_many in self.rank_bands:
+            if not (last < to_rank and 1 <= how_many <= to_rank - last):
+                raise ValueError(f"rank_bands {self.rank_bands}: want rising ranks, 1 to all pairs of each")
+            last = to_rank
+        if not last:
+            raise ValueError("rank_bands is empty: want at least one (rank, how many)")
+        if list(self.sales_bands) != sorted(set(self.sales_bands)):
+            raise ValueError(f"sales_bands {self.sales_bands}: want rising shares")
+        return self
+
+    @property
+    def depth(self) -> int:
+        """The deepest rank that is asked about."""
+        return self.rank_bands[-1][0]
+
+    @property
+    def all_measures(self) -> tuple[str, ...]:
+        """What is computed, "precision" always."""
+        named = self.measures or (f"P@{self.depth}", f"AP@{self.depth}", f"R@{self.depth}")
+        return ("precision", *(name for name in named if name != "precision"))
 
 
 class Export(Section):

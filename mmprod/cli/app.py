@@ -13,6 +13,7 @@ from mmprod.cli import (
     bases,
     caption,
     demonstration,
+    evaluation,
     export,
     finetune,
     lakes,
@@ -62,7 +63,9 @@ app = typer.Typer(
     help="From a product catalogue to multimodal embeddings, neighbours, search and measured accuracy.",
     epilog="Start with [bold]mmprod demo[/], or [bold]mmprod run --day 2024-05-01 --table products.csv[/].",
 )
-for module in (pipeline, answers, pairs, finetune, caption, reviews, lakes, demonstration, bases, export):
+_DAILY = (pipeline, answers, reviews, evaluation)
+_SELDOM = (pairs, finetune, caption, lakes, demonstration, bases, export)
+for module in (*_DAILY, *_SELDOM):
     module.register(app)
 app.add_typer(stores.app, name="store")
 

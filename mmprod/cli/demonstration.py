@@ -53,7 +53,8 @@ def demo(
     headings = ("same item, listed twice", *SAME_ITEM)
     session.table("accuracy against the planted truth", headings, shown.weighting_rows(), None)
     session.table("", ("texts on a catalogue with stuffed titles", "P@10"), shown.search_rows(), None)
-    typer.echo(f"\nreport: {shown.report}\ntry:    mmprod search 'red striped mug' --lake {folder / 'lake'}")
+    typer.echo(f"\nreport: {shown.report}, {shown.evaluation}")
+    typer.echo(f"try:    mmprod search 'red striped mug' --lake {folder / 'lake'}")
 
 
 def report(

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 LEAST_ITEMS = 60  # with fewer there is no room for each kind of change
 PAIRS_PER_ITEM = 4  # training pairs
+TEXTS = 12  # searches to ask reviewers about
 _ITEM_COLUMNS = ("item_id", "type", "colour", "pattern", "material", "style")
 
 DELIVERED = pa.schema([field.with_nullable(True) for field in PRODUCT])
@@ -50,7 +51,7 @@ def render_catalogue(
     - day1.parquet, day2.parquet, day3.parquet: full tables in schema PRODUCT, about 1.5 products an item
     - train.parquet: 4 pairs an item in schema PRODUCT, of other items; attributes say what the picture shows
     - truth.parquet: schema TRUTH, every product of the three days
-    - queries.parquet: schema QUERY
+    - queries.parquet: schema QUERY; texts.txt: some of them, one a line
     - planted.json: a list with, for each day, its file, date and what ingest should count
 
     `workers` processes draw (None: one a core). With `spu` the days' `spu_id` tells which listings are of one
@@ -66,7 +67,9 @@ def render_catalogue(
         _write(pa.Table.from_pylist(rows, DELIVERED), folder / f"day{number}.parquet")
     _write(_training_pairs(items * PAIRS_PER_ITEM, seed, workers), folder / "train.parquet")
     _write(_truth(days), folder / "truth.parquet")
-    _write(make_queries(_shown(days[-1]), seed), folder / "queries.parquet")
+    queries = make_queries(_shown(days[-1]), seed)
+    _write(queries, folder / "queries.parquet")
+    (folder / "texts.txt").write_text("\n".join(queries["query"].to_pylist()[:TEXTS]) + "\n", "utf-8")
     (folder / "planted.json").write_text(json.dumps(_planted(days), indent=1) + "\n")
     log.info("sample catalogue: %d items, %d pictures in %s", items, len(jpegs), folder)
 

@@ -1,7 +1,5 @@
 """The demonstration: a rendered marketplace through the whole pipeline, with figures and a report."""
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from mmprod.datasets import parquet
-from mmprod.datasets.files import replace_file
 from mmprod.datasets.store import Store
 from mmprod.demo.catalogue import render_catalogue
 from mmprod.demo.queries import relevant_products
-from mmprod.demo.reviewer import simulated_reviewer
+from mmprod.demo.reviewer import SimulatedReviewer
 from mmprod.embedding_table import EmbeddingTable
 from mmprod.encoders.clip import Encoder
 from mmprod.encoders.train import Plan
@@ -23,17 +20,26 @@ from mmprod.eval.runs import Scores, same_items
 from mmprod.lake import Lake
 from mmprod.report.lake import Shown, lake_page, stage_table
 from mmprod.report.page import Figure, Page, Part, Table, save
+from mmprod.report.review.evaluations import write_reports
 from mmprod.sections import Config
-from mmprod.stages import review
 from mmprod.stages.compare import Query, best_possible, compare_search, compare_weights, mean
 from mmprod.stages.embed import open_embeddings
 from mmprod.stages.encoder import load_encoder, train_encoder
 from mmprod.stages.ingest import open_store
 from mmprod.stages.outcome import Outcome, Watch, timed
+from mmprod.stages.review.conflicts import write_conflicts
+from mmprod.stages.review.evaluation import evaluate
+from mmprod.stages.review.judgements import collect
+from mmprod.stages.review.survey import read_survey, sample
 from mmprod.stages.run import run_day
 
 FOUND, RECALLED, RANKED, PRECISION = "Success@1", "R@10", "AP@10", "P@10"
-REVIEWER_ERROR = 0.03  # share of the simulated reviewer's answers that are wrong
+REVIEWERS = (
+    SimulatedReviewer("anna", 0.02),
+    SimulatedReviewer("ben", 0.05, skips=0.02),
+    SimulatedReviewer("chen", 0.25),  # careless: the report says so
+)
+ADJUDICATOR = SimulatedReviewer("dora", 0.0)  # decides what they disagree on
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,7 @@ class Demonstration:
     searches: Mapping[str, Scores]  # picture search and keyword search, PRECISION
     ceiling: float  # PRECISION of perfect answers
     report: Path
+    evaluation: Path  # the report of what reviewers said
 
     def weighting_rows(self) -> list[tuple[str, float, float, float]]:
         """(weighting, share found first, recall@10, mAP@10)"""
@@ -63,6 +70,7 @@ def demonstrate(folder: Path, config: Config, items: int, plan: Plan, watch: Wat
     Run again, it goes on from what is there. The caller holds the lake's lock.
     """
     lake, catalogue = Lake(config.lake), folder / "catalogue"
+    config = _reviewed(config)
     stages = {
         "before the first day": [_render(catalogue, items), _train(lake, config, catalogue, plan, watch)]
     }
@@ -79,9 +87,17 @@ def demonstrate(folder: Path, config: Config, items: int, plan: Plan, watch: Wat
         queries = _queries(catalogue, truth, store)
         searches = compare_search(lake, store, encoder, queries)
         ceiling = best_possible(queries)
-        shown = Demonstration(stages, weightings, searches, ceiling, folder / "report.html")
+        evaluation = write_reports(lake, config, store, config.review.profile)
+        report = folder / "report.html"
+        shown = Demonstration(stages, weightings, searches, ceiling, report, evaluation)
         save(_page(shown, lake, config, store, encoder, queries), shown.report)
     return shown
+
+
+def _reviewed(config: Config) -> Config:
+    """The configuration, with a sheet for each reviewer and somebody who decides."""
+    names = {"reviewers": tuple(one.name for one in REVIEWERS), "adjudicators": (ADJUDICATOR.name,)}
+    return config.model_copy(update={"review": config.review.model_copy(update=names)})
 
 
 def _render(catalogue: Path, items: int) -> Outcome:
@@ -100,21 +116,22 @@ def _train(lake: Lake, config: Config, catalogue: Path, plan: Plan, watch: Watch
 
 
 def _review(lake: Lake, config: Config, store: Store, truth: pa.Table, folder: Path) -> list[Outcome]:
-    """Sample pairs, let the simulated reviewer fill the sheet in, take it in and evaluate."""
-    sampled = review.sample(lake, config, store)
-    pairs = review.read_pairs(lake)
-    labels = simulated_reviewer(pairs, truth, REVIEWER_ERROR, seed=1)
-    by_pair = dict(zip(pairs["pair_id"].to_pylist(), labels, strict=True))
-    sheet = csv.DictReader(io.StringIO(Path(sampled.detail["sheet"]).read_text("utf-8-sig")))
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, sheet.fieldnames or [])
-    writer.writeheader()
-    for row in sheet:
-        answer = "same" if by_pair[row["pair_id"]] else "different"
-        writer.writerow({**row, "label": answer, "reviewer": "simulated"})
-    filled = folder / "sheet-filled-in.csv"
-    replace_file(filled, text.getvalue().encode("utf-8-sig"))
-    return [sampled, review.collect(lake, store, filled), review.evaluate(lake, config)]
+    """Sample pairs, let simulated reviewers answer, settle what they disagree on, and evaluate."""
+    ids, items = (truth[name].to_pylist() for name in ("product_id", "item_id"))
+    item_of = dict(zip(ids, items, strict=True))
+    outcomes = [sample(lake, config, store)]
+
+    def answer(reviewer: SimulatedReviewer, sheet: Path) -> None:
+        filled = folder / f"{reviewer.name}.csv"
+        reviewer.fill_in(sheet, filled, lambda a, b: item_of[a] == item_of[b])
+        outcomes.append(collect(lake, store, filled))
+
+    for reviewer in REVIEWERS:
+        answer(reviewer, Path(outcomes[0].detail["sheet"]).with_name(f"sheet-{reviewer.name}.csv"))
+    conflicts = folder / "conflicts.csv"
+    if write_conflicts(lake, config, store, None, conflicts):
+        answer(ADJUDICATOR, conflicts)
+    return [*outcomes, evaluate(lake, config, config.review.profile)]
 
 
 def _weightings(table: EmbeddingTable, store: Store, truth: pa.Table) -> dict[str, Scores]:
@@ -134,7 +151,8 @@ def _page(
     shown: Demonstration, lake: Lake, config: Config, store: Store, encoder: Encoder, queries: Sequence[Query]
 ) -> Page:
     relevant = {query.text: query.relevant for query in queries[:10]}
-    anchors = review.read_pairs(lake).sort_by([("weight", "descending"), ("anchor_id", "ascending")])
+    survey = read_survey(lake, config.review.profile)
+    anchors = survey.anchors.sort_by([("weight", "descending"), ("anchor_id", "ascending")])
     names = list(dict.fromkeys(anchors["anchor_id"].to_pylist()))[:30:5]
     page = lake_page(lake, config, store, encoder, Shown(list(relevant), names, relevant))
     found, precision = {name: first for name, first, *_ in shown.weighting_rows()}, dict(shown.search_rows())

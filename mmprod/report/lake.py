@@ -5,29 +5,18 @@ from dataclasses import dataclass, field
 
 from mmprod import artifacts
 from mmprod.datasets.errors import InputError
-from mmprod.datasets.images import BadImage, thumbnail
 from mmprod.datasets.store import Store
 from mmprod.encoders.clip import Encoder
-from mmprod.eval.sample import pair_id
+from mmprod.eval.survey.pair import pair_id
 from mmprod.lake import Lake
+from mmprod.report.card import card
 from mmprod.report.page import Card, Figure, Page, Part, Strip, Table
 from mmprod.sections import Config
 from mmprod.stages.outcome import Outcome
-from mmprod.stages.review import read_metrics, verdicts
+from mmprod.stages.review.evaluation import read_assessment
+from mmprod.stages.review.judgements import verdicts
+from mmprod.stages.review.survey import Looks, looks
 from mmprod.stages.search import Found, search_product, search_text
-
-SIDE = 160  # pixels of a picture in a report
-
-
-def card(store: Store, product_id: str, note: str = "", mark: str = "") -> Card:
-    """A product as it looks now."""
-    record = store.get(product_id)
-    data = store.picture(record.image_hash) if record else None
-    try:
-        picture = thumbnail(data, SIDE) if data else None
-    except BadImage:
-        picture = None
-    return Card(product_id, record.title if record else "(not in the store)", picture, note, mark)
 
 
 def cards(store: Store, found: Sequence[Found], right: Mapping[str, bool] | None = None) -> list[Card]:
@@ -86,14 +75,23 @@ def search_part(lake: Lake, store: Store, encoder: Encoder, shown: Shown) -> Par
     )
 
 
+def _judged(
+    anchor: str, products: Sequence[str], shown_of: Looks, same: Mapping[str, bool]
+) -> dict[str, bool]:
+    """The verdicts there are on an anchor with each of some products, as they look now."""
+    side, *others = zip([anchor, *products], shown_of([anchor, *products]), strict=True)
+    keys = {other[0]: pair_id(side, other) for other in others}
+    return {product: same[key] for product, key in keys.items() if key in same}
+
+
 def neighbour_part(lake: Lake, config: Config, store: Store, shown: Shown, same: Mapping[str, bool]) -> Part:
     """Products with their nearest others under each recall profile; `same` are verdicts by pair_id."""
-    strips = []
+    strips, shown_of = [], looks(store, config.review.profile)
     for anchor in shown.anchors:
         for profile in config.recall.profiles:
             weights = config.profile(profile)
             found = search_product(lake, store, anchor, profile, shown.neighbours)
-            right = {f.product_id: same[key] for f in found if (key := pair_id(anchor, f.product_id)) in same}
+            right = _judged(anchor, [f.product_id for f in found], shown_of, same)
             note = f"picture {weights.image:g} : title {weights.text:g}"
             strips.append(
                 Strip(profile.replace("_", "-"), cards(store, found, right), card(store, anchor), note)
@@ -104,15 +102,15 @@ def neighbour_part(lake: Lake, config: Config, store: Store, shown: Shown, same:
     return Part("Neighbours", text, strips=strips)
 
 
-def accuracy_part(lake: Lake) -> Part:
-    """The figures of the latest evaluation."""
+def accuracy_part(lake: Lake, config: Config) -> Part:
+    """The figures of the reviewed profile's latest evaluation."""
+    name = config.review.profile
     rows = [
         (row["scope"], row["measure"], Figure(row["value"], row["low"], row["high"]), row["n"])
-        for row in read_metrics(lake).to_pylist()
+        for row in read_assessment(lake, name).tables["metrics"].to_pylist()
+        if row["system"] == name and row["variant"] in ("pooled", "") and row["facet"] != "sales"
     ]
-    note = (
-        "Bars with 95 % intervals. AP@k divides by the number of same products among the pairs asked about."
-    )
+    note = "Bars with 95 % intervals. All that lies behind them is in the evaluation's own report."
     table = Table(("category", "measure", "value", "n"), rows, note)
     return Part("Accuracy by category, from reviewers' labels", tables=[table])
 
@@ -124,9 +122,9 @@ def lake_page(lake: Lake, config: Config, store: Store, encoder: Encoder, shown:
     if shown.queries:
         parts.append(search_part(lake, store, encoder, shown))
     if shown.anchors:
-        parts.append(neighbour_part(lake, config, store, shown, verdicts(lake)))
-    if artifacts.generations(lake.evaluations):
-        parts.append(accuracy_part(lake))
+        parts.append(neighbour_part(lake, config, store, shown, verdicts(lake, config)))
+    if artifacts.current(lake.evaluation(config.review.profile)):
+        parts.append(accuracy_part(lake, config))
     if not parts:
         raise InputError("nothing to report: name --query or --anchor, or collect labels first")
     facts = [

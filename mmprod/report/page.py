@@ -1,11 +1,12 @@
-"""One self-contained HTML page from blocks: text, tables of figures, and strips of product pictures."""
+"""One self-contained HTML page from blocks: text, figures, tables, curves, and strips of product pictures."""
 
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import quote
 
 import jinja2
 
@@ -14,13 +15,17 @@ from mmprod.datasets.files import replace_file
 
 @dataclass(frozen=True)
 class Card:
-    """A product as shown: `picture` is JPEG bytes, `mark` is "right", "wrong" or "" for not judged."""
+    """A product as shown: `picture` is JPEG bytes; `mark` is "right", "wrong", "open" (not judged) or "".
+
+    With `text` it is no product but a text that was searched for: the title is shown large.
+    """
 
     product_id: str
     title: str
     picture: bytes | None
     note: str = ""
     mark: str = ""
+    text: bool = False
 
     @property
     def source(self) -> str:
@@ -48,36 +53,109 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Change:
+    """A difference of two shares, in [-1, 1], with its 95 % interval where known; a rise is good.
+
+    `span` is the largest difference the bar has room for: a table's own, so that its bars can be compared.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    span: float = 1.0
+
+    def place(self, difference: float) -> float:
+        """Where in the bar a difference lies, in percent of its width."""
+        return 50 + 50 * max(-1.0, min(1.0, difference / self.span))
+
+
+@dataclass(frozen=True)
+class Trend:
+    """Shares over time, oldest first, as a small curve."""
+
+    values: Sequence[float]
+
+    @property
+    def points(self) -> str:
+        """The curve in a box of 100 x 24, from its smallest to its largest value, as SVG has it."""
+        low, high = min(self.values), max(self.values)
+        step = 100 / max(1, len(self.values) - 1)
+        heights = [22 - 20 * ((v - low) / (high - low) if high > low else 0.5) for v in self.values]
+        return " ".join(f"{i * step:.1f},{y:.1f}" for i, y in enumerate(heights))
+
+
+@dataclass(frozen=True)
+class Link:
+    """A way to another page in the same folder."""
+
+    text: str
+    file: str
+
+    @property
+    def address(self) -> str:
+        """The file name as a relative address; it can't name another place or a script."""
+        return "./" + quote(self.file)
+
+
+@dataclass(frozen=True)
 class Table:
-    """Rows of cells: text, numbers or Figures."""
+    """Rows of cells: text, numbers, Figures, Changes, Trends or Links; `folded` shows its title alone."""
 
     headings: Sequence[str]
     rows: Sequence[Sequence[Any]]
     note: str = ""
+    title: str = ""
+    folded: bool = False
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A drawing: `source` is a data: address of an SVG."""
+    """A drawing: `source` is a data: address of an SVG, `legend` its lines as (colour, name)."""
 
     source: str
     caption: str
+    legend: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A figure to be read from the back of the room."""
+
+    label: str
+    figure: Figure
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A sentence that must not be missed."""
+
+    text: str
+    kind: Literal["good", "bad", "plain"] = "plain"
 
 
 @dataclass(frozen=True)
 class Part:
-    """A titled part of the page."""
+    """A titled part of the page; `headlines` are rows of figures, each with its title; `terms` explain."""
 
     title: str
     text: str = ""
     tables: Sequence[Table] = ()
     strips: Sequence[Strip] = ()
     plots: Sequence[Plot] = ()
+    notices: Sequence[Notice] = ()
+    headlines: Sequence[tuple[str, Sequence[Headline]]] = ()
+    terms: Sequence[tuple[str, str]] = ()
+
+    @property
+    def compact(self) -> bool:
+        """Whether the strips are so short that several fit side by side."""
+        return all(strip.lead is not None and len(strip.cards) == 1 for strip in self.strips)
 
 
 @dataclass(frozen=True)
 class Page:
-    """The whole report; `facts` are the headline figures (label, value)."""
+    """The whole report; `facts` say in short what it is about (label, value)."""
 
     title: str
     parts: Sequence[Part]
@@ -87,10 +165,15 @@ class Page:
 def render(page: Page) -> str:
     """The page as HTML that needs no network: styles and pictures are inside, scripts there are none."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("mmprod.report", ""), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.PackageLoader("mmprod.report", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.tests["figure"] = lambda cell: isinstance(cell, Figure)
-    environment.filters["cell"] = _cell
+    for kind in (Figure, Change, Trend, Link):
+        environment.tests[kind.__name__.lower()] = lambda cell, kind=kind: isinstance(cell, kind)
+    environment.filters |= {"cell": _cell, "percent": percent, "points": points}
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return environment.get_template("page.html").render(page=page, made=made)
 
@@ -98,6 +181,16 @@ def render(page: Page) -> str:
 def save(page: Page, path: Path) -> None:
     """Render to a file, whole or not at all."""
     replace_file(path, render(page))
+
+
+def percent(share: float) -> str:
+    """A share as it is written everywhere: "84.3 %" for .8431, never broken across lines."""
+    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
+
+
+def points(difference: float) -> str:
+    """A difference of shares in percentage points, with its sign: ``points(-0.032) == "−3.2"``."""
+    return f"{100 * difference + 0.0:+.1f}".replace("-", "−")
 
 
 def _cell(value: Any) -> str:

@@ -18,7 +18,7 @@ from mmprod.datasets.store import Store
 from mmprod.datasets.text import normalise_title
 from mmprod.encoders.clip import Encoder
 from mmprod.encoders.fusion import fuse_query
-from mmprod.eval.sheet import guard
+from mmprod.eval.sheets.cells import guard
 from mmprod.lake import Lake
 from mmprod.retrieval.generation import Generation, Hits
 from mmprod.stages.index import open_index

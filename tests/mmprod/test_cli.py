@@ -149,10 +149,40 @@ def test_the_review_loop_by_commands(world, monkeypatch: pytest.MonkeyPatch) -> 
     assert (collected["changed"], collected["refused"]) == (accepted, len(rows) - accepted)
     assert "maybe" in Path(collected["detail"]["rejected_file"]).read_text("utf-8-sig")
     assert run("review", "collect", str(filled))["stages"][0]["reused"] == len(rows)
-    metrics = {(m["scope"], m["measure"]): m for m in run("evaluate")["metrics"]}
-    precision = metrics["all", "precision"]
-    assert precision["n"] == accepted
+    evaluated = run("evaluate", "--strict", "--trec-out", "trec")
+    metrics = {(m["scope"], m["measure"], m["variant"]): m for m in evaluated["metrics"]}
+    precision = metrics["all", "precision", "pooled"]
     assert precision["low"] < precision["value"] < precision["high"]
+    assert Path(evaluated["report"]).is_file()
+    measured = run("evaluate", "--trec-run", "trec/run-same_item.txt", "--trec-qrels", "trec/qrels.txt")
+    assert {row["measure"] for row in measured["measures"]} == {"AP", "P@10", "R@100", "nDCG@10"}
+    (anna,) = run("review", "reviewers")["reviewers"]
+    assert anna["reviewer"] == "anna"
+    assert run("review", "conflicts") == {"pairs": 0, "sheet": None}
+    planned = run("review", "plan", "--margin", "0.2")
+    assert planned["total"]["anchors"] == sum(row["anchors"] for row in planned["categories"])
+
+
+def test_foreign_tables_and_labels_are_evaluated_without_a_lake(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        f"a{a},p{a}{rank},{1 - rank / 10},{'tea' if a % 2 else 'pots'}"
+        for a in range(8)
+        for rank in range(1, 4)
+    ]
+    Path("recall.csv").write_text("\n".join(["anchor_id,product_id,score,category", *rows]))
+    labels = [f"a{a},p{a}{rank},{'yes' if rank < 3 else 'no'},anna" for a in range(8) for rank in range(1, 4)]
+    Path("labels.csv").write_text("\n".join(["anchor_id,product_id,label,reviewer", *labels]))
+    words = ["evaluate", "--recall", "recall.csv", "--labels", "labels.csv", "--out", "report.html", "--json"]
+    found = parsed(CliRunner().invoke(app, words))
+    (precision,) = (
+        row["value"]
+        for row in found["metrics"]
+        if (row["scope"], row["measure"], row["variant"]) == ("all", "precision", "pooled")
+    )
+    assert precision == pytest.approx(2 / 3)
+    assert found["files"][0]["accepted"] == 24
+    assert "tea" in Path("report.html").read_text()
 
 
 def test_rollback_serves_the_generation_before(world, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,3 +191,21 @@ def test_rollback_serves_the_generation_before(world, monkeypatch: pytest.Monkey
     result = CliRunner().invoke(app, ["rollback", "same_item"])
     assert (result.exit_code, result.stdout.strip()) == (0, "same_item is served by g000001")
     assert CliRunner().invoke(app, ["search", "mug", "--profile", "same_item"]).exit_code == 0
+
+
+def test_groups_are_evaluated_against_the_true_ones(tmp_path, monkeypatch) -> None:
+    """Pure are 1 of 2 groups; 2 of 4 pairs put together belong so, of 2 that do."""
+    monkeypatch.chdir(tmp_path)
+    Path("groups.csv").write_text(
+        "product_id,group_id\n" + "".join(f"{p},{g}\n" for p, g in zip("abcde", "11222", strict=True))
+    )
+    Path("truth.csv").write_text(
+        "product_id,group_id\n" + "".join(f"{p},{g}\n" for p, g in zip("abcde", "xxyyz", strict=True))
+    )
+    words = ["evaluate", "--groups", "groups.csv", "--truth", "truth.csv", "--json"]
+    found = parsed(CliRunner().invoke(app, words))["groups"]
+    assert found["pure"]["value"] == 0.5
+    assert (found["pair precision"]["value"], found["pair recall"]["value"]) == (0.5, 1.0)
+    Path("truth.csv").write_text("product_id,group_id\na,1\na,2\n")
+    refused = CliRunner().invoke(app, words)
+    assert (refused.exit_code, "'1' and '2'" in refused.stdout) == (2, True)

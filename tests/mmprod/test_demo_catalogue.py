@@ -1,5 +1,6 @@
 """The sample catalogue: the same by seed, worth what it says it planted, and answerable."""
 
+import csv
 import io
 import json
 import sys
@@ -8,6 +9,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from subprocess import run
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,14 +19,14 @@ from PIL import Image
 
 from mmprod.datasets.errors import InputError
 from mmprod.datasets.files import sha256_file
-from mmprod.datasets.schemas import KINDS, PAIR, PRODUCT
+from mmprod.datasets.schemas import KINDS, PRODUCT
 from mmprod.demo.catalogue import DELIVERED, TRUTH, render_catalogue
 from mmprod.demo.days import plan_days
 from mmprod.demo.draw import SIZE, picture
 from mmprod.demo.hostile import UNUSABLE, spoiled
 from mmprod.demo.items import make_items
 from mmprod.demo.queries import LEAST, QUERY, make_queries, relevant_products
-from mmprod.demo.reviewer import simulated_reviewer
+from mmprod.demo.reviewer import SimulatedReviewer
 from mmprod.demo.studio import draw_all
 from mmprod.demo.vocabulary import COLOURS
 from mmprod.demo.vocabulary import KINDS as TYPES
@@ -245,42 +247,34 @@ def test_too_small_a_catalogue_is_refused(tmp_path: Path) -> None:
         render_catalogue(tmp_path, items=59)
 
 
-def _pairs(truth: pa.Table, count: int) -> pa.Table:
-    ids = truth["product_id"].to_pylist()
-    rng = np.random.default_rng(0)
-    picked = [(ids[a], ids[b]) for a, b in rng.integers(len(ids), size=(count, 2))]
-    rows = [
-        {
-            "pair_id": str(n),
-            "anchor_id": a,
-            "product_id": b,
-            "rank": 1,
-            "score": 0.5,
-            "stratum": "",
-            "weight": 1.0,
-        }
-        for n, (a, b) in enumerate(picked)
-    ]
-    return pa.Table.from_pylist(rows, PAIR)
+def test_reviewers_tell_the_truth_err_skip_and_are_lazy_as_often_as_asked(tmp_path: Path) -> None:
+    sheet, filled = tmp_path / "sheet.csv", tmp_path / "filled.csv"
+    rows = [f"p{n},'A,one,'{'A' if n % 3 == 0 else 'B'},other,," for n in range(4000)]
+    header = "pair_id,anchor_id,anchor_title,product_id,product_title,label,reviewer"
+    sheet.write_text("\n".join([header, *rows]), encoding="utf-8-sig")
 
+    def labels(**how: Any) -> list[str]:
+        count = SimulatedReviewer("anna", **how).fill_in(sheet, filled, lambda a, b: a == b)
+        answered = list(csv.DictReader(filled.read_text("utf-8-sig").splitlines()))
+        assert {row["reviewer"] for row in answered} == {"anna"}
+        assert count == sum(bool(row["label"]) for row in answered)
+        return [row["label"] for row in answered]
 
-def test_reviewer_tells_the_truth_and_errs_as_often_as_asked(folder: Path) -> None:
-    truth = pq.read_table(folder / "truth.parquet")
-    items = dict(zip(truth["product_id"].to_pylist(), truth["item_id"].to_pylist(), strict=True))
-    pairs = _pairs(truth, 4000)
-    right = [items[row["anchor_id"]] == items[row["product_id"]] for row in pairs.to_pylist()]
-    assert simulated_reviewer(pairs, truth, 0.0, seed=1) == right
-    wrong = simulated_reviewer(pairs, truth, 0.1, seed=1)
+    right = ["same" if n % 3 == 0 else "different" for n in range(4000)]
+    assert labels(error_rate=0.0) == right
+    wrong = labels(error_rate=0.1)
+    assert wrong == labels(error_rate=0.1)
+    assert wrong != labels(error_rate=0.1, seed=2)
     assert np.mean(np.array(wrong) != np.array(right)) == pytest.approx(0.1, abs=0.02)  # 4 sigma
-    assert wrong == simulated_reviewer(pairs, truth, 0.1, seed=1)
+    assert np.mean(np.array(labels(skips=0.2)) == "") == pytest.approx(0.2, abs=0.03)
+    assert set(labels(lazy=True)) == {"different"}
 
 
-def test_reviewer_refuses_unknown_products_and_impossible_rates(folder: Path) -> None:
-    truth = pq.read_table(folder / "truth.parquet")
+def test_reviewers_refuse_impossible_rates() -> None:
     with pytest.raises(InputError, match=r"error_rate=1\.5"):
-        simulated_reviewer(_pairs(truth, 2), truth, 1.5, seed=1)
-    with pytest.raises(InputError, match="not in the truth"):
-        simulated_reviewer(_pairs(truth, 2), truth.slice(0, 0), 0.1, seed=1)
+        SimulatedReviewer("anna", 1.5)
+    with pytest.raises(InputError, match=r"skips=-1"):
+        SimulatedReviewer("anna", skips=-1)
 
 
 def test_drawing_needs_neither_torch_nor_arrow() -> None:

@@ -1,0 +1,1 @@
+"""One system against another and one week against the next."""

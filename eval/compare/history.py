@@ -1,0 +1,37 @@
+"""The figures of many evaluations as one table, to be drawn over time."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import pyarrow as pa
+
+from mmprod.datasets.errors import InputError
+from mmprod.datasets.schemas import METRIC, TIME, check
+
+HISTORY = pa.schema([pa.field("made_at", TIME, nullable=False), *METRIC])
+
+
+def history(evaluations: Iterable[tuple[str, pa.Table]]) -> pa.Table:
+    """The METRIC tables of evaluations, given with the time (ISO 8601) each was made, as HISTORY by time.
+
+    Raises: InputError for two evaluations of one time, a time without its zone, and for other columns.
+    """
+    tables: dict[datetime, pa.Table] = {}
+    for text, metrics in evaluations:
+        made_at = _time(text)
+        check(metrics, METRIC, f"figures of {text}")
+        if made_at in tables:
+            raise InputError(f"two evaluations are said to be made at {text}")
+        times = pa.array([made_at] * metrics.num_rows, TIME)
+        tables[made_at] = pa.table([times, *metrics.columns], schema=HISTORY)
+    return pa.concat_tables([HISTORY.empty_table(), *(tables[made_at] for made_at in sorted(tables))])
+
+
+def _time(text: str) -> datetime:
+    try:
+        made_at = datetime.fromisoformat(text)
+    except ValueError:
+        raise InputError(f"{text!r} is no time; want one such as 2025-03-01T06:00:00+00:00") from None
+    if made_at.tzinfo is None:
+        raise InputError(f"{text!r} has no time zone; want one such as 2025-03-01T06:00:00+00:00")
+    return made_at.astimezone(UTC)

@@ -1,0 +1,1 @@
+"""Figures from verdicts: precision, P@k, mAP@k, recall, thresholds and groups, with intervals."""

@@ -1,0 +1,125 @@
+"""One row of a label file: the answer it gives, or why it gives none."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from mmprod.datasets.textfile import Record
+from mmprod.eval.labels.asked import Asked, plain
+from mmprod.eval.labels.source import Columns
+from mmprod.eval.sheets.cells import unguard
+
+SAME = frozenset(["1", "1.0", "true", "yes", "y", "same", "是", "对", "同", "相同", "相似", "同款"])
+NOT_SAME = frozenset(
+    {"0", "0.0", "false", "no", "n", "not", "different"}
+    | {"否", "不是", "不对", "不同", "不相同", "不相似", "不同款"}
+)
+"""What a label cell may say, after NFKC, without the space around it, in lower case. Nothing else counts."""
+
+MAX_CELL = 32_767  # characters a spreadsheet cell holds
+
+_NUMBER = re.compile(r"[+-]?\d[\d.,]*(e[+-]?\d+)?", re.IGNORECASE)
+
+
+class RowError(Exception):
+    """Why a row doesn't count; the text is what its reviewer reads."""
+
+
+class Answer(NamedTuple):
+    """What a row says: the row of the question, and `same`, None when the label was left empty."""
+
+    question: int
+    same: bool | None
+    reviewer: str
+    swapped: bool  # anchor and product have changed places
+
+
+def read_answer(row: Record, columns: Columns, asked: Asked, reviewer: str) -> Answer:
+    """The answer in a row; `reviewer` gave it where the row doesn't say. Raises: RowError."""
+    cells = row.cells
+    if row.error:
+        raise RowError(row.error)
+    _check_shape(cells, columns)
+    anchor, product = plain(cells[columns.anchor_id]), plain(cells[columns.product_id])
+    if anchor == product:
+        raise RowError(f"anchor and product are the same: {anchor[:60]!r}")
+    if columns.pair_id is None:
+        question = _by_products(anchor, product, asked)
+    else:
+        question = _by_id(cells[columns.pair_id].strip(), anchor, product, asked)
+    same = _label(_cell(cells, columns.label))
+    who = _reviewer(_cell(cells, columns.reviewer)) or reviewer
+    if same is not None and not who:
+        raise RowError("no reviewer: fill in the reviewer column, or say whose file it is")
+    return Answer(question, same, who, anchor != asked.anchors[question])
+
+
+def _check_shape(cells: Sequence[str], columns: Columns) -> None:
+    """Spreadsheets leave off trailing empty cells, so a row may end before its label, but nowhere else.
+
+    Raises: RowError for another number of cells and for a cell of more than MAX_CELL characters.
+    """
+    ids = max(columns.anchor_id, columns.product_id, columns.pair_id or 0)
+    if len(cells) != columns.width and not ids < len(cells) <= columns.label:
+        raise RowError(f"{len(cells)} cells where the header has {columns.width}")
+    longest = max(map(len, cells))
+    if longest > MAX_CELL:
+        raise RowError(f"a cell of {longest} characters, want at most {MAX_CELL}")
+
+
+def _cell(cells: Sequence[str], at: int | None) -> str:
+    return cells[at] if at is not None and at < len(cells) else ""
+
+
+def _by_id(name: str, anchor: str, product: str, asked: Asked) -> int:
+    """The question of a pair_id cell. Its row has to name both products too: one of them may have slipped."""
+    question = asked.by_id.get(name)
+    if question is None:
+        raise RowError(f"pair_id {name[:60]!r} {_mangled(name) or 'is not a pair that was asked'}")
+    ids = asked.anchors[question], asked.products[question]
+    if (anchor, product) == ids or (product, anchor) == ids:
+        return question
+    column, cell, want = next(
+        (column, cell, want)
+        for column, cell, want in zip(("anchor_id", "product_id"), (anchor, product), ids, strict=True)
+        if cell != want
+    )
+    raise RowError(f"{column} {cell[:60]!r} {_mangled(cell) or 'is not of this pair'}, want {want!r}")
+
+
+def _by_products(anchor: str, product: str, asked: Asked) -> int:
+    try:
+        question = asked.by_products(anchor, product)
+    except LookupError as error:
+        raise RowError(
+            "these two were asked about more than once, with other pictures or titles: pair_id is needed"
+        ) from error
+    if question is None:
+        mangled = _mangled(anchor) or _mangled(product)
+        raise RowError(
+            f"{anchor[:60]!r} and {product[:60]!r} are not a pair that was asked"
+            + (f": one {mangled}" if mangled else "")
+        )
+    return question
+
+
+def _mangled(cell: str) -> str:
+    return "looks like a number that a spreadsheet made of an id" if _NUMBER.fullmatch(cell) else ""
+
+
+@lru_cache(maxsize=256)
+def _label(cell: str) -> bool | None:
+    word = unicodedata.normalize("NFKC", unguard(cell)).strip().lower()
+    if word and word not in SAME | NOT_SAME:
+        raise RowError(f"label {cell[:60]!r} is not understood: write 1 (same) or 0 (not)")
+    return word in SAME if word else None
+
+
+@lru_cache(maxsize=256)
+def _reviewer(cell: str) -> str:
+    name = unguard(cell).strip()
+    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+        raise RowError(f"reviewer {name[:60]!r} has characters that are no part of a name")
+    return name

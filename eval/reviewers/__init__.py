@@ -1,0 +1,1 @@
+"""From answers to verdicts, and how far reviewers can be relied on."""

@@ -1,0 +1,90 @@
+"""From many answers to one verdict per pair."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mmprod.datasets.errors import InputError
+from mmprod.eval.reviewers.answers import Answers, latest
+
+Policy = Literal["majority", "unanimous"]
+POLICIES: tuple[Policy, ...] = ("majority", "unanimous")
+
+CONTESTED = pa.schema(
+    [
+        pa.field("pair_id", pa.string(), nullable=False),
+        pa.field("anchor_id", pa.string(), nullable=False),
+        pa.field("product_id", pa.string(), nullable=False),
+        pa.field("same", pa.list_(pa.string()), nullable=False),  # the reviewers who say so, by name
+        pa.field("different", pa.list_(pa.string()), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What reviewers found: `same` by pair_id, and by name the pairs that need somebody's look.
+
+    `unresolved` pairs have answers but no verdict and are used nowhere; `contested` are all pairs that
+    not everybody answered alike, with a verdict or without.
+    """
+
+    same: Mapping[str, bool]
+    unresolved: tuple[str, ...]
+    contested: tuple[str, ...]
+
+
+def decide(judgements: pa.Table, policy: Policy = "majority", adjudicators: Sequence[str] = ()) -> Verdicts:
+    """The verdicts that the reviewers' latest answers amount to; `judgements` is JUDGEMENT.
+
+    "majority" takes what more of a pair's reviewers say, and none in a tie; "unanimous" takes only what
+    all of them say. Where one of the `adjudicators` answered, only adjudicators have a vote. Answers to
+    repeated questions have none. One reviewer is a majority, and unanimous.
+    Raises: InputError for another policy, and for a table with other columns than JUDGEMENT.
+    """
+    if policy not in POLICIES:
+        raise InputError(f"policy {policy!r} is unknown; there are {' and '.join(POLICIES)}")
+    answers = Answers.of(latest(judgements))
+    votes = _votes(answers, adjudicators)
+    resolved = votes[:, 0] != votes[:, 1] if policy == "majority" else votes.min(axis=1) == 0
+    pairs = np.array(answers.pairs, dtype=object)
+    same = votes[resolved, 1] > votes[resolved, 0]
+    return Verdicts(
+        dict(zip(pairs[resolved].tolist(), same.tolist(), strict=True)),
+        tuple(sorted(pairs[~resolved].tolist())),
+        tuple(sorted(pairs[answers.counts().min(axis=1) > 0].tolist())),
+    )
+
+
+def contested(judgements: pa.Table) -> pa.Table:
+    """The pairs that not everybody answered alike and who said what, as CONTESTED in order of pair_id.
+
+    Of the two orders in which a pair can be shown, anchor_id and product_id are those of its first answer.
+    Raises: InputError for a table with other columns than JUDGEMENT.
+    """
+    answers = latest(judgements)
+    votes = answers.group_by("pair_id").aggregate([("label", "min"), ("label", "max")])
+    divided = votes.filter(pc.not_equal(votes["label_min"], votes["label_max"]))["pair_id"]
+    rows: dict[str, dict[str, object]] = {}
+    said: dict[str, tuple[list[str], list[str]]] = {}
+    told = answers.select(["pair_id", "anchor_id", "product_id", "label", "reviewer"])
+    for answer in told.filter(pc.is_in(told["pair_id"], value_set=divided)).to_pylist():
+        pair = answer["pair_id"]
+        rows.setdefault(pair, {name: answer[name] for name in ("pair_id", "anchor_id", "product_id")})
+        said.setdefault(pair, ([], []))[answer["label"]].append(answer["reviewer"])
+    for pair, (different, same) in said.items():
+        rows[pair] |= {"same": sorted(same), "different": sorted(different)}
+    return pa.Table.from_pylist([rows[pair] for pair in sorted(rows)], schema=CONTESTED)
+
+
+def _votes(answers: Answers, adjudicators: Sequence[str]) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    """Votes for "not the same" and "the same" of each pair, int64[pairs, 2], by those who have one."""
+    above = np.isin(np.array(answers.reviewers, dtype=str), list(adjudicators))[answers.reviewer]
+    adjudicated = np.bincount(answers.pair[above], minlength=len(answers.pairs)) > 0
+    voting = above | ~adjudicated[answers.pair]
+    cell = 2 * answers.pair[voting] + answers.same[voting]
+    return np.bincount(cell, minlength=2 * len(answers.pairs)).reshape(-1, 2)

@@ -1,0 +1,23 @@
+"""A sheet as CSV, for any spreadsheet."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmprod.datasets.files import replace_file
+from mmprod.eval.sheets.sheet import COLUMNS, Row, require_rows
+
+
+def write_csv(path: Path, rows: Sequence[Row]) -> None:
+    """Write one line per question to `path`, with `label` left empty for the reviewer.
+
+    UTF-8 with a byte order mark, so that Excel doesn't take Chinese titles for another encoding.
+    Raises: InputError for a sheet without a row or with a question twice. `path` is replaced whole.
+    """
+    require_rows(rows, path)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    writer.writerows(row.cells for row in rows)
+    replace_file(path, text.getvalue().encode("utf-8-sig"))

@@ -1,0 +1,1 @@
+"""Surveys: which anchors and pairs reviewers are asked about, and how many it takes."""

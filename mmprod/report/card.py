@@ -1,0 +1,18 @@
+"""A product as a report shows it."""
+
+from mmprod.datasets.images import BadImage, thumbnail
+from mmprod.datasets.store import Store
+from mmprod.report.page import Card
+
+SIDE = 160  # pixels of a picture in a report
+
+
+def card(store: Store, product_id: str, note: str = "", mark: str = "") -> Card:
+    """A product as it looks now."""
+    record = store.get(product_id)
+    data = store.picture(record.image_hash) if record else None
+    try:
+        picture = thumbnail(data, SIDE) if data else None
+    except BadImage:
+        picture = None
+    return Card(product_id, record.title if record else "(not in the store)", picture, note, mark)

@@ -1,0 +1,1 @@
+"""Stages of the review loop: survey, sheets, judgements, evaluation."""

@@ -1,0 +1,22 @@
+"""Groups of products from files: which products somebody says are one item."""
+
+from pathlib import Path
+
+from mmprod.datasets.errors import InputError
+from mmprod.stages.review.foreign import read_columns
+
+_COLUMNS = ("product_id", "group_id")
+
+
+def read_groups(path: Path) -> dict[str, str]:
+    """The group of each product, from CSV or Parquet with columns product_id and group_id.
+
+    Raises: InputError for other columns, empty cells, and a product that is in two groups.
+    """
+    table = read_columns(path, _COLUMNS)
+    products, groups = (table.column(name).to_pylist() for name in _COLUMNS)
+    found: dict[str, str] = {}
+    for product, group in zip(products, groups, strict=True):
+        if found.setdefault(product, group) != group:
+            raise InputError(f"{path}: product {product!r} is in groups {found[product]!r} and {group!r}")
+    return found

@@ -1,0 +1,115 @@
+"""A survey of searches: do the products found for a text fit it? Picture search beside keyword search."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from hashlib import blake2b
+from pathlib import Path
+
+import pyarrow as pa
+
+from mmprod import artifacts
+from mmprod.datasets.errors import InputError
+from mmprod.datasets.schemas import ANCHOR, CANDIDATE
+from mmprod.datasets.store import Store
+from mmprod.datasets.text import normalise_title
+from mmprod.datasets.textfile import encoding_of
+from mmprod.encoders.clip import Encoder
+from mmprod.encoders.fusion import fuse_query
+from mmprod.eval.survey.strata import NO_CATEGORY
+from mmprod.lake import Lake
+from mmprod.retrieval.keyword import KeywordIndex
+from mmprod.sections import Config
+from mmprod.stages.index import open_index
+from mmprod.stages.outcome import Outcome, Watch, silent, timed
+from mmprod.stages.review.survey import KEYWORDS, PICTURES, SEARCH, publish, reuse
+
+PROFILE = "selection"
+_MAX_BYTES = 16 << 20
+_ENDLESS = 1_000_000_000
+
+
+def read_texts(path: Path) -> dict[str, str]:
+    """The texts of a file, one a line, each with its category where one stands behind a tab.
+
+    Raises: InputError for a file without a text, and for a text that comes twice.
+    """
+    texts: dict[str, str] = {}
+    lines = path.read_text(encoding_of(path, _MAX_BYTES)).splitlines()
+    for number, line in enumerate(lines, 1):
+        words, _, category = line.partition("\t")
+        text = normalise_title(words)
+        if text in texts:
+            raise InputError(f"{path}, line {number}: {text!r} comes twice")
+        if text:
+            texts[text] = category.strip() or NO_CATEGORY
+    if not texts:
+        raise InputError(f"{path} has no text: write one search a line")
+    return texts
+
+
+def sample_searches(
+    lake: Lake,
+    config: Config,
+    store: Store,
+    encoder: Encoder,
+    texts: Mapping[str, str],
+    watch: Watch = silent,
+) -> Outcome:
+    """Ask reviewers whether the products that pictures and that keywords find for `texts` fit them.
+
+    `texts` are categories by text. Both searches' answers are pooled, so neither is favoured.
+    """
+    with timed("review sample") as outcome:
+        inputs = {"index": artifacts.reference(lake.index(PROFILE)), "texts": list(texts)}
+        if reuse(lake, config, outcome, SEARCH, inputs):
+            return outcome
+        names = {text: anchor_id(text) for text in texts}
+        found = [
+            *_by_pictures(lake, encoder, names, config.review.depth),
+            *_by_keywords(store, names, config.review.depth),
+        ]
+        candidates = pa.Table.from_pylist(found, CANDIDATE)
+        publish(lake, config, store, outcome, SEARCH, inputs, _anchors(texts, names), candidates, watch)
+    return outcome
+
+
+def anchor_id(text: str) -> str:
+    """The id a text has as an anchor; the letter keeps spreadsheets from taking it for a number."""
+    return "q" + blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _anchors(texts: Mapping[str, str], names: Mapping[str, str]) -> pa.Table:
+    """Texts stand for all that people might type, so their population has no end."""
+    rows = [
+        {
+            "anchor_id": names[text],
+            "text": text,
+            "category": category,
+            "band": "searches",
+            "population": _ENDLESS,
+            "weight": 1.0,
+        }
+        for text, category in texts.items()
+    ]
+    return pa.Table.from_pylist(rows, ANCHOR)
+
+
+def _by_pictures(
+    lake: Lake, encoder: Encoder, names: Mapping[str, str], depth: int
+) -> Iterator[dict[str, object]]:
+    with open_index(lake, PROFILE) as generation:
+        vectors = fuse_query(encoder.titles(list(names)), generation.build.weights, generation.build.dim)
+        hits = generation.search(vectors, depth, encoder=encoder.fingerprint)
+    for name, ids, scores in zip(names.values(), hits.ids, hits.scores, strict=True):
+        yield from _ranked(PICTURES, name, zip(ids, scores.tolist(), strict=False))
+
+
+def _by_keywords(store: Store, names: Mapping[str, str], depth: int) -> Iterator[dict[str, object]]:
+    ids, titles = zip(*((record.product_id, record.title) for record in store.iterate()), strict=True)
+    index = KeywordIndex(list(ids), list(titles))
+    for text, name in names.items():
+        yield from _ranked(KEYWORDS, name, index.search(text, depth))
+
+
+def _ranked(system: str, anchor: str, found: Iterable[tuple[str, float]]) -> Iterator[dict[str, object]]:
+    for rank, (product, score) in enumerate(found, 1):
+        yield {"system": system, "anchor_id": anchor, "product_id": product, "rank": rank, "score": score}
