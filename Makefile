@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CHECK := .venv-check
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo test test-parts test-whole check bench clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 10
@@ -19,10 +19,17 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## a rendered marketplace through three days: model, neighbours, search, accuracy, report
 	$(BIN)/mmprod demo --folder demo
 
-# Two processes: native libraries of all folders at once in one were seen to crash (docs/decisions.md).
+# Side by side, each on one core: threads that outnumber cores slow each other many times over. The first
+# are two processes: with the libraries of all folders in one, it was seen to crash (docs/decisions.md).
 test: $(STAMP)  ## every test, the slow ones too
+	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=line test-parts test-whole
+
+test-parts: $(STAMP)  ## tests of the libraries, and of the docs
 	$(BIN)/pytest tests/encoders
-	$(BIN)/pytest --ignore tests/encoders
+	$(BIN)/pytest --ignore tests/encoders --ignore tests/mmprod
+
+test-whole: $(STAMP)  ## tests of stages and commands
+	$(BIN)/pytest tests/mmprod
 
 check: $(STAMP) $(CHECK)/.installed  ## ruff, formatting, strict types, import direction
 	$(BIN)/ruff check .

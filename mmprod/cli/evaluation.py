@@ -13,6 +13,8 @@ from mmprod.datasets.errors import InputError, StateError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from mmprod.eval.labels import LabelFile
+
 _WHOLE = ("system", "measure", "estimate", "95 %", "judged only", "pessimistic", "n")
 
 _WEIGHTS = ("scope", "anchors", "image_weight", "auc", "auc_1_1", "auc_7_3", "advised", "threshold")
@@ -135,7 +137,9 @@ def _evaluate_foreign(
     found = assess(judged, judgements, {}, session.config.review, recall.stem)
     if trec_out:
         write_trec(judged, trec_out)
-    content: dict[str, Any] = {"files": [file.counts for file in files]}
+    content: dict[str, Any] = {
+        "files": [_told(session, *read, out) for read in zip(labels, files, strict=True)]
+    }
     if out:
         from mmprod.report.page import Card, save
         from mmprod.report.review.evaluation import evaluation_page
@@ -148,6 +152,22 @@ def _evaluate_foreign(
         save(page, out)
         content["report"] = str(out)
     _show(session, found.tables["metrics"], content)
+
+
+def _told(session: Session, path: Path, read: "LabelFile", out: Path | None) -> dict[str, int]:
+    """What became of a label file's rows; those that don't count are given back beside the report."""
+    from mmprod.eval.labels import write_rejected
+
+    counts = dict(read.counts)
+    if not session.json:
+        typer.echo(f"{path}: {' · '.join(f'{name} {count:,}' for name, count in counts.items() if count)}")
+    if read.rejected and out:
+        write_rejected(out.with_name(f"{path.stem}.rejected.csv"), read)
+    elif read.rejected and not session.json:
+        typer.echo(
+            f"first: line {read.rejected[0].line}, {read.rejected[0].reason}; --out gives all of them back"
+        )
+    return counts
 
 
 def _evaluate_lake(
