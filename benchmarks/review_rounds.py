@@ -6,9 +6,9 @@ DIR holds products.parquet (see benchmarks/fashion/tables.py). Reviewers are sim
 one who skips, a lazy one who always says "different", and an adjudicator; what they are asked is whether two
 products are of one type, colour and gender. Week 1 samples an early encoder's neighbours; week 2 those of a
 better one, pooled with the first; week 3 those of the second day's catalogue. Checked, with exit code 1 when
-a check fails: only new pairs are asked; every row of every file is accounted for; the lazy reviewer, and no
-other, is found out; the estimate lies within its interval of the truth over the whole catalogue in most
-categories; and the comparison tells the better encoder.
+a check fails: only new pairs are asked; every row of every file is accounted for; the lazy reviewer is found
+out, then excluded; the estimates' intervals hold the truth over the catalogue in most categories; and the
+comparison tells the better encoder.
 """
 
 import argparse
@@ -69,6 +69,12 @@ class Rounds:
         if done.returncode:
             sys.exit(f"{' '.join(command)} failed: {done.stdout}")
         return json.loads(done.stdout)
+
+    def configure(self, line: str) -> None:
+        """Add a line to the end of the configuration, once."""
+        path = self.folder / "mmprod.toml"
+        if line not in path.read_text():
+            path.write_text(f"{path.read_text()}{line}\n")
 
     def expect(self, what: str, holds: bool, seen: object = "") -> None:
         print(f"  {'ok' if holds else 'FAILED':7}{what} {seen}")
@@ -145,8 +151,7 @@ def week(rounds: Rounds, number: int, asked: set[frozenset[str]], *also: str) ->
         told = sum(counts[kind] for kind in kinds)
         rounds.expect(f"{file['stage']} balances", told == counts["rows"], counts["rows"])
     adjudicate(rounds)
-    evaluated = rounds.mmprod("evaluate")
-    show(rounds, evaluated, number)
+    show(rounds, rounds.mmprod("evaluate"))
 
 
 def fill_in(rounds: Rounds, sheets: list[str]) -> set[frozenset[str]]:
@@ -171,11 +176,13 @@ def adjudicate(rounds: Rounds) -> None:
         rounds.mmprod("review", "collect")
     found = rounds.mmprod("review", "reviewers")
     careless = [row["reviewer"] for row in found["reviewers"] if row["note"]]
-    rounds.expect("the lazy reviewer, and no other, is found out", careless == ["lazy"], careless)
+    found_out = "lazy" in careless and "anna" not in careless
+    rounds.expect("the lazy reviewer is found out, the careful one isn't", found_out, careless)
+    rounds.configure(f'excluded = ["{REVIEWERS[-1].name}"]')
     print("  agreement:", {k: v if v is None else round(v, 3) for k, v in found["agreement"].items()})
 
 
-def show(rounds: Rounds, evaluated: dict[str, Any], number: int) -> None:
+def show(rounds: Rounds, evaluated: dict[str, Any]) -> None:
     """The estimates beside the truth over all neighbours of all anchors."""
     truth = true_precision(rounds)
     inside = []

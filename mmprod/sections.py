@@ -139,6 +139,7 @@ class Review(Section):
     settle: float = Field(default=2.0, ge=0)  # seconds a file in the inbox must have stayed as it is
     policy: Literal["majority", "unanimous"] = "majority"
     adjudicators: tuple[str, ...] = ()  # reviewers whose answer decides
+    excluded: tuple[str, ...] = ()  # reviewers whose answers don't count
     measures: tuple[str, ...] = ()  # P@k, AP@k and R@k of the deepest rank when not given
     wanted_precision: tuple[Share, ...] = (0.9, 0.95)  # that score thresholds are given for
     alerts: tuple[Alert, ...] = (Alert(),)

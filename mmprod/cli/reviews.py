@@ -185,10 +185,10 @@ def reviewers(
 
     from mmprod.eval.reviewers.agreement import agreement
     from mmprod.eval.reviewers.quality import quality
-    from mmprod.stages.review.judgements import gold, read_judgements
+    from mmprod.stages.review.judgements import counting, gold, read_judgements
 
     judgements = read_judgements(session.lake)
-    found = agreement(judgements)
+    found = agreement(counting(judgements, session.config.review))
     table = quality(judgements, gold(session.lake, session.config))
     rows = [tuple(row[name] for name in _QUALITY) for row in table.to_pylist()]
     session.table("reviewers", _QUALITY, rows, {"reviewers": table.to_pylist(), "agreement": asdict(found)})

@@ -9,7 +9,7 @@ from mmprod.eval.reviewers.verdicts import contested
 from mmprod.eval.sheets.sheet import Row
 from mmprod.lake import Lake
 from mmprod.sections import Config
-from mmprod.stages.review.judgements import gold, read_judgements
+from mmprod.stages.review.judgements import counting, gold, read_judgements
 from mmprod.stages.review.sheets import sides_of, texts_of, write_sheet
 from mmprod.stages.review.survey import read_survey
 
@@ -18,7 +18,7 @@ def write_conflicts(lake: Lake, config: Config, store: Store, survey: str | None
     """Write the contested pairs of a survey that no adjudicator has decided; how many, no file if none."""
     name = survey or config.review.profile
     asked = read_survey(lake, name)
-    rows = contested(read_judgements(lake))
+    rows = contested(counting(read_judgements(lake), config.review))
     rows = rows.filter(pc.is_in(rows["pair_id"], value_set=asked.pairs["pair_id"]))
     decided = gold(lake, config)
     found = [row for row in rows.to_pylist() if row["pair_id"] not in decided]

@@ -24,7 +24,7 @@ from mmprod.eval.reviewers.verdicts import CONTESTED, contested
 from mmprod.lake import Lake
 from mmprod.sections import Config, Review
 from mmprod.stages.outcome import Outcome, timed
-from mmprod.stages.review.judgements import decided, gold, read_judgements
+from mmprod.stages.review.judgements import counting, decided, gold, read_judgements
 from mmprod.stages.review.survey import PICTURES, SEARCH, known_survey, read_survey
 
 TABLES = {
@@ -60,6 +60,7 @@ def assess(
 ) -> Assessment:
     """Every figure of a survey. `judgements` (JUDGEMENT) may be about other surveys too; `known` is gold."""
     main, *others = in_order(judged.systems, survey)
+    counted = counting(judgements, review)
     limits = pa.concat_tables([thresholds(judged, name, review.wanted_precision) for name in judged.systems])
     metrics = figures(judged, review.all_measures)
     tables = {
@@ -70,10 +71,10 @@ def assess(
             or [DIFFERENCE.empty_table()]
         ),
         "quality": quality(judgements, known),
-        "cohen": cohen_table(judgements),
-        "contested": contested(judgements),
+        "cohen": cohen_table(counted),
+        "contested": contested(counted),
     }
-    return Assessment(tables, agreement(judgements))
+    return Assessment(tables, agreement(counted))
 
 
 def _groups(judged: Judged, limits: pa.Table, review: Review) -> list[pa.Table]:
@@ -104,7 +105,8 @@ def evaluate(lake: Lake, config: Config, name: str) -> Outcome:
             "judgements": artifacts.generations(lake.judgements),
         }
         options = review.model_dump(
-            mode="json", include={"policy", "adjudicators", "measures", "wanted_precision", "alerts"}
+            mode="json",
+            include={"policy", "adjudicators", "excluded", "measures", "wanted_precision", "alerts"},
         )
         judgements = read_judgements(lake)
         outcome.rows = judgements.num_rows

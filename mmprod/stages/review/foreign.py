@@ -19,6 +19,7 @@ from mmprod.eval.reviewers.verdicts import decide
 from mmprod.eval.survey.strata import NO_CATEGORY, Bands
 from mmprod.sections import Review
 from mmprod.stages.review.evaluation import Assessment, Evaluated
+from mmprod.stages.review.judgements import counting
 
 _IDS = ("anchor_id", "product_id")
 _TYPES = {"rank": pa.int32(), "score": pa.float32(), "image_score": pa.float32(), "text_score": pa.float32()}
@@ -122,7 +123,7 @@ def judge(
     judgements = pa.concat_tables([file.judgements for file in files])
     if not judgements.num_rows:
         raise InputError(f"no row of {', '.join(map(str, labels))} could be used: see the reasons")
-    same = decide(judgements, review.policy, review.adjudicators).same
+    same = decide(counting(judgements, review), review.policy, review.adjudicators).same
     return Judged(*_sample(deep, questions, judgements, review), same), judgements, files
 
 

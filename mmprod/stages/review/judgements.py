@@ -17,7 +17,7 @@ from mmprod.datasets.store import Store
 from mmprod.eval.labels import read_labels, write_rejected
 from mmprod.eval.reviewers.verdicts import Verdicts, decide
 from mmprod.lake import Lake
-from mmprod.sections import Config
+from mmprod.sections import Config, Review
 from mmprod.stages.outcome import Outcome, timed
 from mmprod.stages.review import inbox
 
@@ -114,9 +114,16 @@ def read_judgements(lake: Lake) -> pa.Table:
     return pa.concat_tables(tables)
 
 
+def counting(judgements: pa.Table, review: Review) -> pa.Table:
+    """The judgements of reviewers that aren't excluded."""
+    out = pc.is_in(judgements["reviewer"], value_set=pa.array(review.excluded, pa.string()))
+    return judgements.filter(pc.invert(out))
+
+
 def decided(lake: Lake, config: Config) -> Verdicts:
-    """What all answers so far amount to, by the policy of the configuration."""
-    return decide(read_judgements(lake), config.review.policy, config.review.adjudicators)
+    """What all answers so far that count amount to, by the policy of the configuration."""
+    review = config.review
+    return decide(counting(read_judgements(lake), review), review.policy, review.adjudicators)
 
 
 def verdicts(lake: Lake, config: Config) -> Mapping[str, bool]:

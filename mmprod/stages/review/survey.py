@@ -160,8 +160,8 @@ def reuse(lake: Lake, config: Config, outcome: Outcome, name: str, inputs: dict[
 
 def _options(config: Config) -> dict[str, Any]:
     """What of the configuration a survey depends on; how answers are judged comes later."""
-    later = {"settle", "policy", "adjudicators", "measures", "wanted_precision", "alerts", "exchange"}
-    return config.review.model_dump(mode="json", exclude=later)
+    later = {"settle", "policy", "adjudicators", "excluded", "measures", "wanted_precision"}
+    return config.review.model_dump(mode="json", exclude={*later, "alerts", "exchange"})
 
 
 def _detail(root: Path, generation: str) -> dict[str, Any]:

@@ -187,6 +187,20 @@ def test_reviewers_who_disagree_are_settled_by_an_adjudicator(day, truth, tmp_pa
     assert quality["lazy"]["note"]
 
 
+def test_who_is_excluded_counts_no_more(day, truth) -> None:
+    config = with_review(day.config, reviewers=("anna", "lazy"), overlap=0.5, repeat_share=0.0)
+    lazy = SimulatedReviewer("lazy", lazy=True)
+    answer(day, config, ask(day, config), truth, SimulatedReviewer("anna", 0.0), lazy)
+    without = with_review(config, excluded=("lazy",))
+    answers = {row["pair_id"] for row in read_judgements(day.lake).to_pylist() if row["reviewer"] == "anna"}
+    assert decided(day.lake, config).unresolved
+    assert decided(day.lake, without).same.keys() == answers
+    assert not decided(day.lake, without).contested
+    found = _evaluated(day, without)
+    assert {row["reviewer"] for row in found.tables["quality"].to_pylist()} == {"anna", "lazy"}
+    assert found.agreement.pairs == 0
+
+
 def _evaluated(world, config: Config):
     evaluate(world.lake, config, PROFILE)
     return read_assessment(world.lake, PROFILE)
