@@ -161,13 +161,14 @@ def fill_in(rounds: Rounds, sheets: list[str]) -> set[str]:
     inbox = rounds.lake / "reviews" / "inbox"
     inbox.mkdir(parents=True, exist_ok=True)
     questions = pq.read_table(Path(sheets[0]).parent / "questions.parquet").to_pylist()
-    pair_of = {row["question_id"]: row["pair_id"] for row in questions}
+    pair_of = {row["question_id"]: row["pair_id"] for row in questions if row["role"] != "repeat"}
     for reviewer in REVIEWERS:
         sheet = next(Path(name) for name in sheets if name.endswith(f"sheet-{reviewer.name}.csv"))
         reviewer.fill_in(sheet, inbox / sheet.name, rounds.alike)
         if not reviewer.lazy:
             rows = csv.DictReader((inbox / sheet.name).read_text("utf-8-sig").splitlines())
-            rounds.answered |= {pair_of[row["pair_id"]] for row in rows if row["label"]}
+            names = {row["pair_id"] for row in rows if row["label"]}
+            rounds.answered |= {pair_of[name] for name in names & pair_of.keys()}
     return {row["pair_id"] for row in questions if row["role"] == "asked"}
 
 

@@ -27,7 +27,7 @@ def places(column: pa.ChunkedArray, among: Any, what: str) -> Ints:
 
 
 def match(keys: Ints, among: Ints) -> Ints:
-    """int64[n], the place of each key among distinct numbers, -1 where it isn't there."""
+    """int64[n], a place of each key among other numbers, -1 where it isn't there."""
     if not len(among):
         return np.full(len(keys), -1)
     order = np.argsort(among)
@@ -37,7 +37,8 @@ def match(keys: Ints, among: Ints) -> Ints:
 
 def refuse_repeated(numbers: Ints, what: str) -> None:
     """Raise InputError unless all numbers differ."""
-    distinct = len(np.unique(numbers))
+    ordered = np.sort(numbers)  # many times faster than np.unique, which hashes
+    distinct = len(numbers) - int(np.count_nonzero(ordered[1:] == ordered[:-1]))
     if distinct != len(numbers):
         raise InputError(f"{what}: {len(numbers)} rows, {distinct} different")
 

@@ -110,7 +110,7 @@ class Judged:
         self._refuse_other_pairs()
 
     def _refuse_other_pairs(self) -> None:
-        lost = np.flatnonzero(match(self._pair_keys, np.unique(self._keys)) < 0)
+        lost = np.flatnonzero(match(self._pair_keys, self._keys) < 0)
         if len(lost):
             row = self.pairs.slice(int(lost[0]), 1).to_pylist()[0]
             raise InputError(
@@ -190,7 +190,7 @@ class Judged:
     @cached_property
     def band_firsts(self) -> Ints:
         """The first ranks of the survey's rank bands, rising; `Lists.band` numbers them."""
-        return np.unique(self.pairs.column("rank_band").to_numpy()).astype(np.int64)
+        return self.pairs.column("rank_band").unique().sort().to_numpy().astype(np.int64)
 
     def lists(self, system: str) -> Lists:
         """The ranked lists of one system. Raises: InputError for a system without candidates."""

@@ -165,9 +165,7 @@ def _anchors(deep: pa.Table, asked: pa.Array, review: Review) -> pa.Table:
     )
     sales = every["sales_first"].to_numpy()
     bands = Bands.of(sales, review.sales_bands)
-    band = [
-        bands.name(None if np.isnan(s) else int(s)) for s in np.nan_to_num(sales.astype(float), nan=np.nan)
-    ]
+    band = [bands.names[place] for place in bands.index(sales.astype(np.float64)).tolist()]
     rows = pa.table({"anchor_id": every["anchor_id"], "category": every["category_first"], "band": band})
     mine = rows.filter(pc.is_in(rows["anchor_id"], value_set=asked))
     keys = ["category", "band"]
