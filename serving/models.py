@@ -176,7 +176,9 @@ def _sides(request: Any) -> tuple[list[Product], list[Product]]:
 
 
 def _release() -> Release:
-    return Release.read(Path(os.environ[RELEASE]))
+    release = Release.read(Path(os.environ[RELEASE]))
+    release.hold()
+    return release
 
 
 def _composed(release: Release) -> ComposedEncoding:

@@ -7,7 +7,9 @@
 Engine and indexes are of one encoder: what a query is encoded with always fits what it is compared with.
 """
 
+import fcntl
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +18,8 @@ from typing import Any
 from mmprod.datasets.errors import StateError
 
 FILE, ENGINE, INDEXES = "release.json", "engine", "indexes"
+MANIFEST = "manifest.json"
+"""That of the artifact; who reads a generation holds a shared lock on it."""
 ALL = "all"
 """The scope of thresholds that hold for products of every category."""
 
@@ -75,6 +79,11 @@ class Release:
         content: dict[str, Any] = asdict(self)
         del content["path"]
         (self.path / FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+    def hold(self) -> None:
+        """Keep `mmprod prune` away from the folder for as long as this process lives."""
+        held = os.open(self.path / MANIFEST, os.O_RDONLY)  # never closed
+        fcntl.flock(held, fcntl.LOCK_SH)
 
     @property
     def engine(self) -> Path:

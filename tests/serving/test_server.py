@@ -1,5 +1,6 @@
 """The real server: it answers as this process does, refuses alone what is at fault, and ends when told to."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -178,6 +179,11 @@ def test_what_rules_the_server_is_closed(started: Any) -> None:
         assert httpx.get(f"http://{started.server.address}/v2/{path}").status_code == 403
 
 
+def test_what_is_served_is_not_pruned(started: Any, world: Any) -> None:
+    with (world.release.path / "manifest.json").open() as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def test_a_second_server_is_refused(started: Any, world: Any) -> None:
     with pytest.raises(StateError, match="a server runs already"):
         launch(world.lake, started.config, world.release)
@@ -229,6 +235,23 @@ def test_a_model_that_is_ready_but_answers_nothing_is_caught(
     assert not server.alive and not _processes_of(tmp_path)
 
 
+def test_a_model_whose_process_died_is_noticed(
+    world: Any, config: Config, service: Service, tmp_path: Path
+) -> None:
+    """Triton goes on saying READY, and starts no other process."""
+    lake = Lake(tmp_path)
+    server = launch(lake, config, world.release)
+    try:
+        os.kill(_model_process(server.pid, "text_encoder"), signal.SIGKILL)
+        with Client(server.address) as client:
+            with pytest.raises(StateError, match=r"\[500\]"):
+                check_server(client, service)
+            assert client.ready()
+            assert len(client.pictures([world.content(world.both()[0]).picture])) == 1
+    finally:
+        stop(lake)
+
+
 def test_a_release_that_does_not_fit_stops_the_start(world: Any, config: Config, tmp_path: Path) -> None:
     shutil.copytree(world.release.path, tmp_path / "bad")
     content = json.loads((tmp_path / "bad" / "release.json").read_text())
@@ -259,6 +282,14 @@ def test_without_an_environment_it_says_what_to_do(world: Any, tmp_path: Path) -
     section = world.config.serving.model_copy(update={"environment": tmp_path})
     with pytest.raises(StateError, match="run `make triton`"):
         launch(Lake(tmp_path), world.config.model_copy(update={"serving": section}), world.release)
+
+
+def _model_process(server: int, model: str) -> int:
+    """The process of a model of a server, which is in its group."""
+    found = (
+        int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if f"/{model}/" in _text(path)
+    )
+    return next(pid for pid in found if pid != server and os.getpgid(pid) == server)
 
 
 def _processes_of(folder: Path) -> list[str]:
