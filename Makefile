@@ -5,15 +5,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CHECK := .venv-check
+TRITON := .venv-triton
 
-.PHONY: help demo test test-parts test-whole check bench clean
+.PHONY: help demo test test-parts test-whole check triton bench clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 10
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,train,export]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,train,export,serve]"
 	touch $@
 
 demo: $(STAMP)  ## a rendered marketplace through three days: model, neighbours, search, accuracy, report
@@ -45,9 +46,23 @@ $(CHECK)/.installed: $(STAMP) $(wildcard */*.py */*/*.py)
 	$(BIN)/pip --python $(CHECK)/bin/python install --quiet --no-deps --editable . --config-settings editable_mode=strict
 	touch $@
 
+triton: $(STAMP) $(TRITON)/.installed  ## the environment of the Triton server, for mmprod triton
+
+# Its own: Triton's Python backend wants numpy below 2. The list is whole, so nothing is resolved: the wheel
+# carries the server, and of what it would bring along the server needs nothing.
+$(TRITON)/.installed: constraints-triton.txt pyproject.toml
+	test -x $(TRITON)/bin/python || $(PYTHON) -m venv $(TRITON)
+	$(TRITON)/bin/pip install --quiet --no-deps --requirement constraints-triton.txt
+	$(TRITON)/bin/pip install --quiet --no-deps --editable .
+	cd $$($(TRITON)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/pytriton/tritonserver && \
+	  version=$$($(CURDIR)/$(TRITON)/bin/python -c "import sys; print('%d.%d' % sys.version_info[:2])") && \
+	  cp python_backend_stubs/$$version/triton_python_backend_stub backends/python/
+	$(TRITON)/bin/python -P -c "import mmprod.serving.service"
+	touch $@
+
 bench: $(STAMP)  ## every benchmark, each against its baseline
 	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 clean:  ## remove what was made here: environments, demo, caches
-	rm -rf $(VENV) $(CHECK) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CHECK) $(TRITON) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -85,6 +85,11 @@ class Lake:
     def recall(self, profile: str) -> Path:
         return self.root / "recall" / profile
 
+    @property
+    def releases(self) -> Path:
+        """What the online service serves: engine and indexes together."""
+        return self.root / "releases"
+
     def artifact_roots(self) -> list[Path]:
         """Every folder below the lake that holds generations."""
         return sorted({path.parent.parent for path in self.root.glob(f"**/g*/{artifacts.MANIFEST}")})

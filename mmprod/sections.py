@@ -181,6 +181,27 @@ class Export(Section):
     min_recall_half: Share = 0.95
 
 
+class Serving(Section):
+    """What the online service serves, what one request may ask for, and where the local server listens."""
+
+    engine: Literal["onnx-fp32", "onnx-fp16"] = "onnx-fp32"  # the exported encoder
+    profiles: tuple[str, ...] = ("same_item", "similar_item", "selection")
+    precision: Share = 0.9  # that score thresholds are taken for; one of review.wanted_precision
+    thresholds: dict[str, dict[str, Share]] = {}  # profile: {category or "all": score}, in place of those
+    batch: int = Field(default=64, ge=1, le=1024)  # titles, pictures or pairs of one request, and of a batch
+    delay: float = Field(default=2.0, ge=0)  # milliseconds that a batch waits for company
+    queue: int = Field(default=256, ge=1)  # requests that wait for a model; more are refused at once
+    deadline: float = Field(default=5.0, gt=0)  # seconds a request may wait
+    text_bytes: int = Field(default=1_048_576, ge=1)
+    image_bytes: int = Field(default=20_000_000, ge=1)
+    max_k: int = Field(default=1000, ge=1, le=10_000)
+    threads: int = Field(default=1, ge=0)  # of the runtime, a model instance; 0: one a core
+    port: int = Field(default=8000, ge=1, le=65_535)  # HTTP, on the loopback address
+    patience: float = Field(default=60, gt=0)  # seconds that a starting server may take
+    environment: Path = Path(".venv-triton")  # the server's own, of `make triton`
+    models: Path = Path("triton_models")
+
+
 class Config(Section):
     """Everything that can be configured."""
 
@@ -201,6 +222,7 @@ class Config(Section):
     pairs: Selection = Selection()
     caption: Caption = Caption()
     export: Export = Export()
+    serving: Serving = Serving()
     finetune: Options = Options()
 
     @model_validator(mode="after")

@@ -19,6 +19,11 @@ class Categories:
         self._codes = encoded.indices.to_numpy(zero_copy_only=False)
         self._paths: list[str] = encoded.dictionary.to_pylist()
 
+    def path(self, row: int) -> str:
+        """Category path of a row."""
+        path: str = self._paths[self._codes[row]]
+        return path
+
     def rows(self, category: str) -> np.ndarray:
         """Bool (n,): rows of `category` or of a category below it. InputError, with close names, if none."""
         wanted = [i for i, path in enumerate(self._paths) if category and _below(path, category)]

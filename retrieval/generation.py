@@ -102,6 +102,10 @@ class Generation:
             raise InputError(f"product {product_id!r} is not among the {len(self)} of this index")
         return row
 
+    def category_of(self, row: int) -> str:
+        """Category path of a row, "" where unknown."""
+        return self._categories.path(row)
+
     def vector(self, product_id: str) -> np.ndarray:
         """Fused vector of a product, float32 (dim,); InputError for an unknown one."""
         fused: np.ndarray = self.vectors(np.array([self.row_of(product_id)]))[0]

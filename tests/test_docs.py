@@ -24,7 +24,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ALL = [*PAGES, ROOT / "CHANGELOG.md"]
 QUICK = "mmprod demo --folder small --items 60 --steps 35"  # docs/architecture.md shows it
 NOT_RUN = ("git", "cd")
-_BLOCK = re.compile(r"^```console(?: exit=(\d))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+# A block that says `server` is shown, but not run: it needs the environment of `make triton`.
+_BLOCK = re.compile(r"^```console(?: exit=(\d)| (server))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _PYTHON = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _MACHINE = re.compile(r"(?<![\w.:/-])/(?:home|root|tmp|usr|opt|mnt|var|work|Users)/")
@@ -54,14 +55,15 @@ class Shown:
 
     words: tuple[str, ...]
     exit_code: int
+    runs: bool
 
 
 def shown(page: Path) -> Iterator[Shown]:
     """The commands of a page's console blocks, in order; a backslash continues a line."""
     for block in _BLOCK.finditer(page.read_text("utf-8")):
-        for line in block[2].replace("\\\n", " ").splitlines():
+        for line in block[3].replace("\\\n", " ").splitlines():
             if line.startswith("$ "):
-                yield Shown(tuple(shlex.split(line[2:], comments=True)), int(block[1] or 0))
+                yield Shown(tuple(shlex.split(line[2:], comments=True)), int(block[1] or 0), not block[2])
 
 
 def commands(group: TyperGroup, name: str = "mmprod") -> Iterator[tuple[str, str]]:
@@ -95,7 +97,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_everything_that_a_page_shows_runs(page: Path, small: Path, tmp_path: Path) -> None:
     """In a folder with the demo, as demo/ and small/, and a configuration that names its lake."""
-    steps = [(s.words[1:], s.exit_code) for s in shown(page) if s.words[0] == "mmprod"]
+    steps = [(s.words[1:], s.exit_code) for s in shown(page) if s.words[0] == "mmprod" and s.runs]
     snippets = _PYTHON.findall(page.read_text("utf-8"))
     if not steps + snippets:
         pytest.skip("this page shows nothing to run")

@@ -2,17 +2,19 @@
 
 import importlib.metadata
 import importlib.util
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from mmprod.datasets.errors import InputError, StateError
 from mmprod.encoders.clip import Encoder
-from mmprod.encoders.export import onnx, openvino, tensorrt
+from mmprod.encoders.export import onnx, openvino, raw, tensorrt
 from mmprod.encoders.export.inputs import pad_of
 from mmprod.encoders.export.modules import ImageTower, TextTower, picture_size
 from mmprod.encoders.export.spec import PRECISIONS, Kind, Precision, Spec, Tower, files_of
 
+log = logging.getLogger(__name__)
 _LIBRARIES = {"onnx": "onnxruntime", "openvino": "openvino", "tensorrt": "tensorrt"}
 
 
@@ -59,6 +61,10 @@ def build(encoder: Encoder, kind: Kind, precision: Precision, towers: Sequence[T
     )
     for tower in towers:
         _finish(spec, tower, modules[tower].input_name, folder)
+    try:
+        raw.write(encoder, folder)
+    except InputError as error:
+        log.warning("this engine can't be served, it takes tokens and pixels only: %s", error)
     spec = replace(spec, files=files_of(folder))
     spec.write(folder)
     return spec

@@ -1,7 +1,7 @@
-"""An exported encoder, opened: pictures and titles in, unit vectors out, without torch's model."""
+"""An exported encoder, opened: pixels and tokens in, unit vectors out. Only TensorRT needs torch."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,12 +9,10 @@ import numpy as np
 
 from mmprod.datasets.errors import InputError, StateError
 from mmprod.encoders.export import onnx, openvino, tensorrt
-from mmprod.encoders.export.modules import ImageTower, TextTower
 from mmprod.encoders.export.onnx import Runner
-from mmprod.encoders.export.spec import Spec, Tower
+from mmprod.encoders.export.spec import INPUTS, Spec, Tower
 
 log = logging.getLogger(__name__)
-INPUTS: Mapping[Tower, str] = {"image": ImageTower.input_name, "text": TextTower.input_name}
 
 
 @dataclass(frozen=True)
@@ -59,38 +57,39 @@ class Engine:
         return vectors.astype(np.float32, copy=False)
 
 
-def load_engine(folder: Path, device: str = "cpu", threads: int = 0) -> Engine:
+def load_engine(
+    folder: Path, device: str = "cpu", threads: int = 0, towers: Sequence[Tower] | None = None
+) -> Engine:
     """Open an engine folder; every file's sha256 is compared first.
 
     A TensorRT folder has its ONNX files with it and runs them where its plans can't be used: another version
     of TensorRT, another GPU, none at all. That is logged. Newer versions of ONNX Runtime and OpenVINO read
-    what older ones wrote. `threads` 0 leaves their number to the library.
+    what older ones wrote. `threads` 0 leaves their number to the library; `towers`: only these are loaded.
     Raises: StateError for damaged files or a library that is not there.
     """
     spec = Spec.read(folder)
+    wanted = [tower for tower in spec.towers if towers is None or tower in towers]
     if spec.kind == "openvino":
         runners = {
-            t: openvino.open_runner(folder / f"{t}.xml", INPUTS[t], spec.precision, threads)
-            for t in spec.towers
+            t: openvino.open_runner(folder / f"{t}.xml", INPUTS[t], spec.precision, threads) for t in wanted
         }
         return Engine(spec, "openvino", runners)
     if spec.kind == "tensorrt":
-        reason, plans = _plans(folder, spec)
+        reason, plans = _plans(folder, spec, wanted)
         if reason is None:
             return Engine(spec, "tensorrt", {t: tensorrt.open_runner(p, INPUTS[t]) for t, p in plans.items()})
         log.warning("%s: %s; running its ONNX files instead", folder, reason)
     runners = {
-        t: onnx.open_runner(folder / f"{t}.onnx", INPUTS[t], spec.precision, device, threads)
-        for t in spec.towers
+        t: onnx.open_runner(folder / f"{t}.onnx", INPUTS[t], spec.precision, device, threads) for t in wanted
     }
     return Engine(spec, "onnx", runners)
 
 
-def _plans(folder: Path, spec: Spec) -> tuple[str | None, dict[Tower, Path]]:
+def _plans(folder: Path, spec: Spec, towers: Sequence[Tower]) -> tuple[str | None, dict[Tower, Path]]:
     """Why the folder's plans can't be used here, or None; and where they are."""
     if reason := tensorrt.missing():
         return reason, {}
-    plans = {t: tensorrt.plan_path(folder, t, spec.files[f"{t}.onnx"]) for t in spec.towers}
+    plans = {t: tensorrt.plan_path(folder, t, spec.files[f"{t}.onnx"]) for t in towers}
     absent = [path.name for path in plans.values() if path.name not in spec.files]
     if absent:
         return f"no plan for this TensorRT and GPU ({', '.join(absent)})", {}

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from mmprod.encoders import towers
+from mmprod.encoders.export.spec import INPUTS
 
 SHORTEST = 2  # tokens: a start and an end
 
@@ -19,7 +20,7 @@ SHORTEST = 2  # tokens: a start and an end
 class ImageTower(nn.Module):
     """uint8 [n, 3, height, width] → float32 [n, d] of unit length."""
 
-    input_name = "pictures"
+    input_name = INPUTS["image"]
     scale: Tensor
     shift: Tensor
 
@@ -51,7 +52,7 @@ class TextTower(nn.Module):
     only for a tower that sees its padding, such as SigLIP's.
     """
 
-    input_name = "tokens"
+    input_name = INPUTS["text"]
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
         super().__init__()

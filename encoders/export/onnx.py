@@ -4,13 +4,15 @@ import copy
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from mmprod.datasets.errors import StateError
-from mmprod.encoders.export.modules import ImageTower, TextTower
 from mmprod.encoders.export.spec import Precision
+
+if TYPE_CHECKING:  # what runs an engine needs no torch
+    from mmprod.encoders.export.modules import ImageTower, TextTower
 
 log = logging.getLogger(__name__)
 LARGEST = 1_900_000_000  # bytes of weights in one file: protobuf ends at 2 GiB, the rest goes beside
@@ -19,8 +21,10 @@ Runner = Callable[[np.ndarray], np.ndarray]
 """An opened tower: its input in, float32 [n, d] out."""
 
 
-def write(tower: ImageTower | TextTower, precision: Precision, path: Path) -> int:
+def write(tower: "ImageTower | TextTower", precision: Precision, path: Path) -> int:
     """Export one tower, weights and arithmetic in fp32 or fp16; returns the opset."""
+    import torch
+
     tower = copy.deepcopy(tower).cpu()  # the encoder's own stays where and as it is
     if precision == "fp16":
         tower = tower.half()

@@ -8,10 +8,14 @@ from typing import Any, Literal
 from mmprod.datasets.errors import StateError
 from mmprod.datasets.files import sha256_file
 
-SPEC = "engine.json"
+SPEC, RAW = "engine.json", "raw.json"
+FORM = 2
+"""Version of what is in an engine folder: 2 has what raw titles and pictures need."""
 Kind = Literal["onnx", "openvino", "tensorrt"]
 Tower = Literal["image", "text"]
 Precision = Literal["fp32", "fp16", "bf16"]
+INPUTS: dict[Tower, str] = {"image": "pictures", "text": "tokens"}
+"""What a tower's input is called in its file."""
 PRECISIONS: dict[Kind, tuple[Precision, ...]] = {
     "onnx": ("fp32", "fp16"),  # ONNX Runtime has no bf16 kernels for the CPU
     "openvino": ("fp32", "fp16", "bf16"),

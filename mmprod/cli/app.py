@@ -20,6 +20,7 @@ from mmprod.cli import (
     pairs,
     pipeline,
     reviews,
+    serving,
     stores,
 )
 from mmprod.datasets.errors import InputError, StateError
@@ -64,7 +65,7 @@ app = typer.Typer(
     epilog="Start with [bold]mmprod demo[/], or [bold]mmprod run --day 2024-05-01 --table products.csv[/].",
 )
 _DAILY = (pipeline, answers, reviews, evaluation)
-_SELDOM = (pairs, finetune, caption, lakes, demonstration, bases, export)
+_SELDOM = (pairs, finetune, caption, lakes, demonstration, bases, export, serving)
 for module in (*_DAILY, *_SELDOM):
     module.register(app)
 app.add_typer(stores.app, name="store")

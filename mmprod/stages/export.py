@@ -20,7 +20,8 @@ from mmprod.encoders.export.build import build, check, libraries
 from mmprod.encoders.export.engine import load_engine
 from mmprod.encoders.export.gate import Limits, Report, Truth, gate
 from mmprod.encoders.export.inputs import Inputs, with_hard_ones
-from mmprod.encoders.export.spec import Kind, Precision, Tower
+from mmprod.encoders.export.raw import differences
+from mmprod.encoders.export.spec import FORM, RAW, Kind, Precision, Tower
 from mmprod.lake import Lake
 from mmprod.sections import Config, Export
 from mmprod.stages.encoder import load_encoder
@@ -49,7 +50,7 @@ def export_engine(
     encoder = load_encoder(lake, config)
     root = lake.engines(config.encoder.model, encoder.fingerprint, f"{kind}-{precision}")
     limits = limits_of(config.export, precision)
-    inputs = {"encoder": encoder.fingerprint, "libraries": libraries(kind)}
+    inputs = {"encoder": encoder.fingerprint, "libraries": libraries(kind), "form": FORM}
     options = {"kind": kind, "precision": precision, "towers": list(towers), "limits": vars(limits)}
     with timed(f"export {kind}") as outcome:
         if name := artifacts.reusable(root, inputs, options):
@@ -96,6 +97,10 @@ def _gated(folder: Path, encoder: Encoder, tried: Inputs, limits: Limits) -> Rep
     if report.refused:
         found = "\n".join(str(refused) for refused in report.refused)
         raise StateError(f"the engine is not let through by the gate, nothing is published:\n{found}")
+    if (folder / RAW).exists() and (others := differences(encoder, folder, tried)):
+        raise StateError(
+            f"{RAW} makes other tokens or pixels than the encoder, nothing is published: {others}"
+        )
     return report
 
 

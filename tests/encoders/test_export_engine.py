@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,7 +63,8 @@ def test_a_damaged_description_is_reported(tmp_path: Path, content: str) -> None
 
 
 def test_a_missing_file_is_reported(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "engine.json").write_bytes((folder / "engine.json").read_bytes())
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "text.onnx").unlink()
     with pytest.raises(StateError, match=r"text\.onnx is missing"):
         load_engine(tmp_path)
 
@@ -83,7 +85,7 @@ def test_without_tensorrt_the_command_says_how_to_get_it() -> None:
 def test_a_tensorrt_folder_falls_back_to_its_onnx_files(
     folder: Path, tmp_path: Path, engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "text.onnx").write_bytes((folder / "text.onnx").read_bytes())
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     replace(Spec.read(folder), kind="tensorrt").write(tmp_path)
     with caplog.at_level(logging.WARNING):
         fallen = load_engine(tmp_path, threads=1)

@@ -1,0 +1,62 @@
+"""A picture as the image tower's input, by Pillow alone: the twin of the encoder's transform, bit for bit."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageOps
+
+_FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+Mode = Literal["shortest", "longest", "squash"]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a picture is brought to `height` x `width`; the names and numbers are open_clip's.
+
+    "shortest": the shorter side is made to fit, the longer one cut; "longest": the longer side is, the rest
+    filled with the grey level `fill`; "squash": both are.
+    """
+
+    height: int
+    width: int
+    mode: Mode
+    interpolation: Literal["bicubic", "bilinear"]
+    fill: int
+
+    def pixels(self, picture: Image.Image) -> np.ndarray:
+        """An RGB picture to uint8 [3, height, width]."""
+        resized = picture.resize(self._size(*picture.size), _FILTERS[self._filter])
+        return np.asarray(self._cut(self._padded(resized))).transpose(2, 0, 1)
+
+    @property
+    def _filter(self) -> str:
+        oblong = self.mode == "shortest" and self.height != self.width
+        return "bicubic" if oblong else self.interpolation  # open_clip passes none on there
+
+    def _size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height to resize to. Rounding differs by mode as in torchvision and open_clip."""
+        if self.mode == "squash":
+            return self.width, self.height
+        if self.mode == "shortest" and self.height == self.width:
+            short, long = sorted((width, height))
+            longer = int(self.width * long / short)
+            return (self.width, longer) if width <= height else (longer, self.width)
+        ratios = width / self.width, height / self.height
+        ratio = max(ratios) if self.mode == "longest" else min(ratios)
+        return round(width / ratio), round(height / ratio)
+
+    def _padded(self, picture: Image.Image) -> Image.Image:
+        spare = [
+            max(0, want - has) for want, has in zip((self.width, self.height), picture.size, strict=True)
+        ]
+        if not any(spare):
+            return picture
+        left, top = (side // 2 for side in spare)
+        border = (left, top, spare[0] - left, spare[1] - top)
+        return ImageOps.expand(picture, border, fill=(self.fill,) * 3)
+
+    def _cut(self, picture: Image.Image) -> Image.Image:
+        left = round((picture.width - self.width) / 2)
+        top = round((picture.height - self.height) / 2)
+        return picture.crop((left, top, left + self.width, top + self.height))

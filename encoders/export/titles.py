@@ -1,0 +1,58 @@
+"""A title as the text tower's input, without torch: open_clip's cleaning, then a `tokenizers` file."""
+
+import html
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from mmprod.datasets.errors import StateError
+
+FILE = "tokenizer.json"
+Clean = Literal["none", "whitespace", "lower", "canonicalize"]
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Titles in normal form to token numbers, cut to the context window. `pad` fills up short rows."""
+
+    tokenizer: Any  # tokenizers.Tokenizer
+    clean: Clean
+    pad: int
+
+    @classmethod
+    def read(cls, folder: Path, clean: Clean, pad: int) -> "Tokens":
+        """Open a folder's tokenizer.json. Raises: StateError when it can't be read."""
+        from tokenizers import Tokenizer
+
+        try:
+            return cls(Tokenizer.from_str((folder / FILE).read_text(encoding="utf-8")), clean, pad)
+        except Exception as error:  # tokenizers raises no narrower one
+            raise StateError(f"{folder / FILE} can't be read: {error}; export the engine again") from error
+
+    def rows(self, titles: Sequence[str]) -> list[list[int]]:
+        """The token numbers of each title, start and end included, without padding."""
+        found = self.tokenizer.encode_batch([cleaned(title, self.clean) for title in titles])
+        return [encoding.ids for encoding in found]
+
+    def padded(self, rows: Sequence[list[int]], shortest: int) -> np.ndarray:
+        """Rows of token numbers as int64 [n, L], L that of the longest, at least `shortest`."""
+        length = max(shortest, *(len(row) for row in rows))
+        return np.array([row + [self.pad] * (length - len(row)) for row in rows], np.int64)
+
+
+def cleaned(title: str, how: Clean) -> str:
+    """A title as open_clip's tokenizers of that kind see it."""
+    if how == "none":
+        return title
+    import ftfy
+
+    text = html.unescape(html.unescape(ftfy.fix_text(title)))
+    if how == "canonicalize":
+        text = text.replace("_", " ").translate(_PUNCTUATION)
+    text = " ".join(text.split())
+    return text if how == "whitespace" else text.lower()

@@ -1,0 +1,30 @@
+"""The model repository's config.pbtxt files, from the configuration."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmprod.datasets.files import replace_file
+from mmprod.sections import Config, Serving
+from mmprod.serving.repository import MODELS, Tuning, render
+
+
+def tuning_of(section: Serving) -> Tuning:
+    """What of the configuration Triton has to know."""
+    return Tuning(section.batch, section.delay / 1000, section.queue, section.deadline, section.threads)
+
+
+def files(section: Serving) -> Iterator[tuple[Path, str]]:
+    """Each file below the repository with its content: config.pbtxt for CPUs, configs/gpu.pbtxt for GPUs."""
+    for model in MODELS:
+        folder, tuning = Path(model.name), tuning_of(section)
+        yield folder / "config.pbtxt", render(model, tuning, "cpu")
+        yield folder / "configs" / "gpu.pbtxt", render(model, tuning, "gpu")
+
+
+def render_repository(config: Config) -> list[Path]:
+    """Write them all; their paths."""
+    paths = []
+    for name, content in files(config.serving):
+        paths.append(config.serving.models / name)
+        replace_file(paths[-1], content)
+    return paths

@@ -1,0 +1,1 @@
+"""The online service: vectors, similarity and search for raw titles and pictures. Runs without torch."""

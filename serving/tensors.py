@@ -1,0 +1,66 @@
+"""Between Triton's tensors and the service's values. Importable inside Triton's Python backend only."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from mmprod.serving.products import Product
+from mmprod.serving.refused import Refused
+
+
+def read_bytes(request: Any, name: str) -> list[bytes] | None:
+    """A string input [n, 1] as n bytes; None where an optional input was not sent."""
+    tensor = pb_utils.get_input_tensor_by_name(request, name)
+    return None if tensor is None else tensor.as_numpy().reshape(-1).tolist()
+
+
+def read_texts(request: Any, name: str) -> list[str] | None:
+    """A string input [n, 1] as n texts. Raises: Refused for what is no UTF-8."""
+    found = read_bytes(request, name)
+    try:
+        return None if found is None else [item.decode("utf-8") for item in found]
+    except UnicodeDecodeError as error:
+        raise Refused("bad_text", f"{name} is no UTF-8: {error}") from error
+
+
+def read_number(request: Any, name: str) -> int:
+    """An int32 input [1]. Raises: Refused when it is not there."""
+    tensor = pb_utils.get_input_tensor_by_name(request, name)
+    found = [] if tensor is None else tensor.as_numpy().reshape(-1).tolist()
+    if len(found) != 1:
+        raise Refused("lengths", f"{len(found)} values of {name}, want one")
+    return int(found[0])
+
+
+def read_products(request: Any, side: str = "") -> list[Product]:
+    """The products of a request from ``ID``, ``TITLE``, ``PICTURE``, ``CATEGORY``, each after `side`."""
+    ids, titles, categories = (read_texts(request, side + name) for name in ("ID", "TITLE", "CATEGORY"))
+    pictures = read_bytes(request, side + "PICTURE")
+    count = max(len(given) for given in (ids, titles, pictures, categories, []) if given is not None)
+    nothing = [""] * count
+    if any(len(given) != count for given in (ids, titles, pictures, categories) if given is not None):
+        raise Refused("lengths", f"inputs of products of unlike lengths, the longest of {count}")
+    columns = (ids or nothing, titles or nothing, pictures or [b""] * count, categories or nothing)
+    return [Product(*row) for row in zip(*columns, strict=True)]
+
+
+def response(**outputs: np.ndarray | Sequence[Any]) -> Any:
+    """A response of outputs by name; texts become strings [n, 1], other sequences float32 [n, 1]."""
+    return pb_utils.InferenceResponse([pb_utils.Tensor(name, _array(data)) for name, data in outputs.items()])
+
+
+def refusal(refused: Refused) -> Any:
+    """A response that says what was wrong with the request: HTTP 400."""
+    return pb_utils.InferenceResponse(
+        error=pb_utils.TritonError(str(refused), pb_utils.TritonError.INVALID_ARG)
+    )
+
+
+def _array(data: np.ndarray | Sequence[Any]) -> np.ndarray:
+    if isinstance(data, np.ndarray):
+        return np.ascontiguousarray(data)
+    if isinstance(data[0], str):
+        return np.array([[item.encode()] for item in data], np.object_)
+    return np.array(data, np.float32).reshape(-1, 1)

@@ -1,0 +1,118 @@
+"""Raw titles and pictures: what an engine folder makes of them is what the encoder makes of them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
+
+from mmprod.datasets.errors import StateError
+from mmprod.datasets.text import normalise_title
+from mmprod.encoders.clip import Encoder
+from mmprod.encoders.export.build import build
+from mmprod.encoders.export.encoder import ExportedEncoder
+from mmprod.encoders.export.inputs import Inputs, tokens, with_hard_ones
+from mmprod.encoders.export.pixels import Geometry
+from mmprod.encoders.export.raw import clean_of, differences, write
+from mmprod.encoders.export.spec import RAW, SPEC, Spec, files_of
+from mmprod.encoders.export.titles import FILE, Tokens
+from mmprod.encoders.random_base import Kind, random_base
+
+KINDS: tuple[Kind, ...] = ("clip", "siglip", "chinese-clip", "blip")
+WORDS = (
+    "red",
+    "Blue's",
+    "l'amp",
+    "dress!!!",
+    "table—x",
+    "12.5cm",
+    "&amp;",
+    "灯",
+    "红色",
+    "ÄÖ",
+    "😀",
+    "Σας",
+    "a_b",
+)
+
+
+def _inputs() -> Inputs:
+    rng = np.random.default_rng(0)
+    sides = rng.integers(8, 200, (40, 2))
+    pictures = tuple(Image.fromarray(rng.integers(0, 256, (h, w, 3), dtype=np.uint8)) for h, w in sides)
+    titles = tuple(" ".join(rng.choice(WORDS, rng.integers(1, 40))) for _ in range(60))
+    return with_hard_ones(Inputs(tuple(map(str, range(40))), pictures, titles))
+
+
+TRIED = _inputs()
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def encoder(request: pytest.FixtureRequest) -> Encoder:
+    return random_base(request.param, TRIED.titles, 64)
+
+
+def test_tokens_and_pixels_are_the_encoders(encoder: Encoder, tmp_path: Path) -> None:
+    write(encoder, tmp_path)
+    assert differences(encoder, tmp_path, TRIED) == []
+
+
+def test_vectors_are_the_encoders(encoder: Encoder, tmp_path: Path) -> None:
+    build(encoder, "onnx", "fp32", ("image", "text"), tmp_path)
+    exported = ExportedEncoder.open(tmp_path, threads=1)
+    assert (exported.fingerprint, exported.width) == (encoder.fingerprint, encoder.width)
+    np.testing.assert_allclose(exported.titles(TRIED.titles), encoder.titles(TRIED.titles), atol=2e-5)
+    np.testing.assert_allclose(exported.pictures(TRIED.pictures), encoder.pictures(TRIED.pictures), atol=2e-5)
+    assert exported.titles([]).shape == exported.pictures([]).shape == (0, encoder.width)
+
+
+def test_another_tokenizer_is_noticed(tmp_path: Path) -> None:
+    encoder = random_base("chinese-clip", TRIED.titles, 64)
+    write(encoder, tmp_path)
+    content = (tmp_path / FILE).read_text()
+    (tmp_path / FILE).write_text(content.replace('"red"', '"der"'))
+    assert any("red" in title for title in differences(encoder, tmp_path, TRIED))
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> tuple[Encoder, Tokens]:
+    encoder, folder = random_base("clip", TRIED.titles, 64), tmp_path_factory.mktemp("clip")
+    write(encoder, folder)
+    return encoder, Tokens.read(folder, clean_of(encoder.tokenizer), 0)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cn", "Cs", "Co"]), max_size=60))
+def test_any_title_has_the_tokens_of_clip(clip: tuple[Encoder, Tokens], text: str) -> None:
+    """Of characters that this Python knows; whether newer ones are letters, libraries differ on."""
+    encoder, made = clip
+    title = normalise_title(text)
+    found = made.padded(made.rows([title]), int(encoder.tokenizer.context_length))
+    np.testing.assert_array_equal(found, tokens(encoder, [title]))
+
+
+@pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("size", [(48, 48), (64, 40)])
+def test_geometry_is_open_clips(mode: Any, interpolation: Any, size: tuple[int, int]) -> None:
+    look = PreprocessCfg(size=size, interpolation=interpolation, resize_mode=mode, fill_color=255)
+    *steps, _, _ = image_transform_v2(look, is_train=False).transforms
+    geometry = Geometry(*size, mode, interpolation, 255)
+    for picture in TRIED.pictures:
+        wanted: Any = picture
+        for step in steps:
+            wanted = step(wanted)
+        np.testing.assert_array_equal(geometry.pixels(picture), np.asarray(wanted).transpose(2, 0, 1))
+
+
+def test_an_engine_without_raw_inputs_says_so(clip: tuple[Encoder, Tokens], tmp_path: Path) -> None:
+    spec = build(clip[0], "onnx", "fp32", ("text",), tmp_path)
+    (tmp_path / RAW).unlink()
+    Spec(**{**vars(spec), "files": files_of(tmp_path)}).write(tmp_path)
+    with pytest.raises(StateError, match=r"takes tokens and pixels only: it has no raw\.json"):
+        ExportedEncoder.open(tmp_path)
+    assert (tmp_path / SPEC).exists()

@@ -1,0 +1,150 @@
+"""A small rendered catalogue, its encoder, indexes and release; and the real server, where there is one."""
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from mmprod.client import Client
+from mmprod.config import Config, load
+from mmprod.datasets.store import Store
+from mmprod.demo.catalogue import render_catalogue
+from mmprod.encoders.train import Plan
+from mmprod.lake import Lake
+from mmprod.serving.products import Product
+from mmprod.serving.release import Release
+from mmprod.serving.service import Service
+from mmprod.stages.encoder import train_encoder
+from mmprod.stages.export import export_engine
+from mmprod.stages.release import current_release, make_release
+from mmprod.stages.run import run_day
+from mmprod.stages.server import Server, launch, stop
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = ROOT / ".venv-triton"
+SETTINGS = f"""
+lake = "lake"
+[index]
+max_similarity = 1.0
+[serving]
+threads = 1
+environment = {json.dumps(str(ENVIRONMENT))}
+models = {json.dumps(str(ROOT / "triton_models"))}
+[serving.thresholds]
+same_item = {{ all = 0.8, "Home > Lighting" = 0.6 }}
+"""
+
+
+@dataclass(frozen=True)
+class World:
+    """A folder with a configuration and a lake whose release is made."""
+
+    folder: Path
+
+    @property
+    def config(self) -> Config:
+        return load(self.folder / "mmprod.toml").config
+
+    @property
+    def lake(self) -> Lake:
+        return Lake(self.config.lake)
+
+    @property
+    def release(self) -> Release:
+        return current_release(self.lake)
+
+    @property
+    def store(self) -> Store:
+        return Store.open(self.lake.store, read_only=True)
+
+    def both(self) -> list[str]:
+        """Products that have a picture and a title."""
+        items = pq.read_table(self.release.index("same_item") / "items.parquet").to_pylist()
+        return [item["product_id"] for item in items if item["has_image"] and item["has_text"]]
+
+    def content(self, product_id: str) -> Product:
+        """A product as somebody would upload it."""
+        with self.store as store:
+            record = store.get(product_id)
+            assert record is not None
+            return Product(title=record.title, picture=store.picture(record.image_hash) or b"")
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """To be read, not written."""
+    folder = tmp_path_factory.mktemp("served")
+    render_catalogue(folder / "catalogue", items=60, workers=1)
+    (folder / "mmprod.toml").write_text(SETTINGS)
+    made = World(folder)
+    train_encoder(made.lake, made.config, folder / "catalogue" / "train.parquet", Plan(steps=40, batch=64))
+    day = json.loads((folder / "catalogue" / "planted.json").read_text())[0]
+    run_day(made.lake, made.config, folder / "catalogue" / day["file"], date.fromisoformat(day["day"]))
+    export_engine(made.lake, made.config, "onnx", "fp32", ("image", "text"))
+    assert make_release(made.lake, made.config).changed == 3
+    return made
+
+
+@pytest.fixture(scope="session")
+def service(world: World) -> Service:
+    """The release, in this process."""
+    return Service.open(world.release, threads=1)
+
+
+@pytest.fixture(scope="session")
+def environment() -> Path:
+    """The server's environment."""
+    if not (ENVIRONMENT / ".installed").is_file():
+        pytest.skip("there is no server environment: run `make triton`")
+    return ENVIRONMENT
+
+
+@pytest.fixture
+def another_port() -> int:
+    """A port for a server of the test's own."""
+    return _free_port()
+
+
+def _free_port() -> int:
+    """A port that is free, and so is the one two above it."""
+    while True:
+        with closing(socket.socket()) as one, closing(socket.socket()) as other:
+            one.bind(("127.0.0.1", 0))
+            port: int = one.getsockname()[1]
+            try:
+                other.bind(("127.0.0.1", port + 2))
+            except (OSError, OverflowError):
+                continue
+            return port
+
+
+@dataclass(frozen=True)
+class Started:
+    """A server, and the configuration that it was started by."""
+
+    server: Server
+    config: Config
+
+
+@pytest.fixture(scope="module")
+def started(world: World, environment: Path) -> Iterator[Started]:
+    """The real server on the world's release."""
+    config = load(world.folder / "mmprod.toml", {"serving.port": _free_port()}).config
+    server = launch(world.lake, config, world.release)
+    try:
+        yield Started(server, config)
+    finally:
+        stop(world.lake)
+
+
+@pytest.fixture(scope="module")
+def client(started: Started) -> Iterator[Client]:
+    """A client of it."""
+    with Client(started.server.address) as asking:
+        yield asking

@@ -1,0 +1,70 @@
+"""Releases: whole, reused, switched only when they answer; thresholds of the right encoder only."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmprod import artifacts
+from mmprod.config import Config, load
+from mmprod.datasets.errors import InputError, StateError
+from mmprod.lake import Lake
+from mmprod.stages.release import current_release, make_release
+
+
+@pytest.fixture
+def own(world: Any, tmp_path: Path) -> Any:
+    """A world of the test's own."""
+    shutil.copytree(world.folder, tmp_path / "own", symlinks=True)
+    return type(world)(tmp_path / "own")
+
+
+def _with(world: Any, **keys: Any) -> Config:
+    return load(
+        world.folder / "mmprod.toml", {f"serving.{name}": value for name, value in keys.items()}
+    ).config
+
+
+def test_a_release_is_whole_and_linked(world: Any) -> None:
+    release = world.release
+    assert not artifacts.verify(release.path)
+    assert set(release.profiles) == {"same_item", "similar_item", "selection"}
+    original = world.lake.index("same_item") / release.profiles["same_item"].generation / "index.faiss"
+    assert (release.index("same_item") / "index.faiss").samefile(original)
+    assert release.profiles["same_item"].thresholds == {"all": 0.8, "Home > Lighting": 0.6}
+    assert release.profiles["selection"].thresholds == {}
+
+
+def test_the_same_again_is_kept_and_a_change_makes_another(own: Any) -> None:
+    assert make_release(own.lake, own.config).reused == 3
+    outcome = make_release(own.lake, _with(own, profiles=("selection",)))
+    assert outcome.changed == 1 and current_release(own.lake).path.name == "g000002"
+
+
+def test_it_outlives_the_index_it_was_made_from(own: Any) -> None:
+    shutil.rmtree(own.lake.index("same_item"))
+    assert not artifacts.verify(own.release.path)
+
+
+def test_without_an_engine_it_says_what_to_do(own: Any) -> None:
+    with pytest.raises(StateError, match="run `mmprod export onnx --precision fp16`"):
+        make_release(own.lake, _with(own, engine="onnx-fp16"))
+    assert current_release(own.lake).path.name == "g000001"
+
+
+def test_a_damaged_index_is_not_released(own: Any) -> None:
+    path = own.lake.index("selection") / "g000001" / "index.faiss"
+    data = path.read_bytes()
+    path.unlink()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(StateError, match="damaged"):
+        make_release(own.lake, _with(own, max_k=7))
+    assert current_release(own.lake).limits.k == 1000
+
+
+def test_nothing_to_serve(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match="run `mmprod release` first"):
+        current_release(Lake(tmp_path))
+    with pytest.raises(InputError, match=r"serving\.profiles is empty"):
+        make_release(Lake(tmp_path), load(overrides={"lake": str(tmp_path), "serving.profiles": ()}).config)
