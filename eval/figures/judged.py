@@ -190,7 +190,7 @@ class Judged:
     @cached_property
     def band_firsts(self) -> Ints:
         """The first ranks of the survey's rank bands, rising; `Lists.band` numbers them."""
-        return self.pairs.column("rank_band").unique().sort().to_numpy().astype(np.int64)
+        return np.asarray(self.pairs.column("rank_band").unique().sort().to_numpy(), np.int64)
 
     def lists(self, system: str) -> Lists:
         """The ranked lists of one system. Raises: InputError for a system without candidates."""
