@@ -123,6 +123,7 @@ def publish(
     candidates: pa.Table,
     watch: Watch,
 ) -> None:
+    """Draw pairs of the `candidates`; publish them with the questions that nobody has answered, as sheets."""
     review, root = config.review, lake.survey(name)
     shown_of = looks(store, name)
     pairs = draw_pairs(candidates, review.rank_bands, shown_of, review.seed)
