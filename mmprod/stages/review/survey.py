@@ -70,10 +70,10 @@ class System:
     reference: str
 
 
-def system(lake: Lake, spec: str) -> System:
+def system(lake: Lake, config: Config, spec: str) -> System:
     """A profile, ``PROFILE@GENERATION`` of its recall table, or ``NAME=FILE`` of RECALL's columns.
 
-    Raises: InputError for a file that isn't there, StateError for a recall table that isn't.
+    Raises: InputError for a profile or file that isn't there, StateError for a recall table that isn't.
     """
     name, equals, file = spec.partition("=")
     if equals:
@@ -81,6 +81,7 @@ def system(lake: Lake, spec: str) -> System:
             raise InputError(f"--also {spec}: there is no file {file}")
         return System(name, Path(file), sha256_file(Path(file)))
     profile, _, generation = spec.partition("@")
+    config.profile(profile)
     root = lake.recall(profile)
     with artifacts.opened(root, generation or None) as opened:
         return System(spec, opened.path / RECALL_FILE, f"{opened.generation} {opened.manifest.created_at}")
@@ -88,7 +89,9 @@ def system(lake: Lake, spec: str) -> System:
 
 def plan_survey(lake: Lake, config: Config, store: Store) -> Plan:
     """How many anchors and pairs a survey takes, by category, and how exact that makes its figures."""
-    return _plan(config, _frame(config, store, system(lake, config.review.profile)), _prior(lake, config))
+    return _plan(
+        config, _frame(config, store, system(lake, config, config.review.profile)), _prior(lake, config)
+    )
 
 
 def sample(
@@ -100,7 +103,7 @@ def sample(
     the survey that is there.
     """
     review = config.review
-    systems = [system(lake, spec) for spec in (review.profile, *also)]
+    systems = [system(lake, config, spec) for spec in (review.profile, *also)]
     with timed("review sample") as outcome:
         inputs = {"recall": {one.name: one.reference for one in systems}}
         if reuse(lake, config, outcome, review.profile, inputs):

@@ -255,6 +255,8 @@ def test_what_cannot_be_asked_is_said(day, tmp_path: Path) -> None:
         evaluate(day.lake, day.config, PROFILE)
     with pytest.raises(InputError, match="no file"):
         ask(day, day.config, also=(f"old={tmp_path / 'none.parquet'}",))
+    with pytest.raises(InputError, match="no profile 'rival'; there are same_item"):
+        ask(day, day.config, also=("rival",))
     empty = tmp_path / "empty.txt"
     empty.write_text("\n \n")
     with pytest.raises(InputError, match="no text"):
