@@ -22,7 +22,7 @@ demo: $(STAMP)  ## a rendered marketplace through three days: model, neighbours,
 
 # Side by side, each on one core: threads that outnumber cores slow each other many times over. The first
 # are two processes: with the libraries of all folders in one, it was seen to crash (docs/decisions.md).
-test: $(STAMP)  ## every test, the slow ones too
+test: $(STAMP) $(TRITON)/.installed  ## every test, the slow ones too
 	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=line test-parts test-whole
 
 test-parts: $(STAMP)  ## tests of the libraries, and of the docs
@@ -46,7 +46,7 @@ $(CHECK)/.installed: $(STAMP) $(wildcard */*.py */*/*.py)
 	$(BIN)/pip --python $(CHECK)/bin/python install --quiet --no-deps --editable . --config-settings editable_mode=strict
 	touch $@
 
-triton: $(STAMP) $(TRITON)/.installed  ## the environment of the Triton server, for mmprod triton
+triton: $(STAMP) $(TRITON)/.installed  ## the environment of the online service, for mmprod triton
 
 # Its own: Triton's Python backend wants numpy below 2. The list is whole, so nothing is resolved: the wheel
 # carries the server, and of what it would bring along the server needs nothing.

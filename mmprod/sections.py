@@ -189,15 +189,23 @@ class Serving(Section):
     precision: Share = 0.9  # that score thresholds are taken for; one of review.wanted_precision
     thresholds: dict[str, dict[str, Share]] = {}  # profile: {category or "all": score}, in place of those
     batch: int = Field(default=64, ge=1, le=1024)  # titles, pictures or pairs of one request, and of a batch
-    delay: float = Field(default=2.0, ge=0)  # milliseconds that a batch waits for company
-    queue: int = Field(default=256, ge=1)  # requests that wait for a model; more are refused at once
-    deadline: float = Field(default=5.0, gt=0)  # seconds a request may wait
+    delay: float = Field(default=0.0, ge=0)  # milliseconds that a batch waits for company
+    deadline: float = Field(default=5.0, gt=0)  # seconds that an answer may take
     text_bytes: int = Field(default=1_048_576, ge=1)
     image_bytes: int = Field(default=20_000_000, ge=1)
     max_k: int = Field(default=1000, ge=1, le=10_000)
     threads: int = Field(default=1, ge=0)  # of the runtime, a model instance; 0: one a core
-    port: int = Field(default=8000, ge=1, le=65_535)  # HTTP, on the loopback address
+    instances: int = Field(default=1, ge=1, le=64)  # of each encoder model, on each GPU where there are any
+    cache_bytes: int = Field(default=67_108_864, ge=0)  # of vectors kept to be answered again; 0: none
+    host: str = "127.0.0.1"  # that the gateway listens on; Triton itself stays on the loopback address
+    port: int = Field(default=8000, ge=1, le=65_533)  # HTTP; metrics are at the port two above
+    requests: int = Field(default=256, ge=1)  # in flight at once; more are refused with 503
+    body_bytes: int = Field(default=33_554_432, ge=1)  # of a request
+    body_seconds: float = Field(default=10, gt=0)  # that a request's body may take to arrive
+    probe_seconds: float = Field(default=5, gt=0)  # between looks whether the server answers as it should
     patience: float = Field(default=60, gt=0)  # seconds that a starting server may take
+    log_share: Share = 0.01  # of answered requests that are logged; errors always are
+    shared_memory: bool = False  # let callers on this machine pass tensors in shared memory
     environment: Path = Path(".venv-triton")  # the server's own, of `make triton`
     models: Path = Path("triton_models")
 

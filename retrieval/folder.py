@@ -7,12 +7,12 @@ from pathlib import Path
 
 import faiss
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mmprod.datasets.errors import InputError, StateError
 from mmprod.datasets.schemas import ITEM, check
 from mmprod.retrieval import index as faiss_index
+from mmprod.retrieval.ids import Lookup
 
 INDEX, ITEMS, BUILD = "index.faiss", "items.parquet", "build.json"
 
@@ -34,10 +34,12 @@ class Build:
 def save(folder: Path, index: faiss.Index, items: pa.Table, build: Build) -> None:
     """Write the three files of a generation into an existing folder; syncing and renaming are the caller's.
 
-    items: schema ITEM, row i is vector i. Raises StateError when index, items and `build` don't fit together.
+    items: schema ITEM, row i is vector i. Raises StateError when index, items and `build` don't fit
+    together, or an id is repeated.
     """
     check(items, ITEM, ITEMS)
     _fits(folder, index, items, build)
+    Lookup(items["product_id"].combine_chunks())
     faiss_index.write(index, folder / INDEX)
     pq.write_table(items, folder / ITEMS, compression="zstd", write_page_checksum=True)
     (folder / BUILD).write_text(json.dumps(asdict(build), indent=2) + "\n", encoding="utf-8")
@@ -47,7 +49,7 @@ def load(folder: Path, sha256: Mapping[str, str]) -> tuple[faiss.Index, pa.Table
     """Read the three files and check that they belong together.
 
     sha256: what files must hash to, by file name; a file it doesn't name is checked for readability only.
-    Raises StateError, with both values, for a damaged file, unlike counts or dimensions, or repeated ids.
+    Raises StateError, with both values, for a damaged file, or unlike counts or dimensions.
     """
     build = _read_build(folder / BUILD, sha256.get(BUILD))
     items = _read_items(folder / ITEMS, sha256.get(ITEMS))
@@ -62,9 +64,6 @@ def _fits(folder: Path, index: faiss.Index, items: pa.Table, build: Build) -> No
         raise StateError(f"{folder}: {counts}: parts of different generations; roll back or build again")
     if index.d != build.dim:
         raise StateError(f"{folder}: index of dimension {index.d}, {BUILD} says {build.dim}; build it again")
-    distinct = pc.count_distinct(items["product_id"]).as_py()
-    if distinct != items.num_rows:
-        raise StateError(f"{folder}: {items.num_rows} ids, only {distinct} of them distinct; build it again")
 
 
 def _read_items(path: Path, sha256: str | None) -> pa.Table:

@@ -1,6 +1,6 @@
 """An opened index generation: search, look-up and component scores over one consistent set of files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -8,13 +8,13 @@ from typing import Self
 import faiss
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from mmprod.datasets.errors import InputError, StateError
 from mmprod.retrieval import approximate, folder
 from mmprod.retrieval.categories import Categories
 from mmprod.retrieval.components import component_scores, spans
 from mmprod.retrieval.folder import Build
+from mmprod.retrieval.ids import Lookup
 from mmprod.retrieval.vectors import require_vectors
 
 MAX_K = 10_000
@@ -41,6 +41,7 @@ class Generation:
         self.index = index
         self.build = build
         self.ids: pa.Array = items["product_id"].combine_chunks()
+        self._lookup = Lookup(self.ids)
         self._categories = Categories(items["category"])
         self._has_image = items["has_image"].to_numpy()
         self._has_text = items["has_text"].to_numpy()
@@ -97,10 +98,11 @@ class Generation:
 
     def row_of(self, product_id: str) -> int:
         """Row of a product; InputError when it is not in this generation."""
-        row: int = pc.index(self.ids, product_id).as_py()
-        if row < 0:
-            raise InputError(f"product {product_id!r} is not among the {len(self)} of this index")
-        return row
+        return int(self.rows_of([product_id])[0])
+
+    def rows_of(self, product_ids: Sequence[str]) -> np.ndarray:
+        """Rows of m products, int64 (m,); InputError for the first that is not in this generation."""
+        return self._lookup.rows(product_ids)
 
     def category_of(self, row: int) -> str:
         """Category path of a row, "" where unknown."""

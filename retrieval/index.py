@@ -81,12 +81,15 @@ def write(index: faiss.Index, path: Path) -> None:
 def read(path: Path, sha256: str | None = None) -> faiss.Index:
     """Load an index, ready to search and to reconstruct.
 
-    sha256: what the file must hash to, checked first: Faiss loads most flipped bytes without complaint.
+    sha256: what the file must hash to, checked first: Faiss loads most flipped bytes without complaint. A
+    file so checked is mapped: processes that open the same one share its memory, at the speed of their own.
+    It may be removed while the index lives, but not written to.
     Raises StateError when the file is missing, differs, can't be read or is no inner-product index.
     """
     check_file(path, sha256)
+    flags = faiss.IO_FLAG_MMAP_IFC if sha256 else 0  # the mapping of a truncated file would crash
     try:
-        index = faiss.read_index(str(path))
+        index = faiss.read_index(str(path), flags)
     except (RuntimeError, MemoryError) as error:
         raise StateError(f"{path}: no readable Faiss index; build it again ({error})") from error
     if index.metric_type != faiss.METRIC_INNER_PRODUCT:

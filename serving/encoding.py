@@ -1,5 +1,7 @@
-"""From what a request carries to vectors: titles as text, pictures as the bytes of a file."""
+"""From what a request carries to vectors: titles as text, pictures as files, or as data URLs of files."""
 
+import binascii
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +15,8 @@ from mmprod.encoders.export.encoder import ExportedEncoder
 from mmprod.encoders.export.spec import Tower
 from mmprod.serving.refused import Refused
 from mmprod.serving.release import Limits
+
+_URL = re.compile(rb"data:image/[\w.+-]+;base64,", re.IGNORECASE)
 
 
 class Encoding(Protocol):
@@ -45,12 +49,12 @@ class LocalEncoding:
         self._limits = limits
         self.fingerprint, self.width = self._encoder.fingerprint, self._encoder.width
 
-    def warm_up(self, tower: Tower) -> None:
-        """Send one value through a tower: the first takes longer, and shows whether it works at all."""
+    def warm_up(self, tower: Tower, count: int) -> None:
+        """Send a batch of `count` through a tower: the first takes longer, and shows whether it works."""
         if tower == "text":
-            self._encoder.titles(["a"])
+            self._encoder.titles(["a"] * count)
         else:
-            self._encoder.pictures([Image.new("RGB", (64, 64))])
+            self._encoder.pictures([Image.new("RGB", (64, 64))] * count)
 
     def titles(self, titles: Sequence[str]) -> np.ndarray:
         """Titles as they come to float32 [n, width] of unit length. Raises: Refused, as `check_title`."""
@@ -80,10 +84,32 @@ def check_title(title: str, limits: Limits) -> str:
 
 
 def check_picture(data: bytes, limits: Limits) -> Image.Image:
-    """A picture decoded to RGB. Raises: Refused, with the reason, for what is none or over a limit."""
-    if len(data) > limits.image_bytes:
-        raise Refused("too_large", f"a picture of {len(data)} bytes, the limit is {limits.image_bytes}")
+    """A picture decoded to RGB, from a file's bytes or from ``data:image/…;base64,…`` as JSON can carry it.
+
+    Raises: Refused, with the reason, for what is none or over a limit.
+    """
+    file = _file(data, limits)
+    if len(file) > limits.image_bytes:
+        raise _too_large(len(file), limits)
     try:
-        return decode(data, limits.image_pixels)
+        return decode(file, limits.image_pixels)
     except BadImage as bad:
         raise Refused("bad_image", f"a picture that can't be used: {bad.reason}") from bad
+
+
+def _file(data: bytes, limits: Limits) -> bytes:
+    """The bytes of a picture's file. No such file begins as a data URL does."""
+    if data[:5].lower() != b"data:":
+        return data
+    if not (head := _URL.match(data)):
+        raise Refused("bad_image", "a data URL that isn't data:image/…;base64,…")
+    if (size := (len(data) - head.end()) * 3 // 4) > limits.image_bytes + 2:  # 2 for padding
+        raise _too_large(size, limits)
+    try:
+        return binascii.a2b_base64(memoryview(data)[head.end() :], strict_mode=True)
+    except binascii.Error as error:
+        raise Refused("bad_image", f"a data URL of broken base64: {error}") from error
+
+
+def _too_large(size: int, limits: Limits) -> Refused:
+    return Refused("too_large", f"a picture of {size} bytes, the limit is {limits.image_bytes}")

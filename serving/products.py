@@ -1,37 +1,13 @@
-"""Products as requests name them: by id, or by what they look like and are called."""
+"""From products that requests describe to the vectors of an index."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from mmprod.encoders.fusion import fuse, half_width
 from mmprod.retrieval.folder import Build
 from mmprod.serving.encoding import Encoding
-from mmprod.serving.refused import Refused
-
-
-@dataclass(frozen=True)
-class Product:
-    """A product by `product_id`, or by `title` and/or `picture` (bytes of a file); empty where not given.
-
-    `category` decides which threshold holds for a product that is not given by id.
-    """
-
-    product_id: str = ""
-    title: str = ""
-    picture: bytes = b""
-    category: str = ""
-
-    def check(self) -> None:
-        """Refused unless it is given in exactly one of the two ways."""
-        by_content = bool(self.title or self.picture)
-        if self.product_id and by_content:
-            raise Refused(
-                "ambiguous", f"product {self.product_id!r} also has a title or picture: send either"
-            )
-        if not self.product_id and not by_content:
-            raise Refused("empty", "a product without id, title and picture")
+from mmprod.serving.values import Product
 
 
 def encode_products(encoding: Encoding, products: Sequence[Product]) -> tuple[np.ndarray, np.ndarray]:

@@ -47,11 +47,20 @@ class Served:
     files: Mapping[str, str]
     thresholds: Mapping[str, float | None]
 
-    def threshold(self, category: str) -> float | None:
-        """Of the narrowest category at or above `category` that has one, else of ALL; None where unknown."""
+    def threshold(self, *categories: str) -> float | None:
+        """The strictest for products of these categories: the highest, None where one of them has none.
+
+        A category goes by the narrowest scope at or above it that is there, else by ALL; one without any
+        such scope, as of a product whose category isn't known, has no say.
+        """
+        found = [self.thresholds[scope] for category in categories if (scope := self._scope(category))]
+        limits = [limit for limit in found if limit is not None]
+        return max(limits) if limits and len(limits) == len(found) else None
+
+    def _scope(self, category: str) -> str | None:
         levels = category.split(" > ")
         scopes = (" > ".join(levels[:depth]) for depth in range(len(levels), 0, -1))
-        return next((self.thresholds[scope] for scope in (*scopes, ALL) if scope in self.thresholds), None)
+        return next((scope for scope in (*scopes, ALL) if scope in self.thresholds), None)
 
 
 @dataclass(frozen=True)

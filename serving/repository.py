@@ -13,9 +13,9 @@ class Tuning:
 
     batch: int  # of requests that are worked on at once
     delay: float  # that a batch waits for company
-    queue: int  # requests that wait; more are refused at once, with 503
-    deadline: float  # that a request may wait before it is refused
     threads: int  # of the runtime in each encoder instance
+    instances: int  # of each encoder, on each device
+    cache_bytes: int  # of vectors that each encoder instance keeps to answer them again
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,11 @@ def render(model: Model, tuning: Tuning, device: Device) -> str:
         f"max_batch_size: {tuning.batch if model.batches else 0}",
         *(_input(name, name in model.needed) for name in model.inputs),
         *(_output(model, name, kind_) for name, kind_ in model.outputs.items()),
-        f"instance_group [{{ count: 1 kind: {kind} }}]",
+        f"instance_group [{{ count: {tuning.instances if model.towers else 1} kind: {kind} }}]",
         _batching(tuning) if model.batches else "",
-        f'parameters {{ key: "threads" value {{ string_value: "{tuning.threads}" }} }}'
-        if model.towers
-        else "",
     ]
+    if model.towers:
+        parts += [_parameter("threads", tuning.threads), _parameter("cache_bytes", tuning.cache_bytes)]
     return "\n".join(part for part in parts if part) + "\n"
 
 
@@ -93,12 +92,7 @@ def _parameter(name: str, value: int) -> str:
 
 
 def _batching(tuning: Tuning) -> str:
-    return f"""dynamic_batching {{
-  max_queue_delay_microseconds: {round(tuning.delay * 1e6)}
-  default_queue_policy {{
-    timeout_action: REJECT
-    default_timeout_microseconds: {round(tuning.deadline * 1e6)}
-    allow_timeout_override: true
-    max_queue_size: {tuning.queue}
-  }}
-}}"""
+    """No queue policy: with one, be it a limit or a timeout, Triton 2.51 no longer fetches ahead, and then
+    a request in some hundreds is overlooked for half a second. The gateway limits both.
+    """
+    return f"dynamic_batching {{ max_queue_delay_microseconds: {round(tuning.delay * 1e6)} }}"

@@ -1,7 +1,6 @@
 """The service: a release that is open. The same functions answer in Triton and in any process."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,39 +9,10 @@ from mmprod.encoders.fusion import fuse_query
 from mmprod.retrieval.components import component_scores
 from mmprod.retrieval.generation import Generation
 from mmprod.serving.encoding import Encoding, LocalEncoding, check_count
-from mmprod.serving.products import Product, encode_products, fused
+from mmprod.serving.products import encode_products, fused
 from mmprod.serving.refused import Refused
 from mmprod.serving.release import Release
-
-
-@dataclass(frozen=True)
-class Compared:
-    """How alike two products are under a profile.
-
-    `score` is the fused score, a missing half counting nothing; `image_score` and `text_score` are cosines,
-    NaN where a side has none or the profile doesn't count it. `verdict`: "same" where the score reaches the
-    threshold of the first product's category, else "different"; "unknown" where there is no threshold (NaN).
-    """
-
-    score: float
-    image_score: float
-    text_score: float
-    threshold: float
-    verdict: str
-    generation: str
-    encoder: str
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The products of an index that fit best, best first; arrays [k], NaN for scores that there are not."""
-
-    product_ids: list[str]
-    scores: np.ndarray
-    image_scores: np.ndarray
-    text_scores: np.ndarray
-    generation: str
-    encoder: str
+from mmprod.serving.values import Answer, Compared, Product
 
 
 class Service:
@@ -72,15 +42,19 @@ class Service:
 
         Raises: Refused for a product that is unknown, can't be used or has nothing that the profile counts.
         """
-        generation = self._generation(profile)
         check_count(len(products), self.release.limits)
+        return self._vectors(products, profile)
+
+    def _vectors(self, products: Sequence[Product], profile: str) -> np.ndarray:
+        generation = self._generation(profile)
         for product in products:
             product.check()
         vectors = np.zeros((len(products), generation.build.dim), np.float32)
         known = [row for row, product in enumerate(products) if product.product_id]
-        rows = [_row(generation, products[row].product_id) for row in known]
         if known:
-            vectors[known] = generation.vectors(np.array(rows))
+            vectors[known] = generation.vectors(
+                _rows(generation, [products[row].product_id for row in known])
+            )
         new = [row for row, product in enumerate(products) if not product.product_id]
         if new:
             parts = encode_products(self.encoding, [products[row] for row in new])
@@ -93,14 +67,13 @@ class Service:
         """Compare the two products of each pair. Raises: Refused, as `encode`, and for unknown profiles."""
         generation = self._generation(profile)
         check_count(len(pairs), self.release.limits)
-        left = self.encode([a for a, _ in pairs], profile)
-        right = self.encode([b for _, b in pairs], profile)
+        left, right = np.split(self._vectors([*(a for a, _ in pairs), *(b for _, b in pairs)], profile), 2)
         scores = np.einsum("nd,nd->n", left, right, dtype=np.float64)
         image, text = component_scores(left, right, generation.build.weights, generation.build.width)
-        found = []
-        for row, (first, _) in enumerate(pairs):
+        served, found = self.release.profiles[profile], []
+        for row, pair in enumerate(pairs):
             score = float(scores[row])
-            limit = self.release.profiles[profile].threshold(_category(generation, first))
+            limit = served.threshold(*(_category(generation, one) for one in pair))
             verdict = "unknown" if limit is None else "same" if score >= limit else "different"
             told = (score, float(image[row]), float(text[row]), float("nan") if limit is None else limit)
             found.append(Compared(*told, verdict, *self._origin(profile)))
@@ -147,9 +120,9 @@ def _same(what: str, found: str, wanted: str) -> None:
         raise StateError(f"the {what} is of encoder {found}, the release of {wanted}: make the release again")
 
 
-def _row(generation: Generation, product_id: str) -> int:
+def _rows(generation: Generation, product_ids: Sequence[str]) -> np.ndarray:
     try:
-        return generation.row_of(product_id)
+        return generation.rows_of(product_ids)
     except InputError as error:
         raise Refused("unknown_id", str(error)) from error
 

@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from mmprod.serving.products import Product
+from mmprod.datasets.errors import StateError
+from mmprod.serving.composed import Busy
 from mmprod.serving.refused import Refused
+from mmprod.serving.values import Product
 
 
 def read_bytes(request: Any, name: str) -> list[bytes] | None:
@@ -19,8 +21,13 @@ def read_bytes(request: Any, name: str) -> list[bytes] | None:
 def read_texts(request: Any, name: str) -> list[str] | None:
     """A string input [n, 1] as n texts. Raises: Refused for what is no UTF-8."""
     found = read_bytes(request, name)
+    return None if found is None else [text_of(name, item) for item in found]
+
+
+def text_of(name: str, item: bytes) -> str:
+    """A string of an input as text. Raises: Refused for what is no UTF-8."""
     try:
-        return None if found is None else [item.decode("utf-8") for item in found]
+        return item.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Refused("bad_text", f"{name} is no UTF-8: {error}") from error
 
@@ -51,11 +58,15 @@ def response(**outputs: np.ndarray | Sequence[Any]) -> Any:
     return pb_utils.InferenceResponse([pb_utils.Tensor(name, _array(data)) for name, data in outputs.items()])
 
 
-def refusal(refused: Refused) -> Any:
-    """A response that says what was wrong with the request: HTTP 400."""
-    return pb_utils.InferenceResponse(
-        error=pb_utils.TritonError(str(refused), pb_utils.TritonError.INVALID_ARG)
-    )
+def failure(error: Refused | StateError) -> Any:
+    """A response that says what is wrong: with the request (HTTP 400), with the moment (503), here (500)."""
+    kinds = pb_utils.TritonError
+    code = kinds.INTERNAL
+    if isinstance(error, Refused):
+        code = kinds.INVALID_ARG
+    elif isinstance(error, Busy):
+        code = kinds.UNAVAILABLE
+    return pb_utils.InferenceResponse(error=kinds(str(error), code))
 
 
 def _array(data: np.ndarray | Sequence[Any]) -> np.ndarray:

@@ -90,17 +90,30 @@ def search(
 
 
 def similarity(
-    a: Annotated[str, typer.Argument(help="A product id.")],
+    a: Annotated[str, typer.Argument(help='A product id; with --online also @photo.jpg or "title:red mug".')],
     b: Annotated[str, typer.Argument(help="Another one.")],
+    online: Annotated[bool, typer.Option("--online", help="Ask the running service.")] = False,
+    server: Annotated[
+        str | None, typer.Option("--server", help="The service's address; that of this lake's server.")
+    ] = None,
     config: ConfigOption = None,
     lake: LakeOption = None,
     json: JsonOption = False,
 ) -> None:
     """How alike two products are: picture, title, each profile's score; with a BLIP also whether titles fit.
 
-    Example: mmprod similarity D000012 D000083
+    Examples: mmprod similarity D000012 D000083
+
+    mmprod similarity D000012 "title:red mug" --online
+
+    mmprod similarity @photo.jpg D000083 --online --server 127.0.0.1:8000
     """
     session = Session(config, lake, json)
+    if online:
+        _compare_online(session, a, b, server)
+        return
+    if server:
+        raise InputError(f"--server {server} is asked with --online only")
     from dataclasses import asdict
 
     from mmprod.stages.encoder import load_encoder
@@ -113,6 +126,20 @@ def similarity(
         rows.append((f"match: title of {a}, picture of {b}", found.match_ab))
         rows.append((f"match: title of {b}, picture of {a}", found.match_ba))
     session.table(f"{a} and {b}", ("", "score"), rows, asdict(found))
+
+
+def _compare_online(session: Session, a: str, b: str, server: str | None) -> None:
+    """Show what the service says of two products under each profile that it serves."""
+    from mmprod.client import Client
+    from mmprod.stages.online import compare, running, side
+
+    sides = (side(a), side(b))
+    with Client(server or running(session.lake)) as client:
+        found = compare(client, *sides, session.config.serving.profiles)
+    numbers = ("score", "image_score", "text_score", "threshold")
+    rows = [(name, *(told[number] for number in numbers), told["verdict"]) for name, told in found.items()]
+    headings = ("", "score", "picture", "title", "threshold", "verdict")
+    session.table(f"{a} and {b}", headings, rows, {"a": a, "b": b, "profiles": found})
 
 
 def _encoder(session: Session, profile: str) -> "Encoder":

@@ -57,23 +57,31 @@ def verify(config: ConfigOption = None, lake: LakeOption = None, json: JsonOptio
 
 
 def rollback(
-    profile: Annotated[str, typer.Argument(help="The profile whose index goes back.")],
+    profile: Annotated[str, typer.Argument(help='The profile whose index goes back, or "release".')],
     generation: Annotated[str | None, typer.Argument(help="Where to; the one before by default.")] = None,
     wait: WaitOption = False,
     config: ConfigOption = None,
     lake: LakeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Let an earlier index generation serve again; it is verified before the switch.
+    """Let an earlier index generation serve again, or an earlier release; it is verified before the switch.
 
-    Example: mmprod rollback same_item
+    A running online service goes over to it with `mmprod triton reload`.
+
+    Examples: mmprod rollback same_item
+
+    mmprod rollback release
     """
     session = Session(config, lake, json)
     from mmprod.artifacts import rollback as back
 
-    session.config.profile(profile)
+    if profile == "release":
+        root = session.lake.releases
+    else:
+        session.config.profile(profile)
+        root = session.lake.index(profile)
     with session.lake.writing(wait):
-        now = back(session.lake.index(profile), generation)
+        now = back(root, generation)
     session.show({"profile": profile, "generation": now}, f"{profile} is served by {now}")
 
 

@@ -4,7 +4,7 @@ import typer
 
 from mmprod.cli.session import ConfigOption, JsonOption, LakeOption, Session, WaitOption
 
-triton = typer.Typer(no_args_is_help=True, help="The local Triton server.")
+triton = typer.Typer(no_args_is_help=True, help="The online service on this machine.")
 
 
 def register(app: typer.Typer) -> None:
@@ -30,72 +30,83 @@ def release(
 
 @triton.command()
 def start(config: ConfigOption = None, lake: LakeOption = None, json: JsonOption = False) -> None:
-    """Start the server on the current release, here and for this machine only; a value through each model
-    has to come back as this process computes it.
+    """Start the service on the current release; it has to answer as this release should before it counts.
 
     Example: mmprod triton start
     """
     session = Session(config, lake, json)
-    from mmprod.client import Client
-    from mmprod.serving.service import Service
-    from mmprod.stages.canary import check_server
+    from mmprod.stages import server
     from mmprod.stages.release import current_release
-    from mmprod.stages.server import launch
-    from mmprod.stages.server import stop as end
 
     release = current_release(session.lake)
-    server = launch(session.lake, session.config, release)
-    try:
-        with Client(server.address) as client:
-            checked = check_server(client, Service.open(release, threads=1))
-    except BaseException:
-        end(session.lake)
-        raise
-    content = {"address": server.address, "pid": server.pid, "release": server.release, "checked": checked}
-    session.show(
-        content,
-        f"http://{server.address} serves {server.release} ({', '.join(checked)} answer as they should)",
-    )
+    started = server.start(session.lake, session.config, release)
+    told = server.status(session.lake)
+    models = ", ".join(told["checked"])
+    text = f"http://{started.address} serves {told['release']}; {models} answer as they should"
+    session.show({"address": started.address, "pid": started.pid, **told}, text)
+
+
+@triton.command()
+def run(config: ConfigOption = None, lake: LakeOption = None) -> None:
+    """The same in the foreground, for systemd and containers; SIGTERM ends it after the requests in flight.
+
+    Example: mmprod triton run
+    """
+    session = Session(config, lake, json=False)
+    from mmprod.stages import server
+    from mmprod.stages.release import current_release
+
+    server.run(session.lake, session.config, current_release(session.lake))
+
+
+@triton.command()
+def reload(config: ConfigOption = None, lake: LakeOption = None, json: JsonOption = False) -> None:
+    """Go over to the current release: loaded beside the old one, tried, then switched, without a gap.
+
+    Example: mmprod triton reload
+    """
+    session = Session(config, lake, json)
+    from mmprod.stages import server
+    from mmprod.stages.release import current_release
+
+    told = server.reload(session.lake, session.config, current_release(session.lake))
+    text = f"serves {told['release']}; {', '.join(told['checked'])} answer as they should"
+    session.show(told, text)
 
 
 @triton.command()
 def stop(config: ConfigOption = None, lake: LakeOption = None, json: JsonOption = False) -> None:
-    """End the server that was started on this lake.
+    """End the service that was started on this lake, after the requests in flight.
 
     Example: mmprod triton stop
     """
     session = Session(config, lake, json)
-    from mmprod.stages.server import stop as end
+    from mmprod.stages import server
 
-    server = end(session.lake)
-    session.show(
-        {"stopped": server and server.pid}, f"stopped process {server.pid}" if server else "none runs"
-    )
+    ended = server.stop(session.lake)
+    session.show({"stopped": ended and ended.pid}, f"stopped process {ended.pid}" if ended else "none runs")
 
 
 @triton.command()
 def status(config: ConfigOption = None, lake: LakeOption = None, json: JsonOption = False) -> None:
-    """Whether the server runs, what it serves, and whether each model answers as this process does.
+    """Whether the service runs, what it serves, and whether each model answers as its release should.
 
     Example: mmprod triton status
     """
     session = Session(config, lake, json)
-    from mmprod.client import Client
-    from mmprod.serving.release import Release
-    from mmprod.serving.service import Service
-    from mmprod.stages.canary import check_server
-    from mmprod.stages.server import read_server
+    from mmprod.serving.canaries import read_canaries
+    from mmprod.serving.probe import probe
+    from mmprod.stages import server
 
-    server = read_server(session.lake)
-    if server is None:
+    running = server.read_server(session.lake)
+    if running is None:
         session.show({"running": False}, "none runs")
         return
-    release_ = Release.read(session.lake.releases / server.release)
-    with Client(server.address) as client:
-        checked = check_server(client, Service.open(release_, threads=1))
-    content = {"running": True, "address": server.address, "pid": server.pid, "release": server.release}
-    text = f"process {server.pid}, http://{server.address}, serves {server.release}"
-    session.show({**content, "checked": checked}, f"{text}; as they should answer {', '.join(checked)}")
+    told = server.status(session.lake)
+    checked = probe(running.address, read_canaries(session.lake.releases / told["release"]))
+    text = f"process {running.pid}, http://{running.address}, serves {told['release']}"
+    content = {"running": True, "address": running.address, "pid": running.pid, **told, "checked": checked}
+    session.show(content, f"{text}; as they should answer {', '.join(checked)}")
 
 
 @triton.command()

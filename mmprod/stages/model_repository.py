@@ -10,7 +10,13 @@ from mmprod.serving.repository import MODELS, Tuning, render
 
 def tuning_of(section: Serving) -> Tuning:
     """What of the configuration Triton has to know."""
-    return Tuning(section.batch, section.delay / 1000, section.queue, section.deadline, section.threads)
+    return Tuning(
+        batch=section.batch,
+        delay=section.delay / 1000,
+        threads=section.threads,
+        instances=section.instances,
+        cache_bytes=section.cache_bytes,
+    )
 
 
 def files(section: Serving) -> Iterator[tuple[Path, str]]:

@@ -11,14 +11,17 @@ from mmprod.datasets import parquet
 from mmprod.datasets.errors import InputError, StateError
 from mmprod.lake import Lake
 from mmprod.sections import Config
-from mmprod.serving.products import Product
+from mmprod.serving.canaries import Canary, write_canaries
 from mmprod.serving.release import ENGINE, INDEXES, Limits, Release, Served
 from mmprod.serving.service import Service
+from mmprod.serving.values import Product
+from mmprod.stages.canary import record_canaries
 from mmprod.stages.index import encoder_of
 from mmprod.stages.outcome import Outcome, timed
 
 log = logging.getLogger(__name__)
 _TEXT = "red cotton dress"  # that a new release has to answer
+_FORM = 2  # of a release's files: 2 has canaries
 
 
 def make_release(lake: Lake, config: Config) -> Outcome:
@@ -40,7 +43,7 @@ def make_release(lake: Lake, config: Config) -> Outcome:
             "thresholds": limits,
         }
         options = section.model_dump(mode="json", include={"precision", "batch", "max_k"})
-        options |= {"limits": vars(limits_of(config))}
+        options |= {"limits": vars(limits_of(config)), "form": _FORM}
         outcome.rows = len(section.profiles)
         if name := artifacts.reusable(lake.releases, inputs, options):
             outcome.reused, outcome.detail = outcome.rows, {"generation": name}
@@ -53,7 +56,7 @@ def make_release(lake: Lake, config: Config) -> Outcome:
             }
             release = Release(draft.path, encoder, section.precision, limits_of(config), profiles)
             release.write()
-            _ask(release)
+            write_canaries(draft.path, _ask(release))
             draft.counts |= {"profiles": len(profiles)}
         artifacts.switch(lake.releases, draft.generation)
         outcome.changed, outcome.detail = outcome.rows, {"generation": draft.generation}
@@ -147,8 +150,8 @@ def _link(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-def _ask(release: Release) -> None:
-    """A text and a product of each index have to be answered. Raises: StateError."""
+def _ask(release: Release) -> list[Canary]:
+    """What any server has to answer, as this process does. Raises: StateError where that makes no sense."""
     service = Service.open(release, threads=1)
     for name in release.profiles:
         found = service.search(Product(title=_TEXT), 1, name, as_text=True)
@@ -156,3 +159,4 @@ def _ask(release: Release) -> None:
         score = service.similarity([(twin, twin)], name)[0].score
         if not 0.0 < score < 1.01:
             raise StateError(f"{name}: a product scores {score} with itself, want at most 1")
+    return record_canaries(service)

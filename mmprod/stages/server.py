@@ -1,33 +1,32 @@
-"""The local Triton server: started as a process group of its own, proved by a value, stopped by its id."""
+"""The service on this machine: the gateway as a process of its own, and Triton as the gateway's child."""
 
 import contextlib
 import json
 import os
-import re
-import secrets
 import signal
 import socket
 import subprocess
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from mmprod.datasets.errors import StateError
 from mmprod.datasets.files import replace_file
 from mmprod.lake import Lake
 from mmprod.sections import Config
+from mmprod.serving.gateway.settings import Settings
 from mmprod.serving.release import Release
+from mmprod.stages import control
 
-ADDRESS = "127.0.0.1"
-_CLOSED = "model-repository,shared-memory,logging,trace"
-_COMPLAINT = re.compile(r"^E\d{4} |^error|Error: ")
 _ASK = 0.1  # seconds between looks
-_STOP = 20.0  # seconds until a server that should end is ended
+_STOP = 30.0  # seconds until a service that should end is ended
+_RELOAD = 60.0  # seconds beyond serving.patience that a reload may take: questions, and the last requests
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server that was started here; the content of server.json.
+    """A service that was started here; the content of server.json.
 
     `born` is when the kernel says that the process began, so that another one of the same id isn't taken
     for it.
@@ -35,12 +34,7 @@ class Server:
 
     pid: int
     born: str
-    port: int
-    release: str
-
-    @property
-    def address(self) -> str:
-        return f"{ADDRESS}:{self.port}"
+    address: str  # host:port that callers use
 
     @property
     def alive(self) -> bool:
@@ -49,160 +43,188 @@ class Server:
 
 
 def read_server(lake: Lake) -> Server | None:
-    """The server that was started on this lake and runs, if any."""
+    """The service that was started on this lake and runs, if any."""
     server = _recorded(lake)
     return server if server and server.alive else None
 
 
-def launch(lake: Lake, config: Config, release: Release) -> Server:
-    """Start the server on a release and wait until it says that it is ready.
+def start(lake: Lake, config: Config, release: Release) -> Server:
+    """Start the service and wait until it has answered all canaries of the release; it outlives this process.
 
-    Raises: StateError where one runs already, the environment is missing, the port is taken, or the server
-    ends, with the last lines of its log.
+    Raises: StateError where one runs already, the environment is missing, a port is taken, or the service
+    ends, with what it said last.
     """
-    if (running := read_server(lake)) is not None:
-        raise StateError(f"a server runs already: process {running.pid}; run `mmprod triton stop` first")
-    stop(lake)  # what a killed one left
-    section = config.serving
-    for port in (section.port, section.port + 2):
-        _check_free(port)
-    command, environment = _command(config), _environment(config, release)
-    _file(lake).parent.mkdir(parents=True, exist_ok=True)
-    pid = _spawn(command, environment, log_file(lake))
-    server = Server(pid, _born(pid) or "", section.port, release.path.name)
-    replace_file(_file(lake), json.dumps(asdict(server)) + "\n")
-    try:
-        _wait_until_ready(lake, server, section.patience)
-    except BaseException:
-        stop(lake)
-        raise
-    return server
-
-
-def stop(lake: Lake) -> Server | None:
-    """End the server that was started on this lake, and its models' processes; the server it was, if it ran.
-
-    Processes of models that outlived a killed server are ended too: while they live, the kernel gives the
-    number of their group to nobody else.
-    """
-    server = _recorded(lake)
-    if server is None:
-        return None
-    ran = server.alive
-    if ran:
-        os.kill(server.pid, signal.SIGTERM)
-        _gone(server, _STOP)
-    if _born(server.pid) in (None, server.born):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(server.pid, signal.SIGKILL)
-        _gone(server, _STOP)
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(server.pid, os.WNOHANG)  # where this process started it
-    _file(lake).unlink(missing_ok=True)
-    return server if ran else None
-
-
-def log_file(lake: Lake) -> Path:
-    """What the server says."""
-    return lake.root / "server" / "triton.log"
-
-
-def _file(lake: Lake) -> Path:
-    return lake.root / "server" / "server.json"
-
-
-def _recorded(lake: Lake) -> Server | None:
-    try:
-        return Server(**json.loads(_file(lake).read_text()))
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-def _home(config: Config) -> Path:
-    """Where the wheel has the server. Raises: StateError when there is no environment."""
-    folder = config.serving.environment
-    if not (folder / ".installed").is_file():
-        raise StateError(f"{folder} holds no server environment: run `make triton`")
-    return next(folder.glob("lib/python*/site-packages")).resolve()
-
-
-def _command(config: Config) -> list[str]:
-    section, home = config.serving, _home(config) / "pytriton" / "tritonserver"
-    if not section.models.is_dir():
-        raise StateError(f"{section.models} is no folder: name the model repository as serving.models")
-    return [
-        str(home / "bin" / "tritonserver"),
-        f"--model-repository={section.models.resolve()}",
-        f"--backend-directory={home / 'backends'}",
-        f"--http-address={ADDRESS}",
-        f"--http-port={section.port}",
-        "--allow-grpc=false",
-        f"--metrics-address={ADDRESS}",
-        f"--metrics-port={section.port + 2}",
-        f"--http-restricted-api={_CLOSED}:off={secrets.token_hex()}",  # a key that nobody knows
-        "--model-control-mode=none",
-        "--allow-gpu-metrics=false",
-        "--exit-timeout-secs=10",
-    ]
-
-
-def _environment(config: Config, release: Release) -> dict[str, str]:
-    """Of the server: nothing of ours but what it needs."""
-    python = config.serving.environment / "bin" / "python"
-    asked = "import sysconfig; print(sysconfig.get_config_var('LIBDIR'))"
-    told = subprocess.run([python, "-c", asked], capture_output=True, text=True, check=True)
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
-    return kept | {
-        "LD_LIBRARY_PATH": told.stdout.strip(),
-        "MMPROD_SITE": str(_home(config)),
-        "MMPROD_RELEASE": str(release.path.resolve()),
-        "OMP_NUM_THREADS": str(max(1, config.serving.threads)),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-    }
-
-
-def _spawn(command: list[str], environment: dict[str, str], out: Path) -> int:
-    """Start a process in a session, so a group, of its own; it outlives this one. Its id."""
+    command, environment = prepare(lake, config, release)
+    out = folder(lake) / "gateway.log"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     streams = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, str(out), flags, 0o644),
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
-    return os.posix_spawn(command[0], command, environment, file_actions=streams, setsid=True)
+    pid = os.posix_spawn(command[0], command, environment, file_actions=streams, setsid=True)
+    server = _record(lake, config, pid)
+    try:
+        _wait_until_ready(lake, server, config.serving.patience + _RELOAD, out)
+    except BaseException:
+        stop(lake)
+        raise
+    return server
 
 
-def _check_free(port: int) -> None:
+def run(lake: Lake, config: Config, release: Release) -> None:
+    """Become the service: never returns. Raises: StateError, as `start` before it spawns."""
+    command, environment = prepare(lake, config, release)
+    _record(lake, config, os.getpid())
+    os.execve(command[0], command, environment)
+
+
+def prepare(lake: Lake, config: Config, release: Release) -> tuple[list[str], dict[str, str]]:
+    """Write the gateway's settings; its command line and environment. Raises: StateError."""
+    if (running := read_server(lake)) is not None:
+        raise StateError(f"a service runs already: process {running.pid}; run `mmprod triton stop` first")
+    stop(lake)  # what a killed one left
+    section = config.serving
+    for port in (section.port, section.port + 2):
+        _check_free(section.host, port)
+    python = section.environment / "bin" / "python"
+    settings = _settings(lake, config, release)
+    folder(lake).mkdir(parents=True, exist_ok=True)
+    path = folder(lake) / "settings.json"
+    replace_file(path, settings.to_json())
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
+    command = [str(python.absolute()), "-P", "-m", "mmprod.serving.gateway", str(path.resolve())]
+    return command, kept | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def stop(lake: Lake) -> Server | None:
+    """End the service that was started on this lake, after the requests in flight; which, if it ran."""
+    server = _recorded(lake)
+    if server is None:
+        return None
+    ran = server.alive
+    for sign in (signal.SIGTERM, signal.SIGKILL) if ran else ():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(server.pid, sign)
+        if _gone(server, _STOP):
+            break
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(server.pid, os.WNOHANG)  # where this process started it
+    (folder(lake) / "server.json").unlink(missing_ok=True)
+    return server if ran else None
+
+
+def status(lake: Lake) -> dict[str, Any]:
+    """What the service says of itself. Raises: StateError where none runs or it doesn't answer."""
+    return _asked(lake, "GET", "/status", patience=10)
+
+
+def reload(lake: Lake, config: Config, release: Release) -> dict[str, Any]:
+    """Let the running service go over to a release, without a gap; what it says.
+
+    Raises: StateError where none runs, or the release doesn't answer as it should: then the one before goes
+    on serving.
+    """
+    asked = {"release": str(release.path.resolve())}
+    return _asked(lake, "POST", "/reload", asked, patience=config.serving.patience + _RELOAD)
+
+
+def _asked(
+    lake: Lake, method: str, path: str, content: dict[str, str] | None = None, *, patience: float
+) -> dict[str, Any]:
+    if read_server(lake) is None:
+        raise StateError(f"no service runs on {lake.root}: run `mmprod triton start`")
+    return control.ask(folder(lake), method, path, content, patience)
+
+
+def _settings(lake: Lake, config: Config, release: Release) -> Settings:
+    section, home = config.serving, _home(config)
+    return Settings(
+        folder=folder(lake).resolve(),
+        release=release.path.resolve(),
+        triton=home / "pytriton" / "tritonserver" / "bin" / "tritonserver",
+        backends=home / "pytriton" / "tritonserver" / "backends",
+        models=section.models.resolve(),
+        site=home,
+        libraries=_libraries(config),
+        host=section.host,
+        port=section.port,
+        metrics_port=section.port + 2,
+        threads=max(1, section.threads),
+        config_name="",
+        **section.model_dump(
+            include={
+                "shared_memory",
+                "body_bytes",
+                "body_seconds",
+                "deadline",
+                "requests",
+                "patience",
+                "probe_seconds",
+                "log_share",
+            }
+        ),
+    )
+
+
+def _home(config: Config) -> Path:
+    """Where the server's environment has its packages. Raises: StateError when there is none."""
+    folder, models = config.serving.environment, config.serving.models
+    if not (folder / ".installed").is_file():
+        raise StateError(f"{folder} holds no server environment: run `make triton`")
+    if not models.is_dir():
+        raise StateError(f"{models} is no folder: name the model repository as serving.models")
+    return next(folder.glob("lib/python*/site-packages")).resolve()
+
+
+def _libraries(config: Config) -> str:
+    """The folder of the Python library that the server's backend is linked to."""
+    asked = "import sysconfig; print(sysconfig.get_config_var('LIBDIR'))"
+    python = config.serving.environment / "bin" / "python"
+    return subprocess.run([python, "-c", asked], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def folder(lake: Lake) -> Path:
+    """Of everything that the service writes."""
+    return lake.root / "server"
+
+
+def _record(lake: Lake, config: Config, pid: int) -> Server:
+    server = Server(pid, _born(pid) or "", f"{config.serving.host}:{config.serving.port}")
+    replace_file(folder(lake) / "server.json", json.dumps(asdict(server)) + "\n")
+    return server
+
+
+def _recorded(lake: Lake) -> Server | None:
+    try:
+        return Server(**json.loads((folder(lake) / "server.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _check_free(host: str, port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((ADDRESS, port))
+            probe.bind((host, port))
         except OSError as error:
-            raise StateError(f"port {port} of {ADDRESS} is taken: set serving.port to another") from error
+            raise StateError(f"port {port} of {host} is taken: set serving.port to another") from error
 
 
-def _wait_until_ready(lake: Lake, server: Server, patience: float) -> None:
-    import httpx
-
+def _wait_until_ready(lake: Lake, server: Server, patience: float, log: Path) -> None:
     until = time.monotonic() + patience
     while time.monotonic() < until:
         if not server.alive:
-            raise StateError(f"the server ended:\n{_complaints(lake)}")
-        try:
-            if httpx.get(f"http://{server.address}/v2/health/ready", timeout=1).is_success:
+            raise StateError(f"the service ended:\n{_end_of(log)}")
+        with contextlib.suppress(StateError):
+            if status(lake).get("ready"):
                 return
-        except httpx.HTTPError:
-            pass
         time.sleep(_ASK)
-    raise StateError(f"the server is not ready after {patience:.0f} s:\n{_complaints(lake)}")
+    raise StateError(f"the service is not ready after {patience:.0f} s:\n{_end_of(log)}")
 
 
-def _complaints(lake: Lake, most: int = 10) -> str:
-    """The errors in the server's log, or its end where it tells of none."""
-    lines = log_file(lake).read_text(errors="replace").splitlines()
-    errors = [line for line in lines if _COMPLAINT.search(line)]
-    return "\n".join((errors or lines)[-most:])
+def _end_of(log: Path, most: int = 10) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-most:])
 
 
 def _born(pid: int) -> str | None:

@@ -104,6 +104,22 @@ def test_written_index_reads_back_and_reconstructs(factory: str, tmp_path: Path)
     assert np.allclose(again.reconstruct_batch(np.arange(400)), x, atol=0.02)
 
 
+KINDS = ("Flat", "SQfp16", "HNSW8", "PCA8,IVF4,SQ8", "IVF8,Flat", "IVF8,RaBitQ,Refine(SQfp16)")
+
+
+@pytest.mark.parametrize("factory", KINDS)
+def test_a_checked_file_is_mapped_and_answers_the_same(factory: str, tmp_path: Path) -> None:
+    x, path = vectors(400), tmp_path / "i"
+    index.write(index.build([x], 16, 400, factory), path)
+    own, mapped = index.read(path), index.read(path, hashlib.sha256(path.read_bytes()).hexdigest())
+    assert str(path) in Path("/proc/self/maps").read_text()
+    path.unlink()  # as a release is when it is pruned
+    for one, other in zip(own.search(x, 5), mapped.search(x, 5), strict=True):
+        assert np.array_equal(one, other)
+    rows = np.arange(400)[::-7]
+    assert np.array_equal(own.reconstruct_batch(rows), mapped.reconstruct_batch(rows))
+
+
 def test_every_flipped_byte_is_found_by_the_checksum(tmp_path: Path) -> None:
     path = tmp_path / "i"
     index.write(index.build([vectors(50)], 16, 50), path)

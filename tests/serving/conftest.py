@@ -1,6 +1,7 @@
 """A small rendered catalogue, its encoder, indexes and release; and the real server, where there is one."""
 
 import json
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,14 +18,14 @@ from mmprod.datasets.store import Store
 from mmprod.demo.catalogue import render_catalogue
 from mmprod.encoders.train import Plan
 from mmprod.lake import Lake
-from mmprod.serving.products import Product
 from mmprod.serving.release import Release
 from mmprod.serving.service import Service
+from mmprod.serving.values import Product
 from mmprod.stages.encoder import train_encoder
 from mmprod.stages.export import export_engine
 from mmprod.stages.release import current_release, make_release
 from mmprod.stages.run import run_day
-from mmprod.stages.server import Server, launch, stop
+from mmprod.stages.server import Server, start, stop
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = ROOT / ".venv-triton"
@@ -34,6 +35,7 @@ lake = "lake"
 max_similarity = 1.0
 [serving]
 threads = 1
+probe_seconds = 1
 environment = {json.dumps(str(ENVIRONMENT))}
 models = {json.dumps(str(ROOT / "triton_models"))}
 [serving.thresholds]
@@ -91,6 +93,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return made
 
 
+@pytest.fixture
+def own(world: World, tmp_path: Path) -> World:
+    """A world to be written."""
+    shutil.copytree(world.folder, tmp_path / "own", symlinks=True, ignore=shutil.ignore_patterns("server"))
+    return World(tmp_path / "own")
+
+
 @pytest.fixture(scope="session")
 def service(world: World) -> Service:
     """The release, in this process."""
@@ -136,7 +145,7 @@ class Started:
 def started(world: World, environment: Path) -> Iterator[Started]:
     """The real server on the world's release."""
     config = load(world.folder / "mmprod.toml", {"serving.port": _free_port()}).config
-    server = launch(world.lake, config, world.release)
+    server = start(world.lake, config, world.release)
     try:
         yield Started(server, config)
     finally:

@@ -13,13 +13,6 @@ from mmprod.lake import Lake
 from mmprod.stages.release import current_release, make_release
 
 
-@pytest.fixture
-def own(world: Any, tmp_path: Path) -> Any:
-    """A world of the test's own."""
-    shutil.copytree(world.folder, tmp_path / "own", symlinks=True)
-    return type(world)(tmp_path / "own")
-
-
 def _with(world: Any, **keys: Any) -> Config:
     return load(
         world.folder / "mmprod.toml", {f"serving.{name}": value for name, value in keys.items()}
@@ -68,3 +61,9 @@ def test_nothing_to_serve(tmp_path: Path) -> None:
         current_release(Lake(tmp_path))
     with pytest.raises(InputError, match=r"serving\.profiles is empty"):
         make_release(Lake(tmp_path), load(overrides={"lake": str(tmp_path), "serving.profiles": ()}).config)
+
+
+def test_a_release_of_another_form_is_made_anew(own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older version's release lacks what this one's service needs."""
+    monkeypatch.setattr("mmprod.stages.release._FORM", 0)
+    assert make_release(own.lake, own.config).changed == 3

@@ -27,12 +27,24 @@ def test_only_towers_go_to_a_gpu() -> None:
 
 
 def test_times_are_in_microseconds() -> None:
-    text = render(MODELS[0], tuning_of(Serving(delay=1.5, deadline=2, queue=7, batch=9, threads=3)), "cpu")
+    text = render(MODELS[0], tuning_of(Serving(delay=1.5, batch=9, threads=3)), "cpu")
     for line in (
         "max_queue_delay_microseconds: 1500",
-        "default_timeout_microseconds: 2000000",
-        "max_queue_size: 7",
         "max_batch_size: 9",
         'parameters { key: "threads" value { string_value: "3" } }',
     ):
         assert line in text
+
+
+def test_only_encoders_have_instances_threads_and_a_cache() -> None:
+    texts = {m.name: render(m, tuning_of(Serving(instances=3, cache_bytes=77)), "gpu") for m in MODELS}
+    encoders = {name for name, text in texts.items() if "count: 3 kind: KIND_GPU" in text}
+    assert encoders == {"text_encoder", "image_encoder"}
+    line = 'parameters { key: "cache_bytes" value { string_value: "77" } }'
+    assert encoders == {name for name, text in texts.items() if line in text}
+    assert not any("response_cache" in text for text in texts.values())  # it would keep refusals
+
+
+def test_nothing_keeps_triton_from_fetching_ahead() -> None:
+    """With a queue policy requests were seen to be overlooked for half a second."""
+    assert not any("queue_policy" in render(model, tuning_of(Serving()), "cpu") for model in MODELS)

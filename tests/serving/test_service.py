@@ -14,10 +14,10 @@ from PIL import Image
 
 from mmprod.datasets.errors import StateError
 from mmprod.encoders.fusion import fuse
-from mmprod.serving.products import Product
 from mmprod.serving.refused import Refused
 from mmprod.serving.release import FILE, Limits, Release, Served
 from mmprod.serving.service import Service
+from mmprod.serving.values import Product
 from mmprod.stages.encoder import load_encoder
 from mmprod.stages.search import search_product, search_text
 from mmprod.stages.similarity import similarity
@@ -98,20 +98,33 @@ def test_every_answer_names_its_origin(service: Service, world: Any) -> None:
     assert {(one.generation, one.encoder) for one in answers} == {(generation, world.release.encoder)}
 
 
-def test_the_verdict_is_by_the_first_products_category(service: Service) -> None:
+def test_the_verdict_is_by_the_stricter_of_both_categories(service: Service) -> None:
     """0.6 for lighting, 0.8 for all others; a title alone against the same title scores 0.5."""
     title = Product(title="red lamp")
     whole = Product(title="red lamp", picture=jpeg())
     lit = dataclasses.replace(whole, category="Home > Lighting > Lamps")
-    pairs = [(whole, whole), (title, title), (lit, title)]
+    lit_title = dataclasses.replace(title, category="Home > Lighting")
+    pairs = [(whole, whole), (title, title), (lit, title), (title, lit), (lit, lit_title), (lit, lit)]
     found = service.similarity(pairs, "same_item")
     assert [(one.threshold, one.verdict) for one in found] == [
         (0.8, "same"),
         (0.8, "different"),
+        (0.8, "different"),
+        (0.8, "different"),
         (0.6, "different"),
+        (0.6, "same"),
     ]
     unknown = service.similarity(pairs[:1], "similar_item")[0]
     assert np.isnan(unknown.threshold) and unknown.verdict == "unknown"
+
+
+def test_a_category_without_a_precise_score_has_no_verdict_and_an_unknown_one_no_say(world: Any) -> None:
+    served = dataclasses.replace(world.release.profiles["same_item"], thresholds={"Home": 0.7, "Toys": None})
+    release = dataclasses.replace(world.release, profiles={"same_item": served})
+    service = Service.open(release, threads=1)
+    home, toy, other = (Product(title="red lamp", category=name) for name in ("Home", "Toys", ""))
+    found = service.similarity([(home, other), (other, home), (toy, home), (toy, other)], "same_item")
+    assert [one.threshold for one in found] == pytest.approx([0.7, 0.7, np.nan, np.nan], nan_ok=True)
 
 
 def test_thresholds_come_from_the_narrowest_category() -> None:

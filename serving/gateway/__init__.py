@@ -1,0 +1,1 @@
+"""The gateway in front of Triton: one address, true readiness, clear refusals, reloads without a gap."""
