@@ -125,6 +125,10 @@ class Lake:
         """Be the only one to write surveys, judgements and evaluations; a nightly run doesn't stop it."""
         return self._only(self.root / "reviews", wait)
 
+    def attempting(self) -> contextlib.AbstractContextManager[None]:
+        """Be the attempt that counts at work that needs no lock; see `mmprod.datasets.fence`."""
+        return fence.enter(self.root)
+
     @contextlib.contextmanager
     def _only(self, folder: Path, wait: bool) -> Iterator[None]:
         with fence.enter(self.root), _locked(folder, wait):

@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from mmprod import artifacts
 from mmprod.datasets import parquet
-from mmprod.datasets.errors import StateError
 from mmprod.datasets.counts import DayCounts
+from mmprod.datasets.errors import StateError
 from mmprod.datasets.faults import fault
 from mmprod.datasets.fetch import Fetcher
 from mmprod.datasets.files import sync_file

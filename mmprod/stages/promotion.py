@@ -35,7 +35,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two encoders on the same products; `overlap`: mean share of a product's ten 1:1 neighbours they share."""
+    """Two encoders on the same products; `overlap`: mean share of ten 1:1 neighbours in common."""
 
     products: int
     current: Standing
@@ -113,8 +113,8 @@ def promote_encoder(lake: Lake, config: Config, candidate: str) -> Outcome:
     model = config.encoder.model
     if not model.startswith(LAKE_ENCODER) or model == LAKE_ENCODER + candidate:
         raise InputError(
-            f"encoder.model is {model!r} and the candidate {LAKE_ENCODER + candidate!r}: want a lake: encoder "
-            "in use, and another one to take its place"
+            f"encoder.model is {model!r}, the candidate {LAKE_ENCODER + candidate!r}: want an encoder of the "
+            "lake in use, and another one to take its place"
         )
     source, target = lake.encoder(candidate), lake.encoder(model.removeprefix(LAKE_ENCODER))
     with timed("promote") as outcome, artifacts.opened(source) as opened:
