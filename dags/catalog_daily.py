@@ -1,20 +1,20 @@
-"""Every night: the day's product table → store → embeddings → indexes → recall tables.
+"""Every night: the day's product table → store → embeddings → indexes → recall tables, groups, features.
 
 One run is one day (its partition, 2025-03-01). It waits for the day's table, however late, without taking a
-worker. Days may be run in any order, again, and as a backfill: the end state is the same. Stages that write to
-the lake take turns (pool `mmprod_lake`); encoding also takes a slot of `mmprod_gpu`.
+worker. Days may be run in any order, again, and as a backfill: the end state is the same. What writes to
+the lake takes turns (pool `mmprod_lake`); shards are encoded side by side (pool `mmprod_gpu`).
 
-**It failed:** exit code 2 in the log is a bad table: nothing was changed; have it corrected, then clear `ingest`.
-A refused index leaves the old one serving: see *When an index does not pass its gate* in docs/operations.md.
+**When it fails:** exit code 2 in the log is a bad table, nothing was changed: have it corrected and clear
+`ingest`. An index that is refused leaves the old one serving. Any task can be cleared and run again.
 """
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, CronPartitionTimetable, Param
+from airflow.sdk import DAG, CronPartitionTimetable, Param, task
 
 from mmprod.airflow.alerts import failed, within
 from mmprod.airflow.arrivals import DayTable
-from mmprod.airflow.assets import EMBEDDINGS, INDEX, RECALL, STORE
+from mmprod.airflow.assets import EMBEDDINGS, FEATURES, GROUPS, INDEX, RECALL, STORE
 from mmprod.airflow.command import Mmprod
 
 DAY = "{{ dag_run.partition_key or ds }}"
@@ -23,7 +23,7 @@ with DAG(
     "catalog_daily",
     schedule=CronPartitionTimetable("0 2 * * *", timezone="UTC", key_format="%Y-%m-%d"),
     catchup=False,
-    max_active_runs=8,  # a late day must not hold up the next; writers take turns by their pool
+    max_active_runs=8,  # a late day must not hold up the next ones; writers take turns by their pool
     default_args={
         "owner": "catalogue",
         "retries": 3,
@@ -38,7 +38,7 @@ with DAG(
         "snapshot": Param(
             "",
             enum=["", "full", "partial"],
-            description="full: what is not listed is gone. Empty: as configured.",
+            description="full: what isn't listed is gone; empty: as configured",
         ),
         "approve_removals": Param(
             False, type="boolean", description="Allow a day that removes more than the configured share."
@@ -47,7 +47,7 @@ with DAG(
     deadline=within("catalog_daily", timedelta(hours=8)),
     tags=["mmprod", "daily"],
     doc_md=__doc__,
-) as dag:
+):
     table = DayTable(task_id="table", day=DAY, patience=timedelta(hours=20), pool="default_pool", retries=0)
     ingest = Mmprod(
         task_id="ingest",
@@ -58,10 +58,21 @@ with DAG(
         ],
         outlets=[STORE],
     )
+    store = Mmprod(task_id="store", words=["store", "stats"], pool="default_pool")
+
+    @task(pool="default_pool")
+    def shards(stats: dict[str, int]) -> list[list[str]]:
+        return [["embed", "--wait", "--shard", str(number)] for number in range(stats["shards"])]
+
+    encode = Mmprod.partial(task_id="encode", pool="mmprod_gpu").expand(words=shards(store.output))
     embed = Mmprod(task_id="embed", words=["embed", "--wait"], outlets=[EMBEDDINGS])
-    index = Mmprod(task_id="index", words=["index", "--wait"], outlets=list(INDEX.values()))
-    ingest >> embed >> index
-    for name, asset in RECALL.items():
-        index >> Mmprod(
-            task_id=f"recall_{name}", words=["recall", "--wait", "--profile", name], outlets=[asset]
-        )
+    index = Mmprod(task_id="index", words=["index", "--wait"], outlets=list(INDEX.values()), retries=1)
+    groups = Mmprod(task_id="groups", words=["groups", "--wait"], outlets=[GROUPS])
+    features = Mmprod(task_id="features", words=["features", "--wait"], outlets=[FEATURES])
+
+    ingest >> store
+    encode >> embed >> index
+    for profile, asset in RECALL.items():
+        words = ["recall", "--wait", "--profile", profile]
+        index >> Mmprod(task_id=f"recall_{profile}", words=words, outlets=[asset]) >> groups
+    groups >> features

@@ -125,6 +125,10 @@ class Lake:
         """Be the only one to write surveys, judgements and evaluations; a nightly run doesn't stop it."""
         return self._only(self.root / "reviews", wait)
 
+    def fine_tuning(self, name: str, wait: bool = False) -> contextlib.AbstractContextManager[None]:
+        """Be the only one to fine-tune the encoder `name`; only publishing it takes the lake's own lock."""
+        return self._only(self.training(name), wait)
+
     def attempting(self) -> contextlib.AbstractContextManager[None]:
         """Be the attempt that counts at work that needs no lock; see `mmprod.datasets.fence`."""
         return fence.enter(self.root)

@@ -4,14 +4,16 @@ from airflow.sdk import Asset, AssetWatcher
 
 from mmprod.airflow.arrivals import InboxTrigger
 
-PROFILES = ("same_item", "similar_item", "selection")
-RECALLED = ("same_item", "similar_item")
-"""Profiles as in the configuration: all, and those with a recall table (`recall.profiles`)."""
+PROFILES = ("same_item", "similar_item")
+"""The daily profiles, as in the configuration; `selection` is made anew every week."""
 
 STORE = Asset("mmprod_store", "mmprod://lake/store")
 EMBEDDINGS = Asset("mmprod_embeddings", "mmprod://lake/embeddings")
 INDEX = {name: Asset(f"mmprod_index_{name}", f"mmprod://lake/indexes/{name}") for name in PROFILES}
-RECALL = {name: Asset(f"mmprod_recall_{name}", f"mmprod://lake/recall/{name}") for name in RECALLED}
+RECALL = {name: Asset(f"mmprod_recall_{name}", f"mmprod://lake/recall/{name}") for name in PROFILES}
+SELECTION = Asset("mmprod_index_selection", "mmprod://lake/indexes/selection")
+GROUPS = Asset("mmprod_groups", "mmprod://lake/groups")
+FEATURES = Asset("mmprod_features", "mmprod://lake/features")
 ENCODER = Asset("mmprod_encoder", "mmprod://lake/encoders")
 SHEETS = Asset("mmprod_sheets", "mmprod://lake/reviews/surveys")
 JUDGEMENTS = Asset("mmprod_judgements", "mmprod://lake/reviews/judgements")

@@ -132,4 +132,5 @@ def _read(text: str) -> Any:
 
 
 def _error(content: Any) -> str | None:
-    return content.get("error") if isinstance(content, dict) else None
+    told = content if isinstance(content, dict) else {}
+    return told.get("error") or "; ".join(told.get("problems", ())) or None
