@@ -28,6 +28,7 @@ On {{ ti.xcom_pull('compare')['products'] }} products:
 {{ '%.0f' % (100 * ti.xcom_pull('compare')['overlap']) }} % of each product's nearest ten stay.
 Held-out pairs: {{ ti.xcom_pull('finetune')['finetune'] }}
 """
+PROMOTED = "{{ (ti.xcom_pull('promote') or {}).get('promote', {}).get('generation', 'none') }}"
 
 with DAG(
     "encoder_finetune",
@@ -98,7 +99,9 @@ with DAG(
     embed = Mmprod(task_id="embed", words=["embed", "--wait"], outlets=[EMBEDDINGS])
     index = Mmprod(task_id="index", words=["index", "--wait"], outlets=list(INDEX.values()), retries=0)
     go_back = Mmprod(
-        task_id="go_back", words=["encoder", "rollback", "--wait"], trigger_rule=TriggerRule.ONE_FAILED
+        task_id="go_back",
+        words=["encoder", "rollback", "--wait", "--from", PROMOTED],
+        trigger_rule=TriggerRule.ONE_FAILED,  # also before promoting: then it does nothing
     )
     finetune >> [export, compare] >> approve >> promote >> embed >> index
     [embed, index] >> go_back

@@ -71,6 +71,9 @@ def promote(
 @encoder.command()
 def rollback(
     generation: Annotated[str | None, typer.Argument(help="Where to; the one before by default.")] = None,
+    only_from: Annotated[
+        str | None, typer.Option("--from", help="Only where this generation is the current one.")
+    ] = None,
     wait: WaitOption = False,
     config: ConfigOption = None,
     lake: LakeOption = None,
@@ -81,12 +84,16 @@ def rollback(
     Example: mmprod encoder rollback
     """
     session = Session(config, lake, json)
+    from mmprod.artifacts import current
     from mmprod.artifacts import rollback as back
     from mmprod.lake import LAKE_ENCODER
 
     model = session.config.encoder.model
     if not model.startswith(LAKE_ENCODER):
         raise InputError(f"encoder.model is {model!r}: only lake: encoders have generations")
+    root = session.lake.encoder(model.removeprefix(LAKE_ENCODER))
     with session.lake.writing(wait):
-        now = back(session.lake.encoder(model.removeprefix(LAKE_ENCODER)), generation)
+        now = current(root)
+        if only_from in (None, now):
+            now = back(root, generation)
     session.show({"encoder": model, "generation": now}, f"{model} is {now}")
