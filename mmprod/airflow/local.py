@@ -75,14 +75,14 @@ def running(home: Path, settings: Mapping[str, str], pools: Path, patience: floa
     Raises: RuntimeError when a component ends or is not healthy in time; its log is in `home`/logs.
     """
     ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
-    for words in (["db", "migrate"], ["pools", "import", str(pools)]):
+    for words in (("db", "migrate"), ("pools", "import", str(pools))):
         subprocess.run(_airflow(*words), env=settings, check=True, stdout=subprocess.DEVNULL)
     (home / "logs").mkdir(exist_ok=True)
     started: dict[str, subprocess.Popen[bytes]] = {}
     address = settings["AIRFLOW__API__BASE_URL"]
     try:
-        for name, words in _COMPONENTS.items():
-            started[name] = start(home, settings, name, *words)
+        for name, options in _COMPONENTS.items():
+            started[name] = start(home, settings, name, *options)
         _wait_healthy(address, started, patience)
         yield address
     finally:

@@ -3,7 +3,7 @@
 import heapq
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import blake2b
 
 import numpy as np
@@ -42,9 +42,6 @@ class Comparison:
     candidate: Standing
     overlap: float
 
-    def to_dict(self) -> dict[str, object]:
-        return asdict(self)
-
 
 def compare_encoders(
     config: Config, store: Store, current: Encoder, candidate: Encoder, number: int, advance: Advance
@@ -65,7 +62,7 @@ def compare_encoders(
         standings.append(Standing(encoder.fingerprint, float(own[:, 0].mean()), float(own.any(1).mean())))
         near.append(_neighbours(fuse(image, text, (0.5, 0.5))))
     shared = [len(np.intersect1d(a, b)) / len(a) for a, b in zip(*near, strict=True)]
-    return Comparison(len(titles), *standings, float(np.mean(shared)))
+    return Comparison(len(titles), standings[0], standings[1], float(np.mean(shared)))
 
 
 def _inputs(config: Config, store: Store, number: int) -> tuple[list[bytes], list[str]]:
