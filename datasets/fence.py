@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import secrets
+import select
 import signal
 import time
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from mmprod.datasets.errors import InputError, StateError
 
 VARIABLE = "MMPROD_RUN"
 FOLDER = ".runs"
+_PATIENCE = 10  # seconds that a process may take to end, once it is killed
 log = logging.getLogger(__name__)
 
 
@@ -61,13 +63,12 @@ def enter(folder: Path) -> Iterator[None]:
         return
     path = folder / FOLDER / f"{hashlib.sha256(mine.work.encode()).hexdigest()[:24]}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
+    _end_earlier(path, mine)  # first: one that was stopped while publishing would keep the lock
     with _locked(path, fcntl.LOCK_EX) as fd:
         before = _read(fd)
         if before and before.number > mine.number:
             raise _superseded(mine, before)
         _write(fd, mine)
-    if before:
-        _end(before)
     _held.append((path, mine))
     try:
         yield
@@ -129,13 +130,23 @@ def _write(fd: int, attempt: Attempt) -> None:
     os.fsync(fd)
 
 
-def _end(before: Attempt) -> None:
-    """End an earlier attempt's process if it still runs, stopped or not: it holds locks and can't publish."""
-    if before.pid == os.getpid() or (before.machine, before.born) != (_machine(), _born(before.pid)):
+def _end_earlier(path: Path, mine: Attempt) -> None:
+    """End the process of an earlier attempt if it still runs on this machine, stopped or not."""
+    with path.open("a+") as file:
+        before = _read(file.fileno())
+    if not before or before.number > mine.number or before.pid == mine.pid:
         return
-    log.warning("ending process %d, attempt %d at %s", before.pid, before.number, before.work)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(before.pid, signal.SIGKILL)
+    try:
+        process = os.pidfd_open(before.pid)
+    except OSError:  # it has ended
+        return
+    try:
+        if (before.machine, before.born) == (mine.machine, _born(before.pid)):
+            log.warning("ending process %d, attempt %d at %s", before.pid, before.number, before.work)
+            signal.pidfd_send_signal(process, signal.SIGKILL)
+            select.select([process], [], [], _PATIENCE)  # its locks go with the last of its threads
+    finally:
+        os.close(process)
 
 
 def _machine() -> str:
