@@ -143,7 +143,8 @@ def _end_earlier(path: Path, mine: Attempt) -> None:
     try:
         if (before.machine, before.born) == (mine.machine, _born(before.pid)):
             log.warning("ending process %d, attempt %d at %s", before.pid, before.number, before.work)
-            signal.pidfd_send_signal(process, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(process, signal.SIGKILL)
             select.select([process], [], [], _PATIENCE)  # its locks go with the last of its threads
     finally:
         os.close(process)

@@ -2,7 +2,8 @@
 
     python -m mmprod.airflow.local --folder demo/airflow --command .venv/bin/mmprod
 
-All state is in the folder. Ctrl-C, or a SIGTERM, ends every process that was started, and those they started.
+All state is in the folder. A component that dies is started again. Ctrl-C, or a SIGTERM, ends every process
+that was started, and those they started.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from mmprod.airflow import demo
@@ -52,6 +53,7 @@ def environment(home: Path, dags: Path, variable: Mapping[str, str], port: int) 
         "API__WORKERS": "1",
         "API__SECRET_KEY": _secret(home),
         "API_AUTH__JWT_SECRET": _secret(home),
+        "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "30",  # seconds; tasks of a scheduler that was killed
         "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
         "WORKERS__EXECUTION_API_TIMEOUT": "60",  # a cold API server takes its time
     }
@@ -68,52 +70,58 @@ def _secret(home: Path) -> str:
     return file.read_text()
 
 
-@contextlib.contextmanager
-def running(home: Path, settings: Mapping[str, str], pools: Path, patience: float = 180) -> Iterator[str]:
-    """The address of an Airflow that runs, healthy, while the block lasts.
+class Airflow:
+    """The components of an Airflow whose state is in `home`; used as a context manager, which ends them."""
 
-    Raises: RuntimeError when a component ends or is not healthy in time; its log is in `home`/logs.
-    """
-    ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
-    for words in (("db", "migrate"), ("pools", "import", str(pools))):
-        subprocess.run(_airflow(*words), env=settings, check=True, stdout=subprocess.DEVNULL)
-    (home / "logs").mkdir(exist_ok=True)
-    started: dict[str, subprocess.Popen[bytes]] = {}
-    address = settings["AIRFLOW__API__BASE_URL"]
-    try:
-        for name, options in _COMPONENTS.items():
-            started[name] = start(home, settings, name, *options)
-        _wait_healthy(address, started, patience)
-        yield address
-    finally:
+    def __init__(self, home: Path, settings: Mapping[str, str], pools: Path) -> None:
+        self.home, self.settings, self.pools = home, settings, pools
+        self.address = settings["AIRFLOW__API__BASE_URL"]
+        self.started: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> "Airflow":
+        ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+        (self.home / "logs").mkdir(exist_ok=True)
+        try:
+            for words in (("db", "migrate"), ("pools", "import", str(self.pools))):
+                subprocess.run(_airflow(*words), env=self.settings, check=True, stdout=subprocess.DEVNULL)
+            self.revive()
+        except BaseException:
+            stop_all()
+            raise
+        return self
+
+    def __exit__(self, *raised: object) -> None:
         stop_all()
 
+    def revive(self) -> None:
+        """Start each component that doesn't run, in a process group of its own."""
+        for name, options in _COMPONENTS.items():
+            process = self.started.get(name)
+            if process is None or process.poll() is not None:
+                with (self.home / "logs" / f"{name}.log").open("ab") as log:
+                    self.started[name] = subprocess.Popen(
+                        _airflow(name, *options),
+                        env=self.settings,
+                        stdout=log,
+                        stderr=log,
+                        start_new_session=True,
+                    )
 
-def start(home: Path, settings: Mapping[str, str], name: str, *words: str) -> "subprocess.Popen[bytes]":
-    """A component, in a process group of its own."""
-    with (home / "logs" / f"{name}.log").open("ab") as log:
-        return subprocess.Popen(
-            _airflow(name, *words), env=settings, stdout=log, stderr=log, start_new_session=True
-        )
+    def wait(self, patience: float = 180) -> None:
+        """Until all are healthy. Raises: RuntimeError when they are not in time; see the logs in `home`."""
+        end = time.monotonic() + patience
+        while time.monotonic() < end:
+            with contextlib.suppress(OSError, ValueError):
+                with urllib.request.urlopen(f"{self.address}/api/v2/monitor/health", timeout=5) as answer:
+                    health = json.load(answer)
+                if all(part["status"] == "healthy" for part in health.values()):
+                    return
+            time.sleep(1)
+        raise RuntimeError(f"Airflow is not healthy after {patience:.0f} s: see {self.home / 'logs'}")
 
 
 def _airflow(*words: str) -> list[str]:
     return [sys.executable, "-P", "-m", "airflow", *words]
-
-
-def _wait_healthy(address: str, started: Mapping[str, "subprocess.Popen[bytes]"], patience: float) -> None:
-    end = time.monotonic() + patience
-    while time.monotonic() < end:
-        for name, process in started.items():
-            if process.poll() is not None:
-                raise RuntimeError(f"{name} ended with {process.returncode}: see {name}.log")
-        with contextlib.suppress(OSError, ValueError):
-            with urllib.request.urlopen(f"{address}/api/v2/monitor/health", timeout=5) as answer:
-                health = json.load(answer)
-            if all(part["status"] == "healthy" for part in health.values()):
-                return
-        time.sleep(1)
-    raise RuntimeError(f"Airflow is not healthy after {patience:.0f} s: see the logs")
 
 
 def stop_all() -> None:
@@ -162,11 +170,14 @@ def main() -> None:
     home = folder / "home"
     settings = environment(home, dags, variable, given.port)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with contextlib.suppress(KeyboardInterrupt), running(home, settings, dags / "pools.json") as address:
-        sys.stdout.write(f"Airflow: {address}  user {USER}, password {PASSWORD}\n")
+    with contextlib.suppress(KeyboardInterrupt), Airflow(home, settings, dags / "pools.json") as airflow:
+        airflow.wait()
+        sys.stdout.write(f"Airflow: {airflow.address}  user {USER}, password {PASSWORD}\n")
         sys.stdout.write(f"Days of the demo: {', '.join(demo.days(folder))}. Ctrl-C ends it.\n")
         sys.stdout.flush()
-        signal.pause()
+        while True:
+            airflow.revive()
+            time.sleep(1)
     sys.stdout.write("Airflow has ended.\n")
 
 

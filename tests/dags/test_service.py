@@ -14,8 +14,10 @@ from mmprod import artifacts
 from mmprod.airflow import demo
 from mmprod.airflow.local import PASSWORD, USER
 from mmprod.datasets.store import Store
+from mmprod.stages.index import read_recall
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+PROFILES = ("same_item", "similar_item")
 PATIENCE = 900.0
 """Seconds for the whole of it on a busy machine; about a third of that on two free cores."""
 
@@ -37,12 +39,18 @@ def service(world, airflow: Path, api) -> Iterator[object]:
     yield api.Api(f"http://127.0.0.1:{port}", USER, PASSWORD)
     process.send_signal(signal.SIGTERM)
     assert "ended" in process.communicate(timeout=60)[0]
-    assert not [pid for pid in Path("/proc").glob("[0-9]*") if str(world.folder) in line_of(pid)]
+    left = [read(entry / "cmdline") for entry in Path("/proc").glob("[0-9]*") if of(world, entry)]
+    assert not left
 
 
-def line_of(process: Path) -> str:
+def of(world, entry: Path) -> bool:
+    """Whether a process belongs to this world."""
+    return str(world.folder) in read(entry / "cmdline") + read(entry / "environ")
+
+
+def read(path: Path) -> str:
     try:
-        return (process / "cmdline").read_text() + (process / "environ").read_text()
+        return path.read_text(errors="replace")
     except OSError:
         return ""
 
@@ -107,3 +115,31 @@ def test_a_week_of_an_operator(world, service, api, answered) -> None:
 
 def backfilled(service) -> list[str] | None:
     return [r["dag_run_id"] for r in service.runs("catalog_daily") if r["run_type"] == "backfill"] or None
+
+
+def test_a_killed_command_and_a_killed_scheduler_are_got_over(world, service, api) -> None:
+    """The day is run again; its index command and then the scheduler are killed: nothing is different."""
+    day = demo.days(world.folder)[0]
+    demo.deliver(world.folder, day)
+    made = {name: len(artifacts.generations(world.lake.index(name))) for name in PROFILES}
+    service.unpause("catalog_daily")
+    run = service.trigger("catalog_daily", partition_key=day)
+    os.kill(api.wait(lambda: process(world, "mmprod", " index "), PATIENCE), signal.SIGKILL)
+    api.wait(lambda: service.states("catalog_daily", run)["index"] == "up_for_retry" or None, 60)
+    os.kill(api.wait(lambda: process(world, "airflow", " scheduler "), 60), signal.SIGKILL)
+    assert service.finish("catalog_daily", run, PATIENCE) == "success"
+    with Store.open(world.lake.store, read_only=True) as store:
+        live = set(store.live_ids())
+    for profile in PROFILES:
+        assert len(artifacts.generations(world.lake.index(profile))) == max(made[profile], 1)
+        assert set(read_recall(world.lake, profile)["anchor_id"].to_pylist()) == live
+    assert not list(world.lake.root.glob("**/.draft-*"))
+
+
+def process(world, *words: str) -> int | None:
+    """A process of this world's Airflow, by words of its command line."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        command = read(entry / "cmdline").replace("\0", " ")
+        if of(world, entry) and all(word in command for word in words):
+            return int(entry.name)
+    return None
