@@ -42,7 +42,8 @@ def embed_changes(
     """
     with timed("embed") as outcome:
         head = store.head()
-        outcome.detail["taken"] = parts.take(table, config.encoder.commit_rows)
+        if taken := parts.take(table, config.encoder.commit_rows):
+            outcome.detail["taken"] = taken
         failed = set(table.failed()) if retry_failed else set()
         if head == table.pointer.position and not failed:
             return outcome
