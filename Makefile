@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CHECK := .venv-check
 TRITON := .venv-triton
+AIRFLOW := .venv-airflow
 
-.PHONY: help demo test test-parts test-whole check triton bench clean
+.PHONY: help demo test test-parts test-whole test-airflow check triton airflow bench clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 10
@@ -27,7 +28,7 @@ test: $(STAMP) $(TRITON)/.installed  ## every test, the slow ones too
 
 test-parts: $(STAMP)  ## tests of the libraries, and of the docs
 	$(BIN)/pytest tests/encoders
-	$(BIN)/pytest --ignore tests/encoders --ignore tests/mmprod
+	$(BIN)/pytest --ignore tests/encoders --ignore tests/mmprod --ignore tests/dags
 
 test-whole: $(STAMP)  ## tests of stages and commands
 	$(BIN)/pytest tests/mmprod
@@ -60,9 +61,23 @@ $(TRITON)/.installed: constraints-triton.txt pyproject.toml
 	$(TRITON)/bin/python -P -c "import mmprod.serving.service"
 	touch $@
 
+airflow: $(STAMP) $(AIRFLOW)/.installed  ## a complete local Airflow with the DAGs on a demo catalogue; Ctrl-C ends it
+	$(AIRFLOW)/bin/python -P -m mmprod.airflow.local --folder demo/airflow --command $(BIN)/mmprod
+
+test-airflow: $(STAMP) $(AIRFLOW)/.installed  ## the DAGs: their structure, each one run, and a real Airflow asked by REST
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/dags
+
+# Its own: it needs nothing of ours but the operators, and the mmprod command runs in the first environment.
+$(AIRFLOW)/.installed: constraints-airflow.txt pyproject.toml
+	test -x $(AIRFLOW)/bin/python || $(PYTHON) -m venv $(AIRFLOW)
+	$(AIRFLOW)/bin/pip install --quiet --constraint constraints-airflow.txt "apache-airflow>=3.3,<3.4"
+	$(AIRFLOW)/bin/pip install --quiet --no-deps --editable .
+	$(AIRFLOW)/bin/python -m compileall -q $(AIRFLOW)/lib   # where bytecode isn't written, importing takes 10 s and more
+	touch $@
+
 bench: $(STAMP)  ## every benchmark, each against its baseline
 	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 clean:  ## remove what was made here: environments, demo, caches
-	rm -rf $(VENV) $(CHECK) $(TRITON) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CHECK) $(TRITON) $(AIRFLOW) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,8 +1,9 @@
 """Named fault points: places where tests make the process die or a disk fail.
 
 ``MMPROD_FAULT=point:n:action`` fires when `point` is passed for the n-th time (from 1) in a process.
-Actions: ``kill`` (SIGKILL to itself, as the kernel's out-of-memory killer would), ``eio`` and ``enospc``
-(an OSError as a failing or full disk gives). Without the variable a fault point costs a dict look-up.
+Actions: ``kill`` (SIGKILL to itself, as the kernel's out-of-memory killer would), ``stop`` (SIGSTOP), ``eio``
+and ``enospc`` (an OSError as a failing or full disk gives). Without the variable a fault point costs a dict
+look-up.
 """
 
 import errno
@@ -27,6 +28,7 @@ POINTS = (
     "run.finished",  # all stages are done, the run record is not written
 )
 _ERRORS = {"eio": errno.EIO, "enospc": errno.ENOSPC}
+_SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 _passed: Counter[str] = Counter()
 
 
@@ -42,16 +44,17 @@ def fault(point: str) -> None:
     _passed[point] += 1
     if point != name or _passed[point] != count:
         return
-    if action == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
+    if action in _SIGNALS:
+        os.kill(os.getpid(), _SIGNALS[action])
+        return  # a stopped process goes on here when it is continued
     raise OSError(_ERRORS[action], f"{os.strerror(_ERRORS[action])} (fault point {point})")
 
 
 def _parse(wanted: str) -> tuple[str, int, str]:
     name, _, rest = wanted.partition(":")
     count, _, action = rest.partition(":")
-    if name not in POINTS or not count.isdigit() or action not in {"kill", *_ERRORS}:
+    if name not in POINTS or not count.isdigit() or action not in {*_SIGNALS, *_ERRORS}:
         raise ValueError(
-            f"{VARIABLE}={wanted!r}: want point:n:kill|eio|enospc with a point of {', '.join(POINTS)}"
+            f"{VARIABLE}={wanted!r}: want point:n:kill|stop|eio|enospc with a point of {', '.join(POINTS)}"
         )
     return name, int(count), action

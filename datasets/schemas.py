@@ -25,6 +25,36 @@ PRODUCT = pa.schema(
     ]
 )
 
+GROUP = pa.schema(
+    [
+        pa.field("product_id", pa.string(), nullable=False),
+        pa.field("group_id", pa.string(), nullable=False),  # the smallest product_id of its group
+    ]
+)
+
+FOUND = pa.schema(
+    [
+        pa.field("text", pa.string(), nullable=False),  # that was searched for
+        pa.field("product_id", pa.string(), nullable=False),
+        pa.field("rank", pa.int32(), nullable=False),  # from 1
+        pa.field("score", pa.float32(), nullable=False),
+    ]
+)
+
+
+def feature_schema(width: int) -> pa.Schema:
+    """A live product as other systems take it: its vectors, float16[width], unit length, and its group."""
+    vector = pa.list_(pa.float16(), width)
+    return pa.schema(
+        [
+            pa.field("product_id", pa.string(), nullable=False),
+            pa.field("image", vector),  # null where there is no usable picture
+            pa.field("text", vector),
+            pa.field("group_id", pa.string()),  # null for a product that no other is like
+        ]
+    )
+
+
 KINDS = ("added", "picture", "title", "fields", "removed", "relisted", "stale", "quarantined")
 """What a day can do to a product. `unchanged` is counted, never listed."""
 

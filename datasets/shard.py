@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import lmdb
 
+from mmprod.datasets import fence
 from mmprod.datasets.environment import open_environment, reading, writing
 from mmprod.datasets.errors import StateError
 from mmprod.datasets.faults import fault
@@ -121,7 +122,8 @@ class Shard:
         """
         if not writes and not notes and not log:
             return
-        writing(self.environment, lambda txn: self._write(txn, writes, full_day, notes, log))
+        with fence.publishing():
+            writing(self.environment, lambda txn: self._write(txn, writes, full_day, notes, log))
         fault("ingest.committed")
 
     def _write(

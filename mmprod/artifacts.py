@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from mmprod import sealed
+from mmprod.datasets import fence
 from mmprod.datasets.errors import InputError, StateError
 from mmprod.datasets.faults import fault
 from mmprod.datasets.files import replace_file, sha256_file, sync_file, sync_tree
@@ -71,8 +72,9 @@ def publishing(root: Path, kind: str, inputs: dict[str, Any], config: dict[str, 
     the lake's lock, so drafts found here are those of dead processes and are removed.
     """
     root.mkdir(parents=True, exist_ok=True)
-    for dead in root.glob(".draft-*"):
-        shutil.rmtree(dead)
+    with fence.publishing():
+        for dead in root.glob(".draft-*"):
+            shutil.rmtree(dead)
     draft = Draft(Path(tempfile.mkdtemp(prefix=".draft-", dir=root)))
     try:
         yield draft
@@ -137,7 +139,8 @@ def switch(root: Path, generation: str) -> None:
     fault("artifact.published")
     if generation not in generations(root):
         raise InputError(f"{root}: no generation {generation!r}; there are {', '.join(generations(root))}")
-    replace_file(root / CURRENT, _pointer(root, generation))
+    with fence.publishing():
+        replace_file(root / CURRENT, _pointer(root, generation))
     fault("artifact.switched")
 
 

@@ -14,12 +14,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from mmprod.datasets import faults, fence
 from mmprod.datasets.errors import InputError
-from mmprod.datasets.faults import VARIABLE as FAULT_VARIABLE
 from mmprod.sections import Config
 
 FILE = "mmprod.toml"
 PREFIX = "MMPROD_"
+_OTHERS = (faults.VARIABLE, fence.VARIABLE)  # begin alike and are no keys
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _environment() -> list[tuple[str, dict[str, Any]]]:
-    names = sorted(name for name in os.environ if name.startswith(PREFIX) and name != FAULT_VARIABLE)
+    names = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in _OTHERS)
     return [
         (name, _nested(name[len(PREFIX) :].lower().replace("__", "."), os.environ[name])) for name in names
     ]

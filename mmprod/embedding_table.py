@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from mmprod import sealed
+from mmprod.datasets import fence
 from mmprod.datasets.errors import StateError
 from mmprod.datasets.faults import fault
 from mmprod.datasets.files import replace_file, sha256_file, sync_tree
@@ -109,6 +110,10 @@ class EmbeddingTable:
     def upsert(self, rows: pa.Table, position: Sequence[int]) -> None:
         """Insert or replace rows by product_id in one commit and move the pointer."""
         check(rows, self.schema, "embedding")
+        with fence.publishing():
+            self._upsert(rows, position)
+
+    def _upsert(self, rows: pa.Table, position: Sequence[int]) -> None:
         version, revision = self.pointer.version, self.pointer.revision
         if rows.num_rows:
             latest = lance.dataset(self.path)

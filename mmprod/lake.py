@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmprod import artifacts
+from mmprod.datasets import fence
 from mmprod.datasets.errors import InputError, StateError
 
 LAKE_ENCODER = "lake:"
@@ -86,6 +87,21 @@ class Lake:
         return self.root / "recall" / profile
 
     @property
+    def groups(self) -> Path:
+        """Which products are the same item."""
+        return self.root / "groups"
+
+    @property
+    def features(self) -> Path:
+        """Vectors and groups of the live products, for other systems."""
+        return self.root / "features"
+
+    @property
+    def found(self) -> Path:
+        """What saved searches find."""
+        return self.root / "found"
+
+    @property
     def releases(self) -> Path:
         """What the online service serves: engine and indexes together."""
         return self.root / "releases"
@@ -100,13 +116,27 @@ class Lake:
     def writing(self, wait: bool = False) -> contextlib.AbstractContextManager[None]:
         """Be the only writer; StateError names the process that is, or `wait` for it to end.
 
-        The lock belongs to the process and goes with it, however it ends.
+        The lock belongs to the process and goes with it, however it ends. An attempt that was superseded is
+        refused, here and at each step that others would see (`mmprod.datasets.fence`).
         """
-        return _locked(self.root, wait)
+        return self._only(self.root, wait)
 
     def reviewing(self, wait: bool = False) -> contextlib.AbstractContextManager[None]:
         """Be the only one to write surveys, judgements and evaluations; a nightly run doesn't stop it."""
-        return _locked(self.root / "reviews", wait)
+        return self._only(self.root / "reviews", wait)
+
+    def fine_tuning(self, name: str, wait: bool = False) -> contextlib.AbstractContextManager[None]:
+        """Be the only one to fine-tune the encoder `name`; only publishing it takes the lake's own lock."""
+        return self._only(self.training(name), wait)
+
+    def attempting(self) -> contextlib.AbstractContextManager[None]:
+        """Be the attempt that counts at work that needs no lock; see `mmprod.datasets.fence`."""
+        return fence.enter(self.root)
+
+    @contextlib.contextmanager
+    def _only(self, folder: Path, wait: bool) -> Iterator[None]:
+        with fence.enter(self.root), _locked(folder, wait):
+            yield
 
     def encoder_name(self, model: str, fingerprint: str | None = None) -> str:
         """``lake:NAME`` to the ``local-dir:`` of a generation, verified; other names unchanged.

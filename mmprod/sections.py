@@ -91,6 +91,13 @@ class Recall(Section):
     profiles: tuple[str, ...] = ("same_item", "similar_item")
 
 
+class Groups(Section):
+    """Which products count as the same item."""
+
+    profile: str = "same_item"  # whose recall table is read
+    score: Share = 0.9  # two products that find each other with at least this score are the same item
+
+
 class Caption(Section):
     """How ``mmprod caption`` writes; lengths in tokens after the prompt."""
 
@@ -226,6 +233,7 @@ class Config(Section):
     }
     index: Index = Index()
     recall: Recall = Recall()
+    groups: Groups = Groups()
     review: Review = Review()
     pairs: Selection = Selection()
     caption: Caption = Caption()

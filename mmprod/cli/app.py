@@ -13,12 +13,14 @@ from mmprod.cli import (
     bases,
     caption,
     demonstration,
+    encoders,
     evaluation,
     export,
     finetune,
     lakes,
     pairs,
     pipeline,
+    products,
     reviews,
     serving,
     stores,
@@ -64,8 +66,8 @@ app = typer.Typer(
     help="From a product catalogue to multimodal embeddings, neighbours, search and measured accuracy.",
     epilog="Start with [bold]mmprod demo[/], or [bold]mmprod run --day 2024-05-01 --table products.csv[/].",
 )
-_DAILY = (pipeline, answers, reviews, evaluation)
-_SELDOM = (pairs, finetune, caption, lakes, demonstration, bases, export, serving)
+_DAILY = (pipeline, products, answers, reviews, evaluation)
+_SELDOM = (pairs, finetune, encoders, caption, lakes, demonstration, bases, export, serving)
 for module in (*_DAILY, *_SELDOM):
     module.register(app)
 app.add_typer(stores.app, name="store")

@@ -38,6 +38,10 @@ def finetune(
     name: Annotated[
         str | None, typer.Option("--name", help="Published as lake:NAME; else the name of the task.")
     ] = None,
+    category: Annotated[
+        list[str] | None,
+        typer.Option("--category", help="Learn from this category and below; repeatable (pairs.categories)."),
+    ] = None,
     wait: WaitOption = False,
     config: ConfigOption = None,
     lake: LakeOption = None,
@@ -53,14 +57,15 @@ def finetune(
     Example: mmprod finetune --task retrieval --base lake:tiny --epochs 3 --lr 1e-4
     """
     overrides = {f"finetune.{key}": value for key, value in given.items()}
-    session = Session(config, lake, json, {**overrides, "encoder.model": base})
+    overrides |= {"encoder.model": base, "pairs.categories": category or None}
+    session = Session(config, lake, json, overrides)
     from mmprod.encoders.training.distributed import processes
     from mmprod.stages.finetune import finetune_encoder
 
     first = int(os.environ.get("RANK", "0")) == 0  # of the processes that torchrun started
     with contextlib.ExitStack() as stack:
         if first:
-            stack.enter_context(session.lake.writing(wait))
+            stack.enter_context(session.lake.fine_tuning(name or task, wait))
         watch = stack.enter_context(session.watching())
         stack.enter_context(processes(session.config.encoder.device))
         products = store or session.lake.store

@@ -81,6 +81,10 @@ def embed(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Also try the pictures again that could not be encoded.")
     ] = False,
+    shard: Annotated[
+        int | None,
+        typer.Option("--shard", min=0, help="Only encode this shard, beside the table; may run in parallel."),
+    ] = None,
     wait: WaitOption = False,
     config: ConfigOption = None,
     lake: LakeOption = None,
@@ -88,9 +92,16 @@ def embed(
 ) -> None:
     """Store → embedding table: encode only the pictures and titles that changed.
 
-    Example: mmprod embed --retry-failed
+    What shards were encoded on their own before is taken in.
+
+    Examples: mmprod embed --retry-failed
+
+    mmprod embed --shard 0
     """
     session = Session(config, lake, json)
+    if shard is not None:
+        _embed_shard(session, shard, wait)
+        return
     from mmprod.stages.embed import embed_changes, open_embeddings
     from mmprod.stages.encoder import load_encoder
 
@@ -98,6 +109,18 @@ def embed(
         encoder = load_encoder(session.lake, session.config)
         table = open_embeddings(session.lake, session.config, encoder)
         outcome = embed_changes(session.config, store, table, encoder, watch, retry_failed)
+    session.outcomes([outcome])
+
+
+def _embed_shard(session: Session, shard: int, wait: bool) -> None:
+    from mmprod.stages.embed import embed_shard, open_embeddings
+    from mmprod.stages.encoder import load_encoder
+
+    with session.lake.attempting(), session.watching() as watch, session.store() as store:
+        encoder = load_encoder(session.lake, session.config)
+        with session.lake.writing(wait):  # makes the table where there is none yet
+            table = open_embeddings(session.lake, session.config, encoder)
+        outcome = embed_shard(session.config, store, table, encoder, shard, watch)
     session.outcomes([outcome])
 
 

@@ -95,6 +95,28 @@ def compact(
 
 
 @app.command()
+def backup(
+    folder: Annotated[Path, typer.Argument(help="Where the copies lie, best on another disk.")],
+    keep: Annotated[int, typer.Option("--keep", min=1, help="Copies to keep, the newest.")] = 7,
+    wait: WaitOption = False,
+    config: ConfigOption = None,
+    lake: LakeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Copy the store, read the copy back, and remove the oldest copies.
+
+    Example: mmprod store backup backups --keep 7
+    """
+    session = Session(config, lake, json)
+    from mmprod.stages.ingest import backup_store
+
+    with session.lake.writing(wait):
+        copy, removed = backup_store(session.lake, session.config, folder, keep)
+    content = {"path": str(copy), "removed": [str(path) for path in removed]}
+    session.show(content, f"{copy}; {len(removed)} older removed")
+
+
+@app.command()
 def export(
     path: Annotated[Path, typer.Argument(help="Parquet file to write; it can be ingested again.")],
     config: ConfigOption = None,

@@ -6,6 +6,7 @@ from itertools import islice
 
 import pyarrow as pa
 
+from mmprod.datasets.errors import InputError
 from mmprod.datasets.faults import fault
 from mmprod.datasets.identity import EMPTY
 from mmprod.datasets.store import Changed, Store
@@ -14,7 +15,8 @@ from mmprod.encoders.clip import Encoder
 from mmprod.encoders.stream import Encoded, Job, embed
 from mmprod.lake import Lake
 from mmprod.sections import Config
-from mmprod.stages.outcome import Outcome, Watch, silent, timed
+from mmprod.stages import embedding_parts as parts
+from mmprod.stages.outcome import Advance, Outcome, Watch, silent, timed
 
 
 def open_embeddings(lake: Lake, config: Config, encoder: Encoder) -> EmbeddingTable:
@@ -39,28 +41,69 @@ def embed_changes(
     products already committed are met again, found settled and skipped.
     """
     with timed("embed") as outcome:
-        head, counts = store.head(), Counter[str]()
+        head = store.head()
+        if taken := parts.take(table, config.encoder.commit_rows):
+            outcome.detail["taken"] = taken
         failed = set(table.failed()) if retry_failed else set()
         if head == table.pointer.position and not failed:
             return outcome
         advance = watch("embed", sum(head) - sum(table.pointer.position) + len(failed))
         pending: list[pa.RecordBatch] = []
-        for changed in _chunks(_due(store, table, failed), config.encoder.batch):
-            jobs = _jobs(changed, store, table, failed)
-            if jobs:
-                encoded = embed(jobs, encoder, config.images.max_pixels)
-                fault("embed.encoded")
-                pending.append(encoded.rows)
-                _count(outcome, counts, encoded)
-            outcome.rows += len(changed)
+        due = _due(store, table, failed)
+        for rows in _encoded(config, store, table, encoder, due, outcome, advance, failed):
+            pending.append(rows)
             if sum(batch.num_rows for batch in pending) >= config.encoder.commit_rows:
                 table.upsert(pa.Table.from_batches(pending), table.pointer.position)
                 pending = []
-            advance(len(changed))
         table.upsert(pa.Table.from_batches(pending, table.schema), head)
         outcome.reused = outcome.rows - outcome.changed
-        outcome.detail = dict(counts)
     return outcome
+
+
+def embed_shard(
+    config: Config, store: Store, table: EmbeddingTable, encoder: Encoder, shard: int, watch: Watch = silent
+) -> Outcome:
+    """Encode the changed products of one shard into a part beside the table; `embed_changes` takes it in.
+
+    Shards can be encoded at the same time, on different machines: nothing that others read is changed, so
+    the lake's lock isn't needed. Raises: InputError for a shard that the store doesn't have.
+    """
+    with timed(f"embed shard {shard}") as outcome:
+        head, position = store.head(), table.pointer.position
+        if not 0 <= shard < len(head):
+            raise InputError(f"shard {shard}: the store has shards 0 to {len(head) - 1}")
+        span = parts.Span(shard, position[shard], head[shard])
+        if span.start == span.end or parts.path(table, span).exists():
+            return outcome
+        only = tuple(at if number != shard else span.start for number, at in enumerate(head))
+        advance = watch(outcome.stage, span.end - span.start)
+        due = store.changes_since(only)
+        parts.write(table, span, _encoded(config, store, table, encoder, due, outcome, advance))
+        outcome.reused = outcome.rows - outcome.changed
+    return outcome
+
+
+def _encoded(
+    config: Config,
+    store: Store,
+    table: EmbeddingTable,
+    encoder: Encoder,
+    due: Iterable[Changed],
+    outcome: Outcome,
+    advance: Advance,
+    failed: Collection[str] = (),
+) -> Iterator[pa.RecordBatch]:
+    """Rows for the table, of those of the products that need new ones; counted in `outcome`."""
+    counts = Counter[str]()
+    for changed in _chunks(due, config.encoder.batch):
+        outcome.rows += len(changed)
+        if jobs := _jobs(changed, store, table, failed):
+            encoded = embed(jobs, encoder, config.images.max_pixels)
+            fault("embed.encoded")
+            _count(outcome, counts, encoded)
+            yield encoded.rows
+        advance(len(changed))
+    outcome.detail |= counts
 
 
 def _due(store: Store, table: EmbeddingTable, failed: Collection[str]) -> Iterator[Changed]:

@@ -55,7 +55,8 @@ def finetune_encoder(
     """Adapt the configured encoder to the pairs of a store and publish the best model as ``lake:name``.
 
     Continues after a crash from the last checkpoint. What was published from the same base, pairs and
-    options is kept as it is. Under ``torchrun`` every process calls this; the first one publishes.
+    options is kept as it is. Under ``torchrun`` every process calls this; the first one publishes, and waits
+    for the lake's lock to do so: the caller must not hold it, so that nightly runs go on meanwhile.
     Raises: InputError when there are too few pairs, or the base can't do the task.
     """
     with timed("finetune") as outcome:
@@ -77,7 +78,8 @@ def finetune_encoder(
         work = Work(config, task, base, selected, store_path, folder)
         model, best = work.train(watch)
         if rank() == 0:
-            outcome.detail = work.publish(root, model, best, inputs, options)
+            with lake.writing(wait=True):
+                outcome.detail = work.publish(root, model, best, inputs, options)
         wait()
     return outcome
 

@@ -4,7 +4,7 @@ import contextlib
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +12,7 @@ import pyarrow as pa
 from mmprod import artifacts
 from mmprod.datasets import parquet
 from mmprod.datasets.counts import DayCounts
+from mmprod.datasets.errors import StateError
 from mmprod.datasets.faults import fault
 from mmprod.datasets.fetch import Fetcher
 from mmprod.datasets.files import sync_file
@@ -142,6 +143,29 @@ def compact_store(lake: Lake, config: Config) -> tuple[int, int]:
         _finish_exchange(lake)
     shutil.rmtree(old)
     return before, _disk_bytes(lake.store)
+
+
+def backup_store(lake: Lake, config: Config, folder: Path, keep: int) -> tuple[Path, list[Path]]:
+    """Copy the store into `folder` under the time of now, read the copy back, and keep the newest `keep`.
+
+    The copy and those that were removed. The caller holds the lake's lock. Raises: StateError when the copy
+    is not sound: it is dropped, and the older ones stay.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(".store-*"):  # by backups that died
+        shutil.rmtree(left)
+    copy = folder / f"store-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+    with open_store(lake, config, read_only=False) as store:
+        store.compact(copy)
+    with Store.open(copy, read_only=True) as store:
+        problems = list(store.verify())
+    if problems:
+        shutil.rmtree(copy)
+        raise StateError(f"the copy is not sound and was dropped: {'; '.join(problems)}; see `mmprod verify`")
+    old = sorted(path for path in folder.glob("store-*") if path.is_dir())[:-keep]
+    for path in old:
+        shutil.rmtree(path)
+    return copy, old
 
 
 def _beside(lake: Lake) -> tuple[Path, Path]:

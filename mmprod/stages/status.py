@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mmprod import artifacts, embedding_table
+from mmprod.datasets import fence
 from mmprod.datasets.errors import StateError
 from mmprod.embedding_table import EmbeddingTable
 from mmprod.lake import Lake
@@ -89,9 +90,11 @@ def verify_lake(lake: Lake, config: Config, watch: Watch = silent) -> list[str]:
 def prune_lake(lake: Lake, keep: int) -> list[str]:
     """Remove old generations of what can be built again (indexes, recall tables, encoders' tables stay)."""
     removed = []
-    for root in (*sorted(lake.root.glob("indexes/*")), *sorted(lake.root.glob("recall/*"))):
+    made_again = (lake.groups, lake.features, lake.found)
+    for root in (*sorted(lake.root.glob("indexes/*")), *sorted(lake.root.glob("recall/*")), *made_again):
         removed += [f"{_name(lake, root)}/{name}" for name in artifacts.prune(root, keep)]
     for root in lake.embedding_roots():
         pointer = embedding_table.read_pointer(root)
         EmbeddingTable(root, pointer.encoder, pointer.width, len(pointer.position)).tidy()
+    fence.forget(lake.root)
     return removed

@@ -1,8 +1,9 @@
 """Runs the days of a world again and again, killed at a fault point each time. A program of test_crash.
 
 It imports everything once and forks a child for each run, before anything has started a thread. Reads
-lines of JSON, {"folder", "day", "fault"}, and answers each with the child's exit status; with "digest"
-instead of "day" it answers with a digest of all tables of the lake.
+lines of JSON, {"folder", "day", "fault", "run"}, and answers each with the child's exit status, or with its
+process id as "stopped"; with "digest" instead of "day" it answers with a digest of all tables of the lake,
+with "reap" alone with the exit status of a child that had stopped.
 """
 
 import hashlib
@@ -65,20 +66,33 @@ def _hash(content: object) -> str:
 def main() -> None:
     for line in sys.stdin:
         order = json.loads(line)
+        if "reap" in order:
+            print(json.dumps({"status": _ended(order["reap"])}), flush=True)
+            continue
         reader, writer = os.pipe()
         if (child := os.fork()) == 0:
             if order.get("fault"):
                 os.environ["MMPROD_FAULT"] = order["fault"]
+            if order.get("run"):
+                os.environ["MMPROD_RUN"] = order["run"]
             if "day" in order:
                 run(Path(order["folder"]), order["day"])
             else:
                 os.write(writer, json.dumps(digest(Path(order["folder"]))).encode())
             os._exit(0)
         os.close(writer)
+        if "stop" in order.get("fault", ""):
+            _, status = os.waitpid(child, os.WUNTRACED)
+            os.close(reader)
+            print(json.dumps({"stopped": child if os.WIFSTOPPED(status) else None}), flush=True)
+            continue
         with os.fdopen(reader) as pipe:
             answer = pipe.read()
-        _, status = os.waitpid(child, 0)
-        print(json.dumps({"status": os.waitstatus_to_exitcode(status), "answer": answer}), flush=True)
+        print(json.dumps({"status": _ended(child), "answer": answer}), flush=True)
+
+
+def _ended(child: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 if __name__ == "__main__":

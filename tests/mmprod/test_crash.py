@@ -72,3 +72,19 @@ def test_killed_and_run_again_equals_undisturbed(
     assert ask(folder=str(folder), day=2)["status"] == 0
     assert json.loads(ask(folder=str(folder), digest=True)["answer"]) == undisturbed[1]
     assert not list(folder.glob("lake/**/.draft-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", sorted({point for point, _ in CASES}))
+def test_stopped_and_taken_over_equals_undisturbed(
+    undisturbed: tuple[Path, dict[str, str]], ask: Ask, tmp_path: Path, point: str
+) -> None:
+    """The first attempt stops, holding every lock; the second ends it and does the work."""
+    folder = tmp_path / "world"
+    shutil.copytree(undisturbed[0], folder)
+    first = ask(folder=str(folder), day=2, fault=f"{point}:1:stop", run="nightly/2:1")["stopped"]
+    assert first, "the fault never fired"
+    assert ask(folder=str(folder), day=2, run="nightly/2:2")["status"] == 0
+    assert ask(reap=first)["status"] == -9
+    assert json.loads(ask(folder=str(folder), digest=True)["answer"]) == undisturbed[1]
+    assert not list(folder.glob("lake/**/.draft-*"))

@@ -1,0 +1,40 @@
+"""Every week: the selection encoder's vectors and index anew, and the saved searches on it.
+
+Selection works on pictures alone and may have an encoder and a configuration of its own (`selection` in the
+Airflow variable). Only what changed since last week is encoded. `searches` counts the finds that are new.
+"""
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, CronTriggerTimetable
+
+from mmprod.airflow.alerts import failed, within
+from mmprod.airflow.assets import FOUND, SELECTION
+from mmprod.airflow.command import Mmprod
+
+with DAG(
+    "selection_weekly",
+    schedule=CronTriggerTimetable("0 6 * * SUN", timezone="UTC"),
+    catchup=False,
+    max_active_runs=1,
+    default_args={
+        "owner": "selection",
+        "retries": 3,
+        "retry_delay": timedelta(minutes=5),
+        "retry_exponential_backoff": True,
+        "max_retry_delay": timedelta(hours=1),
+        "execution_timeout": timedelta(hours=20),
+        "on_failure_callback": failed,
+        "pool": "mmprod_lake",
+        "config": "selection",
+    },
+    deadline=within("selection_weekly", timedelta(hours=24)),
+    tags=["mmprod", "weekly"],
+    doc_md=__doc__,
+):
+    embed = Mmprod(task_id="embed", words=["embed", "--wait"])
+    index = Mmprod(task_id="index", words=["index", "--wait", "--profile", "selection"], outlets=[SELECTION])
+    searches = Mmprod(
+        task_id="searches", words=["searches", "{{ var.json.mmprod.texts }}", "--wait"], outlets=[FOUND]
+    )
+    embed >> index >> searches

@@ -1,0 +1,96 @@
+"""Waiting for files: the product table of a day, and label files in the inbox. Waiting takes no worker."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import BaseOperator
+from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
+from asgiref.sync import sync_to_async
+
+from mmprod.airflow.settings import Settings
+
+_UNFINISHED = (".part", ".partial", ".crdownload", ".download", ".tmp")
+State = tuple[tuple[str, int, int], ...]
+"""Name, size and time of change of each file."""
+
+
+class DayTable(BaseOperator):
+    """Waits, without a worker, until the product table of `day` is there and whole; gives its path."""
+
+    template_fields: Sequence[str] = ("day",)
+
+    def __init__(self, *, day: str, patience: timedelta, settle: float = 10.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.day, self.patience, self.settle = day, patience, settle
+
+    def execute(self, context: Any) -> None:
+        path = Settings.read().tables.format(day=self.day)
+        self.log.info("waiting for %s, at most %s", path, self.patience)
+        self.defer(trigger=TableTrigger(path, self.settle), method_name="arrived", timeout=self.patience)
+
+    def arrived(self, context: Any, event: str) -> str:
+        """Called when the table is there."""
+        self.log.info("%s is there", event)
+        return event
+
+
+class TableTrigger(BaseTrigger):
+    """Fires once, with the path, when a file or folder has stayed the same for `settle` seconds."""
+
+    def __init__(self, path: str, settle: float) -> None:
+        super().__init__()
+        self.path, self.settle = path, settle
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return "mmprod.airflow.arrivals.TableTrigger", {"path": self.path, "settle": self.settle}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        before: State = ()
+        while not (now := await asyncio.to_thread(state_of, Path(self.path))) or now != before:
+            before = now
+            await asyncio.sleep(self.settle)
+        yield TriggerEvent(self.path)
+
+
+class InboxTrigger(BaseEventTrigger):
+    """Fires when label files lie in the lake's inbox, and again after `again` seconds while they stay there.
+
+    It touches nothing: `mmprod review collect` claims each whole file by renaming it.
+    """
+
+    def __init__(self, every: float = 1.0, again: float = 60.0) -> None:
+        super().__init__()
+        self.every, self.again = every, again
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return "mmprod.airflow.arrivals.InboxTrigger", {"every": self.every, "again": self.again}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        inbox = Path((await sync_to_async(Settings.read)()).lake) / "reviews" / "inbox"
+        told: State = ()
+        quiet = 0.0
+        while True:
+            now = await asyncio.to_thread(state_of, inbox)
+            quiet += self.every
+            if now and (now != told or quiet >= self.again):
+                told, quiet = now, 0.0
+                yield TriggerEvent({"inbox": str(inbox), "files": len(now)})
+            await asyncio.sleep(self.every)
+
+
+def state_of(path: Path) -> State:
+    """The file at `path`, or the files in that folder, without hidden and unfinished ones; maybe none."""
+    found = []
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        if file.name.startswith((".", "~$", "_")) or file.suffix.lower() in _UNFINISHED:
+            continue
+        try:
+            stat = file.stat()
+        except OSError:  # not there, or just claimed
+            continue
+        if file.is_file() and stat.st_size:
+            found.append((file.name, stat.st_size, stat.st_mtime_ns))
+    return tuple(found)

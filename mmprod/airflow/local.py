@@ -1,0 +1,185 @@
+"""A complete Airflow on this machine, for this machine: API server, scheduler, DAG processor, triggerer.
+
+    python -m mmprod.airflow.local --folder demo/airflow --command .venv/bin/mmprod
+
+All state is in the folder. A component that dies is started again. Ctrl-C, or a SIGTERM, ends every process
+that was started, and those they started.
+"""
+
+import argparse
+import contextlib
+import ctypes
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+from mmprod.airflow import demo
+
+USER = PASSWORD = "admin"
+_COMPONENTS = {
+    "api-server": (),
+    "scheduler": ("--skip-serve-logs",),  # logs are read from the folder; its server would listen everywhere
+    "dag-processor": (),
+    "triggerer": ("--skip-serve-logs",),
+}
+_PATIENCE = 20  # seconds from a polite end to a hard one
+_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER: orphans become ours, so that they can be ended
+
+
+def environment(home: Path, dags: Path, variable: Mapping[str, str], port: int) -> dict[str, str]:
+    """Airflow's settings for this machine; secrets are made once and kept in `home`."""
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "passwords.json").write_text(json.dumps({USER: PASSWORD}))
+    address = f"http://127.0.0.1:{port}"
+    settings = {
+        "CORE__DAGS_FOLDER": str(dags),
+        "CORE__LOAD_EXAMPLES": "False",
+        "CORE__EXECUTOR": "LocalExecutor",
+        "CORE__PARALLELISM": "4",
+        "CORE__EXECUTION_API_SERVER_URL": f"{address}/execution/",
+        "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+        "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
+        "CORE__FERNET_KEY": "",
+        "API__HOST": "127.0.0.1",
+        "API__PORT": str(port),
+        "API__BASE_URL": address,
+        "API__WORKERS": "1",
+        "API__SECRET_KEY": _secret(home),
+        "API_AUTH__JWT_SECRET": _secret(home),
+        "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "30",  # seconds; tasks of a scheduler that was killed
+        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
+        "WORKERS__EXECUTION_API_TIMEOUT": "60",  # a cold API server takes its time
+    }
+    given = {f"AIRFLOW__{name}": value for name, value in settings.items()}
+    own = {"AIRFLOW_HOME": str(home), "AIRFLOW_VAR_MMPROD": json.dumps(dict(variable)), "PYTHONSAFEPATH": "1"}
+    return {**given, **os.environ, **own}
+
+
+def _secret(home: Path) -> str:
+    file = home / "secret"
+    if not file.exists():
+        file.touch(mode=0o600)
+        file.write_text(secrets.token_urlsafe(32))
+    return file.read_text()
+
+
+class Airflow:
+    """The components of an Airflow whose state is in `home`; used as a context manager, which ends them."""
+
+    def __init__(self, home: Path, settings: Mapping[str, str], pools: Path) -> None:
+        self.home, self.settings, self.pools = home, settings, pools
+        self.address = settings["AIRFLOW__API__BASE_URL"]
+        self.started: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> "Airflow":
+        ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+        (self.home / "logs").mkdir(exist_ok=True)
+        try:
+            for words in (("db", "migrate"), ("pools", "import", str(self.pools))):
+                subprocess.run(_airflow(*words), env=self.settings, check=True, stdout=subprocess.DEVNULL)
+            self.revive()
+        except BaseException:
+            stop_all()
+            raise
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        stop_all()
+
+    def revive(self) -> None:
+        """Start each component that doesn't run, in a process group of its own."""
+        for name, options in _COMPONENTS.items():
+            process = self.started.get(name)
+            if process is None or process.poll() is not None:
+                with (self.home / "logs" / f"{name}.log").open("ab") as log:
+                    self.started[name] = subprocess.Popen(
+                        _airflow(name, *options),
+                        env=self.settings,
+                        stdout=log,
+                        stderr=log,
+                        start_new_session=True,
+                    )
+
+    def wait(self, patience: float = 180) -> None:
+        """Until all are healthy. Raises: RuntimeError when they are not in time; see the logs in `home`."""
+        end = time.monotonic() + patience
+        while time.monotonic() < end:
+            with contextlib.suppress(OSError, ValueError):
+                with urllib.request.urlopen(f"{self.address}/api/v2/monitor/health", timeout=5) as answer:
+                    health = json.load(answer)
+                if all(part["status"] == "healthy" for part in health.values()):
+                    return
+            time.sleep(1)
+        raise RuntimeError(f"Airflow is not healthy after {patience:.0f} s: see {self.home / 'logs'}")
+
+
+def _airflow(*words: str) -> list[str]:
+    return [sys.executable, "-P", "-m", "airflow", *words]
+
+
+def stop_all() -> None:
+    """End every process below this one: politely, and after a while for good."""
+    for number, patience in ((signal.SIGTERM, _PATIENCE), (signal.SIGKILL, 5)):
+        end = time.monotonic() + patience
+        for pid in _below(os.getpid()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        while _below(os.getpid()) and time.monotonic() < end:
+            with contextlib.suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+            time.sleep(0.2)
+
+
+def _below(pid: int) -> list[int]:
+    """The processes that descend from one, from what /proc says of parents; dead ones left out."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+            if state != "Z":
+                children.setdefault(int(parent), []).append(int(stat.parent.name))
+    found, left = [], [pid]
+    while left:
+        more = children.get(left.pop(), [])
+        found += more
+        left += more
+    return found
+
+
+def main() -> None:
+    """Start, say where, and wait to be told to end."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("demo/airflow"), help="where all state lies")
+    parser.add_argument("--command", type=Path, default=Path(".venv/bin/mmprod"), help="the mmprod command")
+    parser.add_argument("--dags", type=Path, default=Path("dags"), help="the folder of the DAG files")
+    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--empty", action="store_true", help="deliver no day table: they arrive later")
+    given = parser.parse_args()
+    folder, dags = given.folder.resolve(), given.dags.resolve()
+    variable = demo.make(folder, given.command)
+    for day in [] if given.empty else demo.days(folder):
+        demo.deliver(folder, day)
+    home = folder / "home"
+    settings = environment(home, dags, variable, given.port)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt), Airflow(home, settings, dags / "pools.json") as airflow:
+        airflow.wait()
+        sys.stdout.write(f"Airflow: {airflow.address}  user {USER}, password {PASSWORD}\n")
+        sys.stdout.write(f"Days of the demo: {', '.join(demo.days(folder))}. Ctrl-C ends it.\n")
+        sys.stdout.flush()
+        while True:
+            airflow.revive()
+            time.sleep(1)
+    sys.stdout.write("Airflow has ended.\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""A candidate encoder: compared beside the lake, put in the place of the one in use, taken back. Backups."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mmprod import artifacts
+from mmprod.datasets.errors import InputError
+from mmprod.datasets.store import Store
+from mmprod.encoders.train import Plan
+from mmprod.stages.encoder import load_encoder, train_encoder
+from mmprod.stages.ingest import backup_store, open_store
+from mmprod.stages.promotion import compare_encoders, promote_encoder
+from mmprod.stages.search import search_text
+
+
+def candidate(world, name: str = "shop"):
+    """Another encoder, trained a little differently; the configuration that names it."""
+    section = world.config.encoder.model_copy(update={"model": f"lake:{name}"})
+    config = world.config.model_copy(update={"encoder": section})
+    table = world.folder / "catalogue" / "train.parquet"
+    train_encoder(world.lake, config, table, Plan(steps=3, batch=64, seed=5))
+    return config
+
+
+def test_a_candidate_takes_the_place_and_everything_follows(world) -> None:
+    world.run(1)
+    old = load_encoder(world.lake, world.config)
+    new = load_encoder(world.lake, candidate(world))
+    assert promote_encoder(world.lake, world.config, "shop").changed == 1
+    assert promote_encoder(world.lake, world.config, "shop").reused == 1
+    assert load_encoder(world.lake, world.config).fingerprint == new.fingerprint
+    kept = load_encoder(world.lake, world.config, old.fingerprint)
+    with open_store(world.lake, world.config) as store:
+        assert search_text(world.lake, store, kept, "red mug", "selection", 3), (
+            "texts still find the old index"
+        )
+    world.run(1)
+    for profile in world.config.profiles:
+        with artifacts.opened(world.lake.index(profile)) as opened:
+            assert opened.manifest.inputs["encoder"] == new.fingerprint
+    root = world.lake.encoder("tiny")
+    assert artifacts.rollback(root) == "g000001"
+    assert load_encoder(world.lake, world.config).fingerprint == old.fingerprint
+
+
+def test_only_another_encoder_of_the_lake_can_take_the_place(world) -> None:
+    with pytest.raises(InputError, match="another one"):
+        promote_encoder(world.lake, world.config, "tiny")
+    foreign = world.config.encoder.model_copy(update={"model": "local-dir:somewhere"})
+    with pytest.raises(InputError, match="local-dir:somewhere"):
+        promote_encoder(world.lake, world.config.model_copy(update={"encoder": foreign}), "shop")
+
+
+def test_an_encoder_compared_with_itself_changes_nothing(world) -> None:
+    world.run(1)
+    encoder, other = load_encoder(world.lake, world.config), load_encoder(world.lake, candidate(world))
+    seen: list[int] = []
+    with open_store(world.lake, world.config) as store:
+        same = compare_encoders(world.config, store, encoder, encoder, 40, seen.append)
+        differs = compare_encoders(world.config, store, encoder, other, 40, lambda rows: None)
+        assert sum(seen) == 2 * same.products
+        with pytest.raises(InputError, match="too few"):
+            compare_encoders(world.config, store, encoder, encoder, 1, lambda rows: None)
+    assert (same.overlap, same.current) == (1.0, same.candidate)
+    assert 0 <= differs.overlap < 1
+    assert differs.current == same.current
+
+
+def test_a_backup_is_the_store_and_the_oldest_go(world, tmp_path: Path) -> None:
+    world.run(1)
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    (folder / ".store-dead").mkdir()
+    copies = [backup_store(world.lake, world.config, folder, keep=2)[0] for _ in range(3)]
+    assert sorted(folder.iterdir()) == copies[1:]
+    with Store.open(copies[-1], read_only=True) as copy, open_store(world.lake, world.config) as store:
+        assert copy.state_hash() == store.state_hash()
+    shutil.rmtree(world.lake.store)
+    shutil.copytree(copies[-1], world.lake.store)
+    assert world.run(1)[0][0].reused > 0, "what was restored can be gone on with"
