@@ -55,6 +55,7 @@ def demo(
     session.table("", ("texts on a catalogue with stuffed titles", "P@10"), shown.search_rows(), None)
     typer.echo(f"\nreport: {shown.report}, {shown.evaluation}")
     typer.echo(f"try:    mmprod search 'red striped mug' --lake {folder / 'lake'}")
+    typer.echo(f"serve:  make triton && mmprod triton start --lake {folder / 'lake'}")
 
 
 def report(

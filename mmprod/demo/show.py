@@ -25,8 +25,10 @@ from mmprod.sections import Config
 from mmprod.stages.compare import Query, best_possible, compare_search, compare_weights, mean
 from mmprod.stages.embed import open_embeddings
 from mmprod.stages.encoder import load_encoder, train_encoder
+from mmprod.stages.export import export_engine
 from mmprod.stages.ingest import open_store
 from mmprod.stages.outcome import Outcome, Watch, timed
+from mmprod.stages.release import make_release
 from mmprod.stages.review.conflicts import write_conflicts
 from mmprod.stages.review.evaluation import evaluate
 from mmprod.stages.review.judgements import collect
@@ -91,6 +93,7 @@ def demonstrate(folder: Path, config: Config, items: int, plan: Plan, watch: Wat
         report = folder / "report.html"
         shown = Demonstration(stages, weightings, searches, ceiling, report, evaluation)
         save(_page(shown, lake, config, store, encoder, queries), shown.report)
+    stages["online service"] = _serve(lake, config)
     return shown
 
 
@@ -113,6 +116,11 @@ def _render(catalogue: Path, items: int) -> Outcome:
 def _train(lake: Lake, config: Config, catalogue: Path, plan: Plan, watch: Watch) -> Outcome:
     advance = watch("train", plan.steps)
     return train_encoder(lake, config, catalogue / "train.parquet", plan, lambda step, loss: advance(1))
+
+
+def _serve(lake: Lake, config: Config) -> list[Outcome]:
+    """What `mmprod triton start` needs: the encoder without torch, and a release of it all."""
+    return [export_engine(lake, config, "onnx", "fp32", ("image", "text")), make_release(lake, config)]
 
 
 def _review(lake: Lake, config: Config, store: Store, truth: pa.Table, folder: Path) -> list[Outcome]:

@@ -13,6 +13,8 @@ class Backend:
     def __init__(self, release: str, address: str, metrics_address: str) -> None:
         """`release`: the name of its folder; addresses as "127.0.0.1:PORT"."""
         self.release, self.address, self.metrics_address = release, address, metrics_address
+        self.lost: list[str] = []
+        """Models whose process has ended: they answer nothing more."""
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()

@@ -144,24 +144,26 @@ class Proxy:
         found = _REGIONS.fullmatch(path) if self._settings.shared_memory else None
         return found and Route("GET" if found[2] == "status" else "POST")
 
-    def _backend(self) -> Backend:
+    def _backend(self, model: Model | None) -> Backend:
         current = self._source.current
         if current is None:
             raise Unanswered(503, "unavailable", "no server is there yet")
         if current.in_flight >= self._settings.requests:
             raise Unanswered(503, "overloaded", f"{current.in_flight} requests are in flight")
+        if model and model.name in current.lost:
+            raise Unanswered(503, "unavailable", "the model is being started again")
         return current
 
     async def _pass(self, request: web.BaseRequest, route: Route, path: str, record: Record) -> web.Response:
         """Have Triton answer what a model, or nothing, is the matter with."""
-        self._backend()  # where there is none, or it has enough to do, nothing is read
+        self._backend(route.model)  # where there is none, or it has enough to do, nothing is read
         body = await self._bodies.read(request)
         record.bytes_in = len(body)
         try:
             length, given = _single(request, LENGTH), None
             if route.kind == "inference" and route.model:
                 given = check_inference(route.model, body, length, self._settings.shared_memory)
-            backend = self._backend()
+            backend = self._backend(route.model)
             record.release = backend.release
             with backend.using():
                 answer = await ask(self._session, backend, route.method, path, body, length, given)

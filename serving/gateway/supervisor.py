@@ -17,6 +17,7 @@ from mmprod.serving.gateway.triton import Triton, regions, remove_regions
 
 log = logging.getLogger(__name__)
 _SOON = 0.2  # seconds between two probes, whoever asks for one
+_BROKEN = 0.5  # seconds for what is in flight on a server that lost a model: most of it will not be answered
 _LONGEST = 30.0  # seconds between two tries to start a server
 
 
@@ -134,8 +135,9 @@ class Supervisor:
         task.add_done_callback(self._retiring.discard)
 
     async def _drain(self, server: Triton) -> None:
+        patience = self._settings.deadline + 1 if server.whole else _BROKEN
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(server.drained(), self._settings.deadline + 1)
+            await asyncio.wait_for(server.drained(), patience)
         await server.stop()
 
     async def _passes(self) -> bool:

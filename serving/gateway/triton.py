@@ -44,7 +44,6 @@ class Triton(Backend):
         self.prefix = f"{regions(settings)}{port}-"
         self._settings, self._alarm = settings, alarm
         self._models: dict[int, str] = {}  # what each descriptor of a model's process tells the end of
-        self.lost: list[str] = []
 
     async def start(self, session: aiohttp.ClientSession) -> Self:
         """Start it and wait until it says that it is ready.

@@ -124,6 +124,16 @@ def test_a_triton_that_breaks_off_hangs_or_is_gone_is_told_of_at_once(stand: Any
     assert stand.source.suspected == 3
 
 
+def test_a_model_that_has_ended_is_not_waited_for(stand: Any) -> None:
+    """Triton would let its requests lie until their deadline."""
+    assert stand.source.current is not None
+    stand.source.current.lost.append("image_encoder")
+    assert stand.post().status_code == 200
+    stand.source.current.lost.append("text_encoder")
+    assert stand.error(stand.post()) == (503, "unavailable")
+    assert len(stand.triton.asked) == 1
+
+
 def test_bodies_in_chunks_and_asked_for_are_read(stand: Any) -> None:
     assert stand.post(iter([stand.request[:10], stand.request[10:]])).content == stand.answer
     rows = (f"Content-Length: {len(stand.request)}", "Expect: 100-continue")
