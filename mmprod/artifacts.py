@@ -158,7 +158,8 @@ def rollback(root: Path, generation: str | None = None) -> str:
         older = (name for name in reversed(names) if now is None or name < now)
         generation = next((name for name in older if not verify(root / name)), None)
         if generation is None:
-            raise InputError(f"{root}: nothing older than {now} that could be gone back to")
+            older_than = f"older than {now} " if now else ""
+            raise InputError(f"{root}: nothing {older_than}that could be gone back to")
     elif generation in names and (problems := verify(root / generation)):
         raise StateError(f"{root / generation} can't be used: {'; '.join(problems)}")
     switch(root, generation)

@@ -20,7 +20,7 @@ from mmprod.serving.encoding import LocalEncoding, check_count
 from mmprod.serving.products import encode_products
 from mmprod.serving.recent import Recent
 from mmprod.serving.refused import Refused
-from mmprod.serving.release import Release
+from mmprod.serving.release import VARIABLE, Release
 from mmprod.serving.service import Service
 from mmprod.serving.tensors import (
     failure,
@@ -34,9 +34,6 @@ from mmprod.serving.tensors import (
 from mmprod.serving.together import together
 from mmprod.serving.values import Answer, Compared, Product
 
-RELEASE = "MMPROD_RELEASE"
-"""Environment variable: the folder of the release to serve."""
-
 
 class Model(ABC):
     """What the models share: of requests that come together, each is answered or refused by itself."""
@@ -45,7 +42,7 @@ class Model(ABC):
         """Open what the model needs of the release."""
         self.name = args["model_name"]
         self._refusals = Counter("mmprod_refused_total", "Requests at fault, by model and code")
-        release = Release.read(Path(os.environ[RELEASE]))
+        release = Release.read(Path(os.environ[VARIABLE]))
         release.hold()
         self.open(release, args)
 

@@ -13,9 +13,7 @@ from pathlib import Path
 
 from mmprod.datasets.errors import StateError
 from mmprod.serving.canaries import Canary, difference, read_canaries
-
-RELEASE = "MMPROD_RELEASE"
-"""Environment variable: the folder of the release to serve."""
+from mmprod.serving.release import VARIABLE
 
 
 def probe(address: str, canaries: Sequence[Canary], patience: float = 10.0) -> list[str]:
@@ -42,11 +40,11 @@ def main() -> int:
     """Run the probe on the command line's address and release."""
     parser = argparse.ArgumentParser(prog="python -m mmprod.serving.probe", description=__doc__)
     parser.add_argument("--address", default="127.0.0.1:8000", help="host:port of the server")
-    parser.add_argument("--release", default=os.environ.get(RELEASE), help=f"its release; else ${RELEASE}")
+    parser.add_argument("--release", default=os.environ.get(VARIABLE), help=f"its release; else ${VARIABLE}")
     parser.add_argument("--patience", type=float, default=10.0, help="seconds an answer may take")
     given = parser.parse_args()
     if not given.release:
-        parser.error(f"name the release, by --release or ${RELEASE}")
+        parser.error(f"name the release, by --release or ${VARIABLE}")
     try:
         models = probe(given.address, read_canaries(Path(given.release)), given.patience)
     except StateError as error:

@@ -20,6 +20,8 @@ from mmprod.datasets.errors import StateError
 FILE, ENGINE, INDEXES = "release.json", "engine", "indexes"
 MANIFEST = "manifest.json"
 """That of the artifact; who reads a generation holds a shared lock on it."""
+VARIABLE = "MMPROD_RELEASE"
+"""Environment variable: the folder of the release to serve."""
 ALL = "all"
 """The scope of thresholds that hold for products of every category."""
 

@@ -75,14 +75,16 @@ def rollback(
     session = Session(config, lake, json)
     from mmprod.artifacts import rollback as back
 
-    if profile == "release":
-        root = session.lake.releases
-    else:
+    root, text = (
+        session.lake.releases,
+        "the release is {}; `mmprod triton reload` lets a running service serve it",
+    )
+    if profile != "release":
         session.config.profile(profile)
-        root = session.lake.index(profile)
+        root, text = session.lake.index(profile), profile + " is served by {}"
     with session.lake.writing(wait):
         now = back(root, generation)
-    session.show({"profile": profile, "generation": now}, f"{profile} is served by {now}")
+    session.show({"profile": profile, "generation": now}, text.format(now))
 
 
 def prune(

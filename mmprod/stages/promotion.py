@@ -114,6 +114,7 @@ def promote_encoder(lake: Lake, config: Config, candidate: str) -> Outcome:
             "lake in use, and another one to take its place"
         )
     source, target = lake.encoder(candidate), lake.encoder(model.removeprefix(LAKE_ENCODER))
+    lake.encoder_name(LAKE_ENCODER + candidate)  # says what is wrong where there is none
     with timed("promote") as outcome, artifacts.opened(source) as opened:
         counts = opened.manifest.counts
         inputs = {"candidate": candidate, "fingerprint": counts["fingerprint"]}

@@ -2,27 +2,21 @@
 
 import asyncio
 import json
-import re
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import aiohttp
 
 from mmprod.datasets.errors import StateError
 from mmprod.serving.canaries import Canary, difference
 
-Verdict = Literal["right", "busy"]
-_FULL = re.compile(rb"maximum queue size|timeout expired")
-"""What Triton says of requests it has no room for; with status 500 where one model told it another."""
-
 
 async def examine(
     session: aiohttp.ClientSession, address: str, canaries: Iterable[Canary], patience: float
-) -> Verdict:
+) -> None:
     """Ask a server one canary after the other. `patience`: seconds that an answer may take.
 
-    "busy" where it refuses one for want of room: that tells nothing of its answers.
     Raises: StateError for the first answer that is wrong or doesn't come.
     """
     for canary in canaries:
@@ -32,11 +26,8 @@ async def examine(
             raise StateError(f"{canary.model} doesn't answer within {patience:g} s") from None
         except aiohttp.ClientError as error:
             raise StateError(f"{canary.model} doesn't answer: {error!r}") from error
-        if status >= 500 and _FULL.search(body):
-            return "busy"
         if wrong := difference(canary, status, body):
             raise StateError(wrong)
-    return "right"
 
 
 def one_each(canaries: Iterable[Canary]) -> list[Canary]:

@@ -122,8 +122,7 @@ class Supervisor:
         server = Triton(self._settings, release, self.suspect)
         await server.start(self._session)
         try:
-            if await examine(self._session, server.address, canaries, self._settings.patience) == "busy":
-                raise StateError("it has no room for requests, though nobody else asks it")
+            await examine(self._session, server.address, canaries, self._settings.patience)
         except BaseException:
             await server.stop()
             raise
@@ -141,7 +140,7 @@ class Supervisor:
         await server.stop()
 
     async def _passes(self) -> bool:
-        """Whether the current server is whole and answers the probes right, or has no room for them."""
+        """Whether the current server is whole and answers the probes right."""
         server = self._server
         if server is None or not server.whole:
             lost = ", ".join(server.lost) if server and server.alive else "Triton"
@@ -149,14 +148,13 @@ class Supervisor:
         try:
             with server.using():
                 patience = 2 * self._settings.deadline  # behind all that waits
-                verdict = await examine(self._session, server.address, self._probes, patience)
+                await examine(self._session, server.address, self._probes, patience)
         except StateError as error:
             if server is not self._server:
                 return True  # it was replaced in the meantime
             self.counts["probe_failures"] += 1
             return self._fails(str(error))
-        if verdict == "right":
-            self._right, self.complaint = True, ""
+        self._right, self.complaint = True, ""
         return True
 
     def _fails(self, why: str) -> bool:

@@ -17,6 +17,7 @@ import aiohttp
 from mmprod.datasets.errors import StateError
 from mmprod.serving.gateway.backend import Backend
 from mmprod.serving.gateway.settings import Settings
+from mmprod.serving.release import VARIABLE
 
 ADDRESS = "127.0.0.1"
 LOG = "triton.log"
@@ -222,7 +223,7 @@ def _environment(settings: Settings, release: Path) -> dict[str, str]:
         kept["LD_LIBRARY_PATH"] = settings.libraries
     return kept | {
         "MMPROD_SITE": str(settings.site),
-        "MMPROD_RELEASE": str(release),
+        VARIABLE: str(release),
         "OMP_NUM_THREADS": str(max(1, settings.threads)),
         "PYTHONDONTWRITEBYTECODE": "1",
         "TOKENIZERS_PARALLELISM": "false",

@@ -86,10 +86,6 @@ def _failed(status: int, body: bytes) -> Unanswered:
     if status < 500:
         refused = Refused.parse(message)
         return refusal(refused) if refused else Unanswered(status, "bad_request", _REQUEST.sub("", message))
-    if "timeout expired" in message:
-        return Unanswered(504, "deadline", "the request waited too long for its turn")
-    if "maximum queue size" in message:
-        return Unanswered(503, "overloaded", "too many requests wait for this model")
     logger.error("Triton answers %d: %s", status, message)
     if status == 503 or _BROKEN.search(message):
         return _unavailable("the model")

@@ -81,6 +81,8 @@ def test_an_answer_with_pictures_is_one_page(mmprod: Run, tmp_path: Path) -> Non
         (["review", "collect", "none.csv"], "none.csv"),
         (["status", "--config", "none.toml"], "none.toml"),
         (["rollback", "same_item"], "nothing older"),
+        (["rollback", "release"], "nothing that could be gone back to"),
+        (["encoder", "promote", "nope"], "no encoder 'nope'"),
         (["report"], "nothing to report"),
     ],
 )

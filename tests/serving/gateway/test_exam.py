@@ -47,14 +47,14 @@ def test_one_canary_a_model_the_first() -> None:
 CANARY = Canary("text_encoder", REQUEST, {"SCORE": [0.5, None]}, 0.01)
 
 
-def _examine(status: int, body: str, delay: float = 0.0) -> str:
-    """The verdict on a server that gives this answer."""
+def _examine(status: int, body: str, delay: float = 0.0) -> None:
+    """Examine a server that gives this answer."""
 
     async def answer(_: web.Request) -> web.Response:
         await asyncio.sleep(delay)
         return web.Response(status=status, text=body)
 
-    async def asking() -> str:
+    async def asking() -> None:
         app = web.Application()
         app.router.add_post("/v2/models/text_encoder/infer", answer)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -63,21 +63,19 @@ def _examine(status: int, body: str, delay: float = 0.0) -> str:
         try:
             async with aiohttp.ClientSession() as session:
                 host, port = runner.addresses[0]
-                return await examine(session, f"{host}:{port}", [CANARY], patience=0.3)
+                await examine(session, f"{host}:{port}", [CANARY], patience=0.3)
         finally:
             await runner.cleanup()
 
-    return asyncio.run(asking())
+    asyncio.run(asking())
 
 
 def _scores(*scores: Any) -> str:
     return json.dumps({"outputs": [{"name": "SCORE", "data": scores}]})
 
 
-def test_a_right_answer_and_one_for_want_of_room() -> None:
-    assert _examine(200, _scores(0.505, float("nan"))) == "right"
-    assert _examine(503, "Exceeds maximum queue size") == "busy"
-    assert _examine(500, "text_encoder: Exceeds maximum queue size") == "busy"
+def test_a_right_answer_passes() -> None:
+    _examine(200, _scores(0.505, float("nan")))
 
 
 @pytest.mark.parametrize(

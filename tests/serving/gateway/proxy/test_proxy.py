@@ -93,8 +93,6 @@ TOLD = {  # Triton's own words
     "empty: nothing": (400, 400, "empty"),
     "[request id: 7] inference request batch-size must be <= 64": (400, 400, "bad_request"),
     "Request for unknown model: 'x' is not found": (404, 404, "bad_request"),
-    "Exceeds maximum queue size": (503, 503, "overloaded"),
-    "Request timeout expired": (503, 504, "deadline"),
     "Stub process 'text_encoder_0' is not healthy.": (500, 503, "unavailable"),
     "Server is not ready": (503, 503, "unavailable"),
     "Failed to process the request(s): Traceback /secret/model.py": (500, 500, "failed"),
