@@ -15,16 +15,17 @@ help:  ## what there is to make
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,train,export,serve]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,train,export,serve,ray]"
 	touch $@
 
 demo: $(STAMP)  ## a rendered marketplace through three days: model, neighbours, search, accuracy, report
 	$(BIN)/mmprod demo --folder demo
 
-# Side by side, each on one core: threads that outnumber cores slow each other many times over. The first
+# Two at a time, each on one core: threads that outnumber cores slow each other many times over. The first
 # are two processes: with the libraries of all folders in one, it was seen to crash (docs/decisions.md).
-test: $(STAMP) $(TRITON)/.installed  ## every test, the slow ones too
-	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=line test-parts test-whole
+test: $(STAMP) $(TRITON)/.installed $(AIRFLOW)/.installed  ## every test, the slow ones too
+	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=line \
+	  test-parts test-whole test-airflow
 
 test-parts: $(STAMP)  ## tests of the libraries, and of the docs
 	$(BIN)/pytest tests/encoders
@@ -70,7 +71,8 @@ test-airflow: $(STAMP) $(AIRFLOW)/.installed  ## the DAGs: their structure, each
 # Its own: it needs nothing of ours but the operators, and the mmprod command runs in the first environment.
 $(AIRFLOW)/.installed: constraints-airflow.txt pyproject.toml
 	test -x $(AIRFLOW)/bin/python || $(PYTHON) -m venv $(AIRFLOW)
-	$(AIRFLOW)/bin/pip install --quiet --constraint constraints-airflow.txt "apache-airflow>=3.3,<3.4"
+	$(AIRFLOW)/bin/pip install --quiet --constraint constraints-airflow.txt \
+	  "apache-airflow>=3.3,<3.4" "apache-airflow-providers-openlineage>=2.20,<3"
 	$(AIRFLOW)/bin/pip install --quiet --no-deps --editable .
 	$(AIRFLOW)/bin/python -m compileall -q $(AIRFLOW)/lib   # where bytecode isn't written, importing takes 10 s and more
 	touch $@

@@ -5,7 +5,8 @@ worker. Days may be run in any order, again, and as a backfill: the end state is
 the lake takes turns (pool `mmprod_lake`); shards are encoded side by side (pool `mmprod_gpu`).
 
 **When it fails:** exit code 2 in the log is a bad table, nothing was changed: have it corrected and clear
-`ingest`. An index that is refused leaves the old one serving. Any task can be cleared and run again.
+`ingest`. An index that its gate refuses holds `promote` back, and all the old ones serve on. Any task can be
+cleared and run again.
 """
 
 from datetime import timedelta
@@ -14,8 +15,9 @@ from airflow.sdk import DAG, CronPartitionTimetable, Param, task
 
 from mmprod.airflow.alerts import failed, within
 from mmprod.airflow.arrivals import DayTable
-from mmprod.airflow.assets import EMBEDDINGS, FEATURES, GROUPS, INDEX, RECALL, STORE
+from mmprod.airflow.assets import EMBEDDINGS, FEATURES, GROUPS, INDEX, PROFILES, RECALL, STORE
 from mmprod.airflow.command import Mmprod
+from mmprod.airflow.embedding import embedding
 
 DAY = "{{ dag_run.partition_key or ds }}"
 
@@ -43,6 +45,9 @@ with DAG(
         "approve_removals": Param(
             False, type="boolean", description="Allow a day that removes more than the configured share."
         ),
+        "indexes": Param(
+            True, type="boolean", description="Also make indexes and what follows; off for a long backfill."
+        ),
     },
     deadline=within("catalog_daily", timedelta(hours=8)),
     tags=["mmprod", "daily"],
@@ -58,21 +63,25 @@ with DAG(
         ],
         outlets=[STORE],
     )
-    store = Mmprod(task_id="store", words=["store", "stats"], pool="default_pool")
+    store, embed = embedding([EMBEDDINGS])
 
-    @task(pool="default_pool")
-    def shards(stats: dict[str, int]) -> list[list[str]]:
-        return [["embed", "--wait", "--shard", str(number)] for number in range(stats["shards"])]
+    @task.short_circuit(pool="default_pool")
+    def indexes(params: dict[str, bool]) -> bool:
+        return params["indexes"]
 
-    encode = Mmprod.partial(task_id="encode", pool="mmprod_gpu").expand(words=shards(store.output))
-    embed = Mmprod(task_id="embed", words=["embed", "--wait"], outlets=[EMBEDDINGS])
-    index = Mmprod(task_id="index", words=["index", "--wait"], outlets=list(INDEX.values()), retries=1)
+    promote = Mmprod(
+        task_id="promote",
+        words=["promote", "--wait", *(f"--profile={name}" for name in PROFILES)],
+        outlets=list(INDEX.values()),
+    )
     groups = Mmprod(task_id="groups", words=["groups", "--wait"], outlets=[GROUPS])
     features = Mmprod(task_id="features", words=["features", "--wait"], outlets=[FEATURES])
 
     ingest >> store
-    encode >> embed >> index
-    for profile, asset in RECALL.items():
-        words = ["recall", "--wait", "--profile", profile]
-        index >> Mmprod(task_id=f"recall_{profile}", words=words, outlets=[asset]) >> groups
+    embed >> (wanted := indexes())
+    for name in PROFILES:
+        words = ["index", "--wait", "--hold", "--profile", name]
+        wanted >> Mmprod(task_id=f"index_{name}", words=words, retries=1) >> promote
+        words = ["recall", "--wait", "--profile", name]
+        promote >> Mmprod(task_id=f"recall_{name}", words=words, outlets=[RECALL[name]]) >> groups
     groups >> features

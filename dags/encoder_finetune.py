@@ -14,6 +14,7 @@ from airflow.sdk import DAG, Param, TriggerRule
 from mmprod.airflow.alerts import failed, within
 from mmprod.airflow.assets import EMBEDDINGS, ENCODER, INDEX, RECALL
 from mmprod.airflow.command import Mmprod
+from mmprod.airflow.embedding import embedding
 
 ASKED = """
 On {{ ti.xcom_pull('compare')['products'] }} products:
@@ -57,7 +58,12 @@ with DAG(
             "", type="string", maxLength=200, description="Encoder to begin with; empty: the one in use."
         ),
         "epochs": Param(5, type="number", exclusiveMinimum=0, maximum=100),
-        "category": Param("", type="string", description="Learn from this category only; empty: from all."),
+        "categories": Param(
+            [],
+            type="array",
+            items={"type": "string"},
+            description="Learn from these categories and below; empty: from all.",
+        ),
         "products": Param(
             1000, type="integer", minimum=2, maximum=100_000, description="Sample to compare on."
         ),
@@ -72,7 +78,7 @@ with DAG(
             *("finetune", "--wait", "--task", "{{ params.task }}", "--name", "{{ params.name }}"),
             *("--epochs", "{{ params.epochs }}"),
             "{{ '--base=' ~ params.base if params.base }}",
-            "{{ '--category=' ~ params.category if params.category }}",
+            "{% for name in params.categories %}--category={{ name }}\n{% endfor %}",
         ],
         pool="mmprod_gpu",
     )
@@ -96,14 +102,15 @@ with DAG(
     promote = Mmprod(
         task_id="promote", words=["encoder", "promote", "{{ params.name }}", "--wait"], outlets=[ENCODER]
     )
-    embed = Mmprod(task_id="embed", words=["embed", "--wait"], outlets=[EMBEDDINGS])
+    store, embed = embedding([EMBEDDINGS])
     index = Mmprod(task_id="index", words=["index", "--wait"], outlets=list(INDEX.values()), retries=0)
     go_back = Mmprod(
         task_id="go_back",
         words=["encoder", "rollback", "--wait", "--from", PROMOTED],
         trigger_rule=TriggerRule.ONE_FAILED,  # also before promoting: then it does nothing
     )
-    finetune >> [export, compare] >> approve >> promote >> embed >> index
+    finetune >> [export, compare] >> approve >> promote >> store
+    embed >> index
     [embed, index] >> go_back
     for profile, asset in RECALL.items():
         words = ["recall", "--wait", "--profile", profile]

@@ -1,7 +1,8 @@
 """Every week: the selection encoder's vectors and index anew, and the saved searches on it.
 
 Selection works on pictures alone and may have an encoder and a configuration of its own (`selection` in the
-Airflow variable). Only what changed since last week is encoded. `searches` counts the finds that are new.
+Airflow variable), which names the categories that are selected from (`encoder.categories`). Only what changed
+since last week is encoded. `searches` counts the finds that are new, and writes them as a list to take away.
 """
 
 from datetime import timedelta
@@ -11,6 +12,11 @@ from airflow.sdk import DAG, CronTriggerTimetable
 from mmprod.airflow.alerts import failed, within
 from mmprod.airflow.assets import FOUND, SELECTION
 from mmprod.airflow.command import Mmprod
+from mmprod.airflow.embedding import embedding
+
+LIST = """{% if var.json.mmprod.lists %}
+--out={{ var.json.mmprod.lists }}/found-{{ dag_run.run_after.date() }}.xlsx
+{% endif %}"""
 
 with DAG(
     "selection_weekly",
@@ -32,9 +38,9 @@ with DAG(
     tags=["mmprod", "weekly"],
     doc_md=__doc__,
 ):
-    embed = Mmprod(task_id="embed", words=["embed", "--wait"])
+    store, embed = embedding()
     index = Mmprod(task_id="index", words=["index", "--wait", "--profile", "selection"], outlets=[SELECTION])
     searches = Mmprod(
-        task_id="searches", words=["searches", "{{ var.json.mmprod.texts }}", "--wait"], outlets=[FOUND]
+        task_id="searches", words=["searches", "{{ var.json.mmprod.texts }}", "--wait", LIST], outlets=[FOUND]
     )
     embed >> index >> searches

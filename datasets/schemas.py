@@ -35,9 +35,11 @@ GROUP = pa.schema(
 FOUND = pa.schema(
     [
         pa.field("text", pa.string(), nullable=False),  # that was searched for
+        pa.field("within", pa.string(), nullable=False),  # the category searched in, "" for all
         pa.field("product_id", pa.string(), nullable=False),
         pa.field("rank", pa.int32(), nullable=False),  # from 1
         pa.field("score", pa.float32(), nullable=False),
+        pa.field("since", pa.date32(), nullable=False),  # found every time from this day on
     ]
 )
 

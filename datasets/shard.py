@@ -36,6 +36,9 @@ CHUNK = 10_000
 
 CHUNK_BYTES = 1 << 26
 
+LAST = 2**64 - 1
+"""Behind every sequence number."""
+
 Slice = Sequence[tuple[bytes, bytes]]
 _T = TypeVar("_T")
 
@@ -88,6 +91,14 @@ class Shard:
 
     def _slice(self, database: str, after: bytes, prefix: bytes) -> tuple[Slice, int]:
         return self.read(lambda view: (view.slice(database, after, prefix), view.full_day))
+
+    def changed(self, after: int, end: int) -> Iterator[list[bytes]]:
+        """Products whose latest change has a number over `after`, up to `end`: sorted ids, by chunk."""
+        last = end.to_bytes(8, "big")
+        for slice_, _ in self.chunks("sequence", after.to_bytes(8, "big")) if after < end else ():
+            yield sorted(key for at, key in slice_ if at <= last)
+            if slice_[-1][0] >= last:
+                return
 
     def keys(self, after: bytes) -> list[bytes]:
         """The next `CHUNK` product ids behind `after`."""

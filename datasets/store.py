@@ -24,7 +24,7 @@ from mmprod.datasets.files import replace_file
 from mmprod.datasets.identity import EMPTY, day_date, shard_of
 from mmprod.datasets.record import Record, decode
 from mmprod.datasets.sealed import unseal
-from mmprod.datasets.shard import DATABASES, Shard, View
+from mmprod.datasets.shard import DATABASES, LAST, Shard, View
 from mmprod.datasets.state import NEVER, State, unpack
 from mmprod.datasets.verify import damages
 
@@ -139,8 +139,7 @@ class Store:
     def picture(self, image_hash: bytes) -> bytes | None:
         """The bytes of a picture by its 16-byte hash; None when no product ever had it."""
         for shard in self.shards:
-            found = shard.get("pictures", [image_hash])
-            if found:
+            if found := shard.get("pictures", [image_hash]):
                 return found[image_hash]
         return None
 
@@ -158,27 +157,27 @@ class Store:
         """Ids of the live products."""
         for shard in self.shards:
             for slice_, full_day in shard.chunks("states"):
-                for key, value in slice_:
-                    if unpack(key, value, full_day).live:
-                        yield key.decode()
+                yield from (k.decode() for k, value in slice_ if unpack(k, value, full_day).live)
 
     def head(self) -> Position:
         """The position of the latest change. Take it before reading `changes_since`, keep it afterwards."""
         return tuple(shard.read(lambda view: view.head) for shard in self.shards)
 
-    def changes_since(self, position: Position | None = None) -> Iterator[Changed]:
-        """Every product whose content or liveness changed after `position` (None: all), as it stands now.
+    def changes_since(
+        self, position: Position | None = None, until: Position | None = None
+    ) -> Iterator[Changed]:
+        """Every product whose content or liveness changed last after `position` (None: all), up to `until`.
 
-        Costs what changed, not what is stored. A product changed again meanwhile may come twice.
+        As it stands now; one changed meanwhile may come twice. Costs what changed, not what is stored.
         Raises: StateError when the position belongs to a store with another number of shards, or lies ahead.
         """
         start = (0,) * len(self.shards) if position is None else tuple(position)
         head = self.head()
         if len(start) != len(head) or any(a > b for a, b in zip(start, head, strict=True)):
             raise StateError(f"position {start} is not of this store, which is at {head}; begin anew")
-        for number, (shard, after) in enumerate(zip(self.shards, start, strict=True)):
-            for slice_, _ in shard.chunks("sequence", after.to_bytes(8, "big")):
-                keys = sorted(key for _, key in slice_)
+        ends = until or (LAST,) * len(start)
+        for number, (shard, after, end) in enumerate(zip(self.shards, start, ends, strict=True)):
+            for keys in shard.changed(after, end):
                 states = shard.states(keys)
                 yield from (Changed(key.decode(), number, states[key]) for key in keys)
 

@@ -147,7 +147,8 @@ def switch(root: Path, generation: str) -> None:
 def rollback(root: Path, generation: str | None = None) -> str:
     """Go back to `generation`, or to the newest sound one before the current; it is verified first.
 
-    Where the pointer itself is damaged, that is the newest sound one of all.
+    One that its gate refused is gone to only by name. Where the pointer itself is damaged, it is the newest
+    sound one of all.
     """
     names = generations(root)
     if generation is None:
@@ -156,7 +157,7 @@ def rollback(root: Path, generation: str | None = None) -> str:
         except StateError:
             now = None
         older = (name for name in reversed(names) if now is None or name < now)
-        generation = next((name for name in older if not verify(root / name)), None)
+        generation = next((n for n in older if not verify(root / n) and not refused(root / n)), None)
         if generation is None:
             older_than = f"older than {now} " if now else ""
             raise InputError(f"{root}: nothing {older_than}that could be gone back to")
@@ -164,6 +165,12 @@ def rollback(root: Path, generation: str | None = None) -> str:
         raise StateError(f"{root / generation} can't be used: {'; '.join(problems)}")
     switch(root, generation)
     return generation
+
+
+def refused(folder: Path) -> list[dict[str, Any]]:
+    """The checks of its gate that a generation did not pass; none where there is no gate."""
+    checks = Manifest.read(folder).counts.get("gate", {}).get("checks", [])
+    return [check for check in checks if not check.get("ok", True)]
 
 
 @dataclass(frozen=True)
@@ -203,9 +210,16 @@ def opened(root: Path, generation: str | None = None, *, checked: bool = True) -
         os.close(fd)
 
 
-def reusable(root: Path, inputs: dict[str, Any], config: dict[str, Any]) -> str | None:
-    """The current generation if it was made from the same inputs in the same way and is undamaged."""
-    name = current(root)
+def newest(root: Path) -> str | None:
+    """The latest generation, in use or not; None before the first one."""
+    return max(generations(root), default=None)
+
+
+def reusable(
+    root: Path, inputs: dict[str, Any], config: dict[str, Any], generation: str | None = None
+) -> str | None:
+    """The current (or named) generation if it was made from the same inputs in the same way and is sound."""
+    name = generation or current(root)
     if name is None:
         return None
     manifest = Manifest.read(root / name)

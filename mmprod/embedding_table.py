@@ -33,6 +33,8 @@ class Pointer:
     """What is published: `position` is how far into the store's changes the table has come, per shard.
 
     `revision` grows with every change of content; `version` is Lance's and grows with tidying too.
+    `categories` are those whose products, and the products of categories below them, are live here; all when
+    empty. `restarts` counts how often it has begun anew at position 0 because they changed.
     """
 
     encoder: str
@@ -41,6 +43,8 @@ class Pointer:
     version: int
     position: tuple[int, ...]
     files: dict[str, str]
+    categories: tuple[str, ...] = ()
+    restarts: int = 0
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,16 @@ class EmbeddingTable:
         moved = replace(self.pointer, revision=revision, version=version, position=tuple(position))
         self.pointer = self._publish(moved)
 
+    def restrict(self, categories: Sequence[str]) -> None:
+        """Begin anew at the store's first change, for other categories; rows stay until it comes to them.
+
+        The position goes back in the same step, so nobody can take the table for settled half-way.
+        """
+        start, restarts = (0,) * len(self.pointer.position), self.pointer.restarts + 1
+        moved = replace(self.pointer, position=start, categories=tuple(categories), restarts=restarts)
+        with fence.publishing():
+            self.pointer = self._publish(moved)
+
     def batches(self, rows: int = 8192) -> Iterator[pa.RecordBatch]:
         """Stream the live products' rows of the published version."""
         yield from self.dataset.scanner(filter="live", batch_size=rows, scan_in_order=True).to_batches()
@@ -163,7 +177,8 @@ class EmbeddingTable:
 def read_pointer(root: Path) -> Pointer:
     """What the embedding table at `root` has published; StateError when that can't be told."""
     content = sealed.load(root / POINTER, Pointer)
-    return Pointer(**{**content, "position": tuple(content["position"])})
+    lists = {name: tuple(content.get(name, ())) for name in ("position", "categories")}
+    return Pointer(**{**content, **lists})
 
 
 def verify(root: Path) -> list[str]:

@@ -138,6 +138,13 @@ class Lake:
         with fence.enter(self.root), _locked(folder, wait):
             yield
 
+    def encoder_fingerprint(self, model: str) -> str | None:
+        """Of the current generation of a ``lake:NAME``; None for other names, which only loading can tell."""
+        if not model.startswith(LAKE_ENCODER):
+            return None
+        with artifacts.opened(self.encoder(model.removeprefix(LAKE_ENCODER)), checked=False) as opened:
+            return str(opened.manifest.counts["fingerprint"])
+
     def encoder_name(self, model: str, fingerprint: str | None = None) -> str:
         """``lake:NAME`` to the ``local-dir:`` of a generation, verified; other names unchanged.
 

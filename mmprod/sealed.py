@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ def dump(content: dict[str, Any]) -> str:
 def load(path: Path, kind: type[Any]) -> dict[str, Any]:
     """Read the fields of dataclass `kind` as `dump` wrote them.
 
+    Fields with a default may be missing: earlier versions did not write them.
     Raises: StateError when the file is missing, unreadable, differs by any byte or has other fields.
     """
     try:
@@ -30,10 +31,11 @@ def load(path: Path, kind: type[Any]) -> dict[str, Any]:
         raise StateError(f"{path} can't be read: {error}") from error
     if stored != found or text != dump(content):
         raise StateError(f"{path} is damaged: its content has checksum {found}, it says {stored}")
-    wanted = {field.name for field in fields(kind)}
-    if content.keys() != wanted:
+    known = {field.name for field in fields(kind)}
+    needed = {field.name for field in fields(kind) if field.default is MISSING}
+    if not needed <= content.keys() <= known:
         raise StateError(
-            f"{path} is of another version of mmprod: it has {sorted(content)}, not {sorted(wanted)}"
+            f"{path} is of another version of mmprod: it has {sorted(content)}, not {sorted(known)}"
         )
     return content
 

@@ -54,6 +54,19 @@ class EncoderSection(Section):
     device: str = "cpu"
     batch: int = Field(default=256, ge=1)  # products encoded at once
     commit_rows: int = Field(default=10_000, ge=1)  # products per commit of the embedding table
+    part_rows: int = Field(default=100_000, ge=1)  # changes a part of a shard that is encoded on its own
+    categories: tuple[str, ...] = ()  # encode only products of these categories and below; all when empty
+
+
+class Ray(Section):
+    """The Ray cluster that encodes and trains where `engine` is "ray"; every node has to see the lake."""
+
+    address: str = "http://127.0.0.1:8265"  # of the cluster's dashboard, which takes jobs in
+    command: str = "mmprod"  # as the nodes find it
+    cpus: float = Field(default=1.0, ge=0)  # a job
+    gpus: float = Field(default=0.0, ge=0)  # a job
+    resources: dict[str, float] = {}  # of the cluster's own naming, a job
+    attempts: int = Field(default=3, ge=1)  # at a job whose node was lost
 
 
 class Profile(Section):
@@ -222,10 +235,12 @@ class Config(Section):
 
     lake: Path = Path("lake")
     keep_generations: int = Field(default=3, ge=1)
+    engine: Literal["local", "ray"] = "local"  # where shards are encoded and encoders trained
     table: Table = Table()
     store: Store = Store()
     images: Images = Images()
     encoder: EncoderSection = EncoderSection()
+    ray: Ray = Ray()
     profiles: dict[str, Profile] = {
         "same_item": Profile(image=0.5, text=0.5),
         "similar_item": Profile(image=0.7, text=0.3),

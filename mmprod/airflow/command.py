@@ -1,4 +1,4 @@
-"""The `mmprod` command as a task: its exit code decides whether a retry can help, its JSON is the result."""
+"""The `mmprod` command as a task: it says whether a retry can help, and its JSON is the result."""
 
 import contextlib
 import json
@@ -7,11 +7,13 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import IO, Any
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from mmprod.airflow import outcomes
 from mmprod.airflow.settings import Settings
 
 RUN = "MMPROD_RUN"
@@ -19,15 +21,15 @@ RUN = "MMPROD_RUN"
 _MISUSED = 2
 _PATIENCE = 30  # seconds from a polite end to a hard one
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
-_PASSED_ON = ("MMPROD_", "OMP_", "CUDA_", "HF_", "NVIDIA_", "SSL_")
+_PASSED_ON = ("MMPROD_", "OMP_", "CUDA_", "HF_", "NVIDIA_", "RAY_", "SSL_")
 
 
 class Mmprod(BaseOperator):
     """Runs ``mmprod WORDS --json`` and returns what it told: counts, names and paths, never rows.
 
-    `words` are templates; those that come out empty are left out. `config` names the settings' TOML file to
-    use. The counts also go to the events of the task's assets. Exit code 2 (bad input) fails the task at
-    once, any other failure may be retried.
+    `words` are templates; each line that comes out is a word, empty ones are left out. `config` names the
+    settings' TOML file to use. The counts also go to the events of the task's assets. Bad input and a gate
+    that refused fail the task at once, any other failure may be retried.
     """
 
     template_fields: Sequence[str] = ("words",)
@@ -36,14 +38,17 @@ class Mmprod(BaseOperator):
         super().__init__(**kwargs)
         self.words, self.config = words, config
         self._process: subprocess.Popen[str] | None = None
+        self._lake, self._content = "", None
 
     def execute(self, context: Any) -> dict[str, Any]:
         settings = Settings.read()
         config = getattr(settings, self.config) or settings.config
-        words = [str(word) for word in self.words if str(word)]
+        words = [line for word in self.words for line in str(word).splitlines() if line]
         line = [settings.command, *words, "--config", config, "--lake", settings.lake, "--json"]
-        told = summary(self._run(line, _attempt(context["ti"])))
-        self.log.info("%s", json.dumps(told, ensure_ascii=False, indent=1))
+        self._lake = settings.lake
+        content = self._run(line, _attempt(context["ti"]))
+        self.log.info("%s", "\n".join(outcomes.lines(content)))
+        told = outcomes.summary(content)
         for asset in self.outlets:
             context["outlet_events"][asset].extra = told
         return told
@@ -57,9 +62,10 @@ class Mmprod(BaseOperator):
             code = process.wait()
             printed.seek(0)
             text = printed.read()
-        content = _read(text)
+        self._content = content = _read(text)
         if code:
-            kind = AirflowFailException if code == _MISUSED else AirflowException
+            final = code == _MISUSED or (isinstance(content, dict) and content.get("retry") is False)
+            kind = AirflowFailException if final else AirflowException
             raise kind(f"exit code {code}: {_error(content) or 'see the log above'}")
         return content
 
@@ -87,6 +93,12 @@ class Mmprod(BaseOperator):
         finally:
             self.on_kill()
 
+    def get_openlineage_facets_on_complete(self, ti: Any) -> Any:
+        """What was read and made; the OpenLineage provider asks, if it is installed, after failures too."""
+        from mmprod.airflow.facets import lineage
+
+        return lineage([str(word) for word in self.words], Path(self._lake), self._content)
+
     def on_kill(self) -> None:
         """End the command and all it started: at a time-out, or when somebody stops the task."""
         process = self._process
@@ -98,25 +110,6 @@ class Mmprod(BaseOperator):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_PATIENCE)
                 return
-
-
-def summary(content: Any) -> dict[str, Any]:
-    """What of a command's JSON travels between tasks: numbers, names and paths; of lists only their length.
-
-    Outcomes of stages are told by stage, a second one of a name as "name #2".
-    """
-    told: dict[str, Any] = {}
-    for name, value in content.items() if isinstance(content, dict) else ():
-        if name == "stages":
-            for outcome in value:
-                before = sum(key.partition(" #")[0] == outcome["stage"] for key in told)
-                key = f"{outcome['stage']} #{before + 1}" if before else outcome["stage"]
-                told[key] = {**summary(outcome), **summary(outcome["detail"])}
-        elif isinstance(value, list):
-            told[name] = len(value)
-        elif not isinstance(value, dict):
-            told[name] = value
-    return told
 
 
 def _attempt(ti: Any) -> str:

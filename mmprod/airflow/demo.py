@@ -42,6 +42,7 @@ def make(folder: Path, command: Path, products: int = 200) -> dict[str, str]:
         "tables": str(folder / "tables" / "{day}.parquet"),
         "backups": str(folder / "backups"),
         "texts": str(catalogue / "texts.txt"),
+        "lists": str(folder / "lists"),
     }
 
 

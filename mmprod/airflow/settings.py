@@ -16,7 +16,8 @@ class Settings:
     `command`: the mmprod command in the environment it is installed in. `config`: its TOML file. `lake`: the
     folder of all state. `tables`: where a day's product table arrives, with ``{day}`` for 2025-03-01.
     `backups`: where copies of the store go. `selection`: TOML file of the weekly selection, `config` if not
-    given. `texts`: saved searches, one a line. `alerts`: an address that failures and delays are posted to.
+    given. `texts`: saved searches, one a line. `lists`: the folder for lists of what they found; none if not
+    given. `alerts`: an address that failures and delays are posted to.
     """
 
     command: str
@@ -26,6 +27,7 @@ class Settings:
     backups: str
     selection: str = ""
     texts: str = ""
+    lists: str = ""
     alerts: str = ""
 
     @classmethod

@@ -33,7 +33,7 @@ def search(
     ] = 0,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Write the list to a .csv, .parquet or .html (with pictures)."),
+        typer.Option("--out", help="Write the list to an .xlsx, .csv, .parquet or .html (with pictures)."),
     ] = None,
     config: ConfigOption = None,
     lake: LakeOption = None,
@@ -56,7 +56,8 @@ def search(
     session.config.profile(profile)
     from dataclasses import asdict
 
-    from mmprod.stages.search import search_product, search_text, write_list
+    from mmprod.stages.lists import write_list
+    from mmprod.stages.search import as_table, search_product, search_text
 
     with session.store() as store:
         depth = max(top, rerank)
@@ -78,7 +79,7 @@ def search(
 
             save(search_page(store, query or f"like {product}", found), out)
         elif out:
-            write_list(found, out)
+            write_list(as_table(found), out)
     headings = ("", "score", "picture", "title", *(["match"] if rerank else []), "product", "", "category")
     rows: list[tuple[object, ...]] = []
     for f in found:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import sys
 from typing import Any, NoReturn
 
@@ -25,9 +26,10 @@ from mmprod.cli import (
     serving,
     stores,
 )
-from mmprod.datasets.errors import InputError, StateError
+from mmprod.datasets.errors import GateError, InputError, StateError
 
 DONE, FAILED, MISUSED = 0, 1, 2
+_OF_THE_DISK = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS, errno.EDQUOT)
 
 
 class Commands(TyperGroup):
@@ -37,22 +39,28 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            _end(str(error), MISUSED)
+            _end(str(error), MISUSED, retry=False)
         except StateError as error:
-            _end(str(error), FAILED)
+            _end(str(error), FAILED, retry=not isinstance(error, GateError))
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS, errno.EDQUOT):
+            if (number := _number(error)) not in _OF_THE_DISK:
                 raise
-            hint = "; free some space and run again" if error.errno == errno.ENOSPC else ""
-            _end(
-                f"{error.strerror}: {error.filename or 'the lake'}{hint} (what was published is untouched)",
-                FAILED,
-            )
+            hint = "; free some space and run again" if number == errno.ENOSPC else ""
+            where = error.filename or "the lake"
+            _end(f"{os.strerror(number)}: {where}{hint} (what was published is untouched)", FAILED)
 
 
-def _end(message: str, code: int) -> NoReturn:
+def _number(error: OSError) -> int:
+    """Its errno; some of Lance's errors have it in their text only."""
+    full = errno.ENOSPC if os.strerror(errno.ENOSPC) in str(error) else 0
+    return error.errno or full
+
+
+def _end(message: str, code: int, retry: bool = True) -> NoReturn:
+    """Say what was wrong, and to machines whether the same command could do better another time."""
     if "--json" in sys.argv:
-        print(json.dumps({"error": message, "exit_code": code}, ensure_ascii=False))  # noqa: T201
+        told = {"error": message, "exit_code": code, "retry": retry}
+        print(json.dumps(told, ensure_ascii=False))  # noqa: T201
     else:
         typer.secho(f"error: {message}", fg="red", err=True)
     raise typer.Exit(code)

@@ -52,13 +52,21 @@ def finetune(
     """Adapt a base to your catalogue and publish the best model as an encoder of the lake.
 
     Run again after a crash it continues from the last checkpoint; when all is done it does nothing. On
-    several GPUs: torchrun --nproc-per-node 8 --no-python mmprod finetune …
+    several GPUs: torchrun --nproc-per-node 8 --no-python mmprod finetune … With engine = "ray" it is a job
+    on the Ray cluster, followed from here.
 
     Example: mmprod finetune --task retrieval --base lake:tiny --epochs 3 --lr 1e-4
     """
     overrides = {f"finetune.{key}": value for key, value in given.items()}
     overrides |= {"encoder.model": base, "pairs.categories": category or None}
     session = Session(config, lake, json, overrides)
+    if session.config.engine == "ray":
+        from mmprod.cli.remote import submit
+
+        said = {"task": task, "base": base, "store": store and store.resolve(), "name": name}
+        words = _words({**said, "category": category, "wait": wait, **given})
+        submit(session, config, f"finetune-{name or task}", words, " ".join(words))
+        return
     from mmprod.encoders.training.distributed import processes
     from mmprod.stages.finetune import finetune_encoder
 
@@ -72,6 +80,20 @@ def finetune(
         outcome = finetune_encoder(session.lake, session.config, products, task, name or task, watch)
     if first:
         session.outcomes([outcome])
+
+
+def _words(options: dict[str, Any]) -> list[str]:
+    """The command line of these options; what is None or False is left out."""
+    words = ["finetune"]
+    for name, value in options.items():
+        option = f"--{name.replace('_', '-')}"
+        if value is True:
+            words.append(option)
+        elif isinstance(value, list):
+            words += [f"{option}={item}" for item in value]
+        elif value is not None and value is not False:
+            words.append(f"{option}={value}")
+    return words
 
 
 def training(

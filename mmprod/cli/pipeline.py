@@ -25,7 +25,7 @@ ProfileOption = Annotated[str | None, typer.Option("--profile", help="Only this 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file to the application."""
-    for command in (run, ingest, embed, index, recall, train):
+    for command in (run, ingest, embed, index, promote, recall, train):
         app.command()(command)
 
 
@@ -92,13 +92,17 @@ def embed(
 ) -> None:
     """Store → embedding table: encode only the pictures and titles that changed.
 
-    What shards were encoded on their own before is taken in.
+    What shards were encoded on their own before is taken in. With engine = "ray" a shard is encoded by a job
+    on the Ray cluster, followed from here.
 
     Examples: mmprod embed --retry-failed
 
     mmprod embed --shard 0
     """
     session = Session(config, lake, json)
+    if shard is not None and session.config.engine == "ray":
+        _submit_shard(session, config, shard, wait)
+        return
     if shard is not None:
         _embed_shard(session, shard, wait)
         return
@@ -114,18 +118,35 @@ def embed(
 
 def _embed_shard(session: Session, shard: int, wait: bool) -> None:
     from mmprod.stages.embed import embed_shard, open_embeddings
+    from mmprod.stages.embed_categories import follow
     from mmprod.stages.encoder import load_encoder
 
     with session.lake.attempting(), session.watching() as watch, session.store() as store:
         encoder = load_encoder(session.lake, session.config)
-        with session.lake.writing(wait):  # makes the table where there is none yet
+        with session.lake.writing(wait):  # makes the table, or begins it anew for other categories
             table = open_embeddings(session.lake, session.config, encoder)
+            follow(session.config, store, table)
         outcome = embed_shard(session.config, store, table, encoder, shard, watch)
     session.outcomes([outcome])
 
 
+def _submit_shard(session: Session, config: Path | None, shard: int, wait: bool) -> None:
+    """A job for just these changes under just this encoder: what came later is another's work."""
+    from mmprod.cli.remote import submit
+
+    encoder = session.lake.encoder_name(session.config.encoder.model)
+    with session.store() as store:
+        head = store.head()
+    words = ["embed", "--shard", str(shard), *(["--wait"] if wait else [])]
+    decisive = f"{encoder} {session.config.encoder.categories} {shard} {head[shard : shard + 1]}"
+    submit(session, config, f"embed-{shard}", words, decisive)
+
+
 def index(
     profile: ProfileOption = None,
+    hold: Annotated[
+        bool, typer.Option("--hold", help="Build and check only; `mmprod promote` puts it in use.")
+    ] = False,
     wait: WaitOption = False,
     config: ConfigOption = None,
     lake: LakeOption = None,
@@ -136,16 +157,34 @@ def index(
     Example: mmprod index --profile selection
     """
     session = Session(config, lake, json)
-    from mmprod.stages.embed import open_embeddings
-    from mmprod.stages.encoder import load_encoder
-    from mmprod.stages.index import build_indexes
+    from mmprod.stages.index import build_indexes, read_embeddings
 
     with session.lake.writing(wait), session.store() as store:
-        encoder = load_encoder(session.lake, session.config)
-        table = open_embeddings(session.lake, session.config, encoder)
+        table = read_embeddings(session.lake, session.config)
         names = [profile] if profile else list(session.config.profiles)
-        outcomes = build_indexes(session.lake, session.config, store, table, names)
+        outcomes = build_indexes(session.lake, session.config, store, table, names, hold)
     session.outcomes(outcomes)
+
+
+def promote(
+    profile: Annotated[
+        list[str] | None, typer.Option("--profile", help="Only this profile; repeatable; else all.")
+    ] = None,
+    wait: WaitOption = False,
+    config: ConfigOption = None,
+    lake: LakeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Put the latest indexes that were built in use, all together; none if one did not pass its gate.
+
+    Example: mmprod promote --profile same_item --profile similar_item
+    """
+    session = Session(config, lake, json)
+    from mmprod.stages.index import promote_indexes
+
+    with session.lake.writing(wait):
+        outcome = promote_indexes(session.lake, profile or list(session.config.profiles))
+    session.outcomes([outcome])
 
 
 def recall(

@@ -1,11 +1,13 @@
 """Commands that make tables for others: groups, vectors, what saved searches find."""
 
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mmprod.cli.session import ConfigOption, JsonOption, LakeOption, Session, WaitOption
+from mmprod.datasets.errors import InputError
 
 
 def register(app: typer.Typer) -> None:
@@ -37,21 +39,28 @@ def features(
     Example: mmprod features
     """
     session = Session(config, lake, json)
-    from mmprod.stages.embed import open_embeddings
-    from mmprod.stages.encoder import load_encoder
     from mmprod.stages.groups import export_features
+    from mmprod.stages.index import read_embeddings
 
     with session.lake.writing(wait):
-        encoder = load_encoder(session.lake, session.config)
-        table = open_embeddings(session.lake, session.config, encoder)
-        outcome = export_features(session.lake, table)
+        outcome = export_features(session.lake, read_embeddings(session.lake, session.config))
     session.outcomes([outcome])
 
 
 def searches(
-    file: Annotated[Path, typer.Argument(help="The searches, one text a line.")],
+    file: Annotated[
+        Path, typer.Argument(help="The searches, one text a line; behind a tab the category to look in.")
+    ],
     profile: Annotated[str, typer.Option("--profile", help="Whose index is asked.")] = "selection",
     top: Annotated[int, typer.Option("--top", "-k", min=1, help="Products a search.")] = 50,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Also write the finds to an .xlsx, .csv, .parquet or .html (pictures)."),
+    ] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option("--since", formats=["%Y-%m-%d"], help="Only what has been found since then, in --out."),
+    ] = None,
     wait: WaitOption = False,
     config: ConfigOption = None,
     lake: LakeOption = None,
@@ -59,17 +68,38 @@ def searches(
 ) -> None:
     """Answer saved searches from the current index, as Parquet, and count the finds that are new.
 
-    Example: mmprod searches texts.txt --top 100
+    Examples: mmprod searches texts.txt --top 100
+
+    mmprod searches texts.txt --out new.xlsx --since 2025-03-02
     """
+    if since and not out:
+        raise InputError(f"--since {since:%Y-%m-%d} narrows the list that --out writes: name one")
     session = Session(config, lake, json)
     session.config.profile(profile)
     from mmprod.stages.encoder import load_encoder
     from mmprod.stages.index import encoder_of
-    from mmprod.stages.review.searches import read_texts
-    from mmprod.stages.searches import rerun_searches
+    from mmprod.stages.searches import read_searches, rerun_searches
 
-    texts = list(read_texts(file))
+    wanted, today = read_searches(file), datetime.now(UTC).date()
     with session.lake.writing(wait):
         encoder = load_encoder(session.lake, session.config, encoder_of(session.lake, profile))
-        outcome = rerun_searches(session.lake, encoder, texts, profile, top)
+        outcome = rerun_searches(session.lake, encoder, wanted, profile, top, today)
+        if out:
+            _take_away(session, out, since.date() if since else None)
     session.outcomes([outcome])
+
+
+def _take_away(session: Session, out: Path, since: date | None) -> None:
+    from mmprod.stages.lists import write_list
+    from mmprod.stages.searches import found_list
+
+    with session.store() as store:
+        found = found_list(session.lake, store, since)
+        if out.suffix == ".html":
+            from mmprod.report.found import found_page
+            from mmprod.report.page import save
+
+            save(found_page(store, found), out)
+        else:
+            write_list(found, out)
+    typer.echo(f"{found.num_rows:,} products written to {out}", err=True)

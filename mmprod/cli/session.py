@@ -2,6 +2,7 @@
 
 import json as json_module
 import logging
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="Configuration file; mmprod.toml here if there is one.")
 ]
 LakeOption = Annotated[Path | None, typer.Option("--lake", help="The folder that holds all state.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines, and nothing else.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines: one object on stdout.")]
 _WIDTH = 150  # columns, where no terminal says how many it has
 WaitOption = Annotated[bool, typer.Option("--wait", help="Wait while another run writes to the lake.")]
 
@@ -91,29 +92,14 @@ class Session:
 
     @contextmanager
     def watching(self) -> Iterator["Watch"]:
-        """Progress bars on a terminal; nothing elsewhere."""
-        from mmprod.stages.outcome import silent
+        """Somebody who looks on: bars on a terminal, else a line on stderr every ten seconds."""
+        from mmprod.cli import progress
 
-        if self.json:
-            yield silent
-            return
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (
-            TextColumn("{task.description:<22}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-        )
-        console = Console(stderr=True)
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-
-            def watch(stage: str, total: int | None) -> Any:
-                task = progress.add_task(stage, total=total)
-                return lambda rows: progress.advance(task, rows)
-
-            yield watch
+        if sys.stderr.isatty() and not self.json:
+            with progress.bars() as watch:
+                yield watch
+        else:
+            yield progress.lines(lambda text: typer.echo(text, err=True, nl=False))
 
 
 def _cell(value: Any) -> str:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from PIL import Image
 
 from mmprod.datasets import parquet
+from mmprod.datasets.categories import within
 from mmprod.datasets.errors import InputError
 from mmprod.datasets.files import replace_file
 from mmprod.datasets.images import BadImage, decode
@@ -65,7 +66,9 @@ def choose(
         if unknown:
             raise InputError(f"no live product {', '.join(map(repr, unknown))} in the store")
         return [record for record in records if record][:limit]
-    fitting = (r for r in store.iterate() if category is None or _below(category_path(r.category), category))
+    fitting = (
+        r for r in store.iterate() if category is None or within(category_path(r.category), (category,))
+    )
     chosen = list(islice(fitting, limit))
     if not chosen:
         raise InputError(f"no live product in {category!r}" if category else "no live product in the store")
@@ -120,10 +123,6 @@ def check_name(path: Path) -> None:
     """Raise InputError unless captions can be written to a file of that name."""
     if path.suffix not in (".json", ".parquet"):
         raise InputError(f"{path}: want a name that ends in .json or .parquet")
-
-
-def _below(path: str, category: str) -> bool:
-    return path == category or path.startswith(f"{category} > ")
 
 
 def _picture(config: Config, store: Store, record: Record) -> Image.Image | str:

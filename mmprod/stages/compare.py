@@ -14,7 +14,8 @@ from mmprod.eval.runs import Scores, ranked_scores
 from mmprod.lake import Lake
 from mmprod.retrieval import exact
 from mmprod.retrieval.keyword import KeywordIndex
-from mmprod.stages.index import FusedVectors, open_index
+from mmprod.stages.fused import FusedVectors
+from mmprod.stages.index import open_index
 
 WEIGHTINGS: Mapping[str, Weights] = {
     "picture only": (1.0, 0.0),

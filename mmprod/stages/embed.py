@@ -9,13 +9,14 @@ import pyarrow as pa
 from mmprod.datasets.errors import InputError
 from mmprod.datasets.faults import fault
 from mmprod.datasets.identity import EMPTY
-from mmprod.datasets.store import Changed, Store
+from mmprod.datasets.store import Changed, Position, Store
 from mmprod.embedding_table import EmbeddingTable, Row
 from mmprod.encoders.clip import Encoder
 from mmprod.encoders.stream import Encoded, Job, embed
 from mmprod.lake import Lake
 from mmprod.sections import Config
 from mmprod.stages import embedding_parts as parts
+from mmprod.stages.embed_categories import fitting, follow
 from mmprod.stages.outcome import Advance, Outcome, Watch, silent, timed
 
 
@@ -39,13 +40,18 @@ def embed_changes(
     A picture that failed is tried again when it changes, or with `retry_failed`. Rows are committed every
     `commit_rows` products; the position in the store moves with the last commit, so after a crash the
     products already committed are met again, found settled and skipped.
+
+    With `encoder.categories`, products outside of them are treated as removed ones are. Where the list has
+    changed since the last time, every product is looked at, and only what isn't known is encoded.
     """
     with timed("embed") as outcome:
         head = store.head()
-        if taken := parts.take(table, config.encoder.commit_rows):
+        follow(config, store, table)
+        if taken := parts.take(table, store, config.encoder.commit_rows):
             outcome.detail["taken"] = taken
         failed = set(table.failed()) if retry_failed else set()
         if head == table.pointer.position and not failed:
+            outcome.made[str(table.root)] = str(table.pointer.revision)
             return outcome
         advance = watch("embed", sum(head) - sum(table.pointer.position) + len(failed))
         pending: list[pa.RecordBatch] = []
@@ -57,30 +63,39 @@ def embed_changes(
                 pending = []
         table.upsert(pa.Table.from_batches(pending, table.schema), head)
         outcome.reused = outcome.rows - outcome.changed
+        outcome.made[str(table.root)] = str(table.pointer.revision)
     return outcome
 
 
 def embed_shard(
     config: Config, store: Store, table: EmbeddingTable, encoder: Encoder, shard: int, watch: Watch = silent
 ) -> Outcome:
-    """Encode the changed products of one shard into a part beside the table; `embed_changes` takes it in.
+    """Encode the changed products of one shard into parts beside the table; `embed_changes` takes them in.
 
-    Shards can be encoded at the same time, on different machines: nothing that others read is changed, so
-    the lake's lock isn't needed. Raises: InputError for a shard that the store doesn't have.
+    A part holds `part_rows` changes; those that are there already are not made again. Shards can be encoded
+    at the same time, on different machines: nothing that others read is changed, so the lake's lock isn't
+    needed. Raises: InputError for a shard that the store doesn't have.
     """
     with timed(f"embed shard {shard}") as outcome:
-        head, position = store.head(), table.pointer.position
+        head = store.head()
         if not 0 <= shard < len(head):
             raise InputError(f"shard {shard}: the store has shards 0 to {len(head) - 1}")
-        span = parts.Span(shard, position[shard], head[shard])
-        if span.start == span.end or parts.path(table, span).exists():
-            return outcome
-        only = tuple(at if number != shard else span.start for number, at in enumerate(head))
-        advance = watch(outcome.stage, span.end - span.start)
-        due = store.changes_since(only)
-        parts.write(table, span, _encoded(config, store, table, encoder, due, outcome, advance))
+        spans = list(parts.spans(table, shard, head[shard], config.encoder.part_rows))
+        advance = watch(outcome.stage, sum(span.end - span.start for span in spans))
+        for span in spans:
+            if parts.path(table, span).exists():
+                advance(span.end - span.start)
+                continue
+            after, until = (_moved(head, shard, number) for number in (span.start, span.end))
+            due = store.changes_since(after, until)
+            parts.write(table, span, _encoded(config, store, table, encoder, due, outcome, advance))
         outcome.reused = outcome.rows - outcome.changed
     return outcome
+
+
+def _moved(position: Position, shard: int, number: int) -> Position:
+    """The position with another number for one shard."""
+    return (*position[:shard], number, *position[shard + 1 :])
 
 
 def _encoded(
@@ -94,10 +109,13 @@ def _encoded(
     failed: Collection[str] = (),
 ) -> Iterator[pa.RecordBatch]:
     """Rows for the table, of those of the products that need new ones; counted in `outcome`."""
-    counts = Counter[str]()
+    counts, categories = Counter[str](outcome.detail), set(table.pointer.categories)
     for changed in _chunks(due, config.encoder.batch):
         outcome.rows += len(changed)
-        if jobs := _jobs(changed, store, table, failed):
+        inside = fitting(changed, store, categories)
+        if categories:
+            counts["outside"] += sum(change.live for change in changed) - len(inside)
+        if jobs := _jobs(changed, inside, store, table, failed):
             encoded = embed(jobs, encoder, config.images.max_pixels)
             fault("embed.encoded")
             _count(outcome, counts, encoded)
@@ -118,7 +136,7 @@ def _due(store: Store, table: EmbeddingTable, failed: Collection[str]) -> Iterat
 
 
 def _count(outcome: Outcome, counts: Counter[str], encoded: Encoded) -> None:
-    reasons = encoded.rows["image_reason"].to_pylist()
+    reasons = encoded.rows.filter(encoded.rows["live"])["image_reason"].to_pylist()
     outcome.changed += encoded.rows.num_rows
     outcome.refused += sum(reason not in (None, "none") for reason in reasons)
     counts.update(pictures=encoded.pictures, titles=encoded.titles, titles_cut=encoded.cut)
@@ -131,18 +149,29 @@ def _chunks(changes: Iterable[Changed], size: int) -> Iterator[list[Changed]]:
 
 
 def _jobs(
-    changed: Sequence[Changed], store: Store, table: EmbeddingTable, failed: Collection[str]
+    changed: Sequence[Changed],
+    inside: Collection[str],
+    store: Store,
+    table: EmbeddingTable,
+    failed: Collection[str],
 ) -> list[Job]:
-    """What is to be done: nothing for a row that is as it should be, nor to remove an unknown one."""
+    """What is to be done so that of these products just those `inside` are live in the table.
+
+    Nothing for a row that is as it should be, nor to remove an unknown one.
+    """
     rows = table.lookup([change.product_id for change in changed])
-    due = [c for c in changed if c.product_id in failed or not _settled(c, rows.get(c.product_id))]
+    due = [
+        c
+        for c in changed
+        if c.product_id in failed or not _settled(c, rows.get(c.product_id), c.product_id in inside)
+    ]
     images = table.vectors("image", {c.image_hash for c in due} - {EMPTY})
     texts = table.vectors("text", {c.text_hash for c in due} - {EMPTY})
     records = store.get_many([change.product_id for change in due])
     jobs = []
     for change, record in zip(due, records, strict=True):
         row = rows.get(change.product_id)
-        if record and row and not change.live:
+        if row and change.product_id not in inside:
             jobs.append(_removal(row))
         elif record:
             known = images.get(change.image_hash)
@@ -165,11 +194,11 @@ def _jobs(
     return jobs
 
 
-def _settled(change: Changed, row: Row | None) -> bool:
+def _settled(change: Changed, row: Row | None, live: bool) -> bool:
     if row is None:
-        return not change.live
+        return not live
     same = (row.image_hash, row.text_hash) == (_hash(change.image_hash), _hash(change.text_hash))
-    return row.live == change.live and (same or not change.live)
+    return row.live == live and (same or not live)
 
 
 def _removal(row: Row) -> Job:

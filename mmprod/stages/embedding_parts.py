@@ -1,11 +1,13 @@
 """Rows of one shard that were encoded beside the embedding table and wait to be taken in.
 
-    lake/embeddings/<encoder>/parts/<shard>-<start>-<end>.parquet
+    lake/embeddings/<encoder>/parts/<restarts>-<shard>-<start>-<end>.parquet
 
 A part holds what changed in a shard of the store between two sequence numbers, and fits where the table has
-come exactly to its start. It appears whole or not at all.
+come exactly to its start and has not begun anew since. It appears whole or not at all. A shard is cut into
+parts of so many sequence numbers, so that a process that dies loses one of them at most.
 """
 
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +18,7 @@ import pyarrow.parquet as pq
 from mmprod.datasets import fence, parquet
 from mmprod.datasets.errors import StateError
 from mmprod.datasets.files import sync_file
+from mmprod.datasets.store import Store
 from mmprod.embedding_table import EmbeddingTable
 
 
@@ -27,47 +30,83 @@ class Span(NamedTuple):
     end: int
 
 
+def spans(table: EmbeddingTable, shard: int, end: int, length: int) -> Iterator[Span]:
+    """What the table lacks of a shard up to `end`, cut after each `length` numbers; the same every time."""
+    start = table.pointer.position[shard]
+    for first in range(start, end, length):
+        yield Span(shard, first, min(first + length, end))
+
+
 def path(table: EmbeddingTable, span: Span) -> Path:
     """Where the part of a span lies."""
-    return table.root / "parts" / f"{span.shard}-{span.start}-{span.end}.parquet"
+    name = f"{table.pointer.restarts}-{span.shard}-{span.start}-{span.end}.parquet"
+    return table.root / "parts" / name
 
 
 def write(table: EmbeddingTable, span: Span, batches: Iterator[pa.RecordBatch]) -> int:
-    """Write a part from rows of the table's schema; the number of rows."""
+    """Write a part from rows of the table's schema; the number of rows.
+
+    Raises: StateError when an attempt that began later has taken over, or the table has come past the span.
+    """
     target = path(table, span)
     target.parent.mkdir(exist_ok=True)
-    draft = target.with_name(f".{span.shard}.draft")  # one attempt at a time: others are fenced off
+    draft = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.draft")  # a lost node may write it too
     rows = parquet.write(draft, batches, table.schema)
-    sync_file(draft)
     with fence.publishing():
-        draft.replace(target)
+        try:
+            sync_file(draft)
+            draft.replace(target)
+        except FileNotFoundError as error:
+            raise StateError(
+                f"{target} isn't wanted any more, the table has come past it; run again"
+            ) from error
         sync_file(target.parent)
     return rows
 
 
-def take(table: EmbeddingTable, commit_rows: int) -> int:
+def take(table: EmbeddingTable, store: Store, commit_rows: int) -> int:
     """Put the parts that fit into the table and remove all; the number of rows. The caller holds the lock.
 
     A process that dies half-way leaves the part, and the next one starts it again.
     """
     rows = 0
-    for file in sorted((table.root / "parts").glob("[0-9]*.parquet")):
-        span = Span(*map(int, file.stem.split("-")))
-        if table.pointer.position[span.shard] == span.start:
-            rows += _take(table, span, file, commit_rows)
+    found = [(_span(file), file) for file in (table.root / "parts").glob("[0-9]*.parquet")]
+    for span, file in sorted(found, key=lambda f: (f[0].shard, f[0].start, -f[0].end)):  # the longest first
+        if file == path(table, span) and table.pointer.position[span.shard] == span.start:
+            rows += _take(table, store, span, file, commit_rows)
         file.unlink()
+    for draft in (table.root / "parts").glob(".*-*-*.draft"):
+        if _span(draft).start < table.pointer.position[_span(draft).shard]:
+            draft.unlink()  # of a process that died
     return rows
 
 
-def _take(table: EmbeddingTable, span: Span, file: Path, commit_rows: int) -> int:
+def _span(file: Path) -> Span:
+    """What a part or its draft is about, as its name says."""
+    shard, start, end = file.name.strip(".").partition(".")[0].split("-")[-3:]
+    return Span(int(shard), int(start), int(end))
+
+
+def _take(table: EmbeddingTable, store: Store, span: Span, file: Path, commit_rows: int) -> int:
     rows = 0
     for batch in _batches(file, commit_rows):
-        table.upsert(pa.Table.from_batches([batch], table.schema), table.pointer.position)
-        rows += batch.num_rows
+        fitting = batch.filter(_unchanged(store, span, batch["product_id"].to_pylist()))
+        table.upsert(pa.Table.from_batches([fitting], table.schema), table.pointer.position)
+        rows += fitting.num_rows
     position = list(table.pointer.position)
     position[span.shard] = span.end
     table.upsert(table.schema.empty_table(), position)
     return rows
+
+
+def _unchanged(store: Store, span: Span, ids: list[str]) -> pa.Array:
+    """Which products have not changed since the span, as booleans.
+
+    The others are left to a later span. That one was told nothing of this part: to it, a product that this
+    part adds and it removes was never there.
+    """
+    states = store.shards[span.shard].states(sorted(product_id.encode() for product_id in ids))
+    return pa.array([states[product_id.encode()].sequence <= span.end for product_id in ids])
 
 
 def _batches(file: Path, rows: int) -> Iterator[pa.RecordBatch]:

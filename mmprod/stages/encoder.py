@@ -53,6 +53,7 @@ def train_encoder(
     with timed("train") as outcome:
         if name := artifacts.reusable(root, inputs, options):
             outcome.reused = outcome.rows = artifacts.Manifest.read(root / name).counts["pairs"]
+            outcome.made[str(root)] = name
             return outcome
         pairs = load_pairs(_pairs(table.batches(), config, outcome), tiny_config())
         outcome.changed = len(pairs.titles)
@@ -62,6 +63,7 @@ def train_encoder(
             found = {"pairs": outcome.changed, "steps": plan.steps, "fingerprint": encoder.fingerprint}
             draft.counts |= found
         artifacts.switch(root, draft.generation)
+        outcome.made[str(root)] = draft.generation
         outcome.detail = {"generation": draft.generation, "fingerprint": encoder.fingerprint}
     return outcome
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from mmprod import artifacts
-from mmprod.datasets.errors import InputError, StateError
+from mmprod.datasets.errors import GateError, InputError
 from mmprod.datasets.files import sync_file, sync_tree
 from mmprod.datasets.images import BadImage, decode
 from mmprod.datasets.store import Store
@@ -43,7 +43,7 @@ def export_engine(
 
     `samples`: a folder of pictures and a titles.txt to try the engine on, in place of the lake's store.
     Nothing is done where the current engine was made from the same encoder in the same way.
-    Raises: InputError for what can't be exported; StateError, with the checks that failed, when the gate
+    Raises: InputError for what can't be exported; GateError, with the checks that failed, when the gate
     refuses: then nothing is published and what was current stays so.
     """
     check(kind, precision)
@@ -56,6 +56,7 @@ def export_engine(
         if name := artifacts.reusable(root, inputs, options):
             outcome.detail = {**artifacts.Manifest.read(root / name).counts, "folder": str(root / name)}
             outcome.rows = outcome.reused = len(towers)
+            outcome.made[str(root)] = name
             return outcome
         tried = with_hard_ones(_inputs(lake, config, samples))
         with artifacts.publishing(root, "engine", inputs, options) as draft:
@@ -63,6 +64,7 @@ def export_engine(
             report = _gated(draft.path, encoder, tried, limits)
             draft.counts |= {"opset": spec.opset, "gate": report.to_dict(), "tried": len(tried.titles)}
         artifacts.switch(root, draft.generation)
+        outcome.made[str(root)] = draft.generation
         outcome.detail = {**draft.counts, "folder": str(root / draft.generation)}
         outcome.rows = outcome.changed = len(towers)
     return outcome
@@ -92,13 +94,13 @@ def copy_engine(source: Path, target: Path) -> None:
 
 
 def _gated(folder: Path, encoder: Encoder, tried: Inputs, limits: Limits) -> Report:
-    """What the gate says of the engine as it lies on disk; StateError when it refuses."""
+    """What the gate says of the engine as it lies on disk; GateError when it refuses."""
     report = gate(load_engine(folder, encoder.device), encoder, Truth.of(encoder, tried), limits)
     if report.refused:
         found = "\n".join(str(refused) for refused in report.refused)
-        raise StateError(f"the engine is not let through by the gate, nothing is published:\n{found}")
+        raise GateError(f"the engine is not let through by the gate, nothing is published:\n{found}")
     if (folder / RAW).exists() and (others := differences(encoder, folder, tried)):
-        raise StateError(
+        raise GateError(
             f"{RAW} makes other tokens or pixels than the encoder, nothing is published: {others}"
         )
     return report

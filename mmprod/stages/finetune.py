@@ -69,7 +69,7 @@ def finetune_encoder(
         outcome.rows, outcome.refused = selected.considered, len(selected.rejected)
         if generation := share(lambda: artifacts.reusable(root, inputs, options)):
             outcome.reused = outcome.rows - outcome.refused
-            outcome.detail = _tell(root, generation)
+            outcome.detail, outcome.made = _tell(root, generation), {str(root): generation}
             return outcome
         outcome.changed = len(selected.pairs)
         folder = run_folder(lake, name, inputs, options)
@@ -79,7 +79,8 @@ def finetune_encoder(
         model, best = work.train(watch)
         if rank() == 0:
             with lake.writing(wait=True):
-                outcome.detail = work.publish(root, model, best, inputs, options)
+                generation = work.publish(root, model, best, inputs, options)
+                outcome.detail, outcome.made = _tell(root, generation), {str(root): generation}
         wait()
     return outcome
 
@@ -135,8 +136,8 @@ class Work:
 
     def publish(
         self, root: Path, model: Any, best: Best, inputs: dict[str, Any], options: dict[str, Any]
-    ) -> dict[str, Any]:
-        """The model as a new generation in use; what to tell of it."""
+    ) -> str:
+        """The model as a new generation in use; its name."""
         with artifacts.publishing(root, "encoder", inputs, options) as draft:
             encoder = self._encoder(model)
             save(encoder, draft.path)
@@ -150,7 +151,7 @@ class Work:
                 "measures": best.scalars,
             }
         artifacts.switch(root, draft.generation)
-        return _tell(root, draft.generation)
+        return draft.generation
 
     def _objective(self, model: Any) -> Objective:
         if isinstance(model, Blip):

@@ -28,6 +28,7 @@ def build_groups(lake: Lake, config: Config) -> Outcome:
         options = section.model_dump()
         if name := artifacts.reusable(lake.groups, inputs, options):
             outcome.rows = outcome.reused = artifacts.Manifest.read(lake.groups / name).counts["rows"]
+            outcome.made[str(lake.groups)] = name
             return outcome
         table = group(read_recall(lake, section.profile), section.score)
         with artifacts.publishing(lake.groups, "group", inputs, options) as draft:
@@ -36,6 +37,7 @@ def build_groups(lake: Lake, config: Config) -> Outcome:
             )
             draft.counts |= {"rows": outcome.rows, "groups": len(pc.unique(table["group_id"]))}
         artifacts.switch(lake.groups, draft.generation)
+        outcome.made[str(lake.groups)] = draft.generation
         outcome.detail = {"generation": draft.generation, **draft.counts}
     return outcome
 
@@ -71,6 +73,7 @@ def export_features(lake: Lake, table: EmbeddingTable) -> Outcome:
         }
         if name := artifacts.reusable(lake.features, inputs, {}):
             outcome.rows = outcome.reused = artifacts.Manifest.read(lake.features / name).counts["rows"]
+            outcome.made[str(lake.features)] = name
             return outcome
         with artifacts.publishing(lake.features, "feature", inputs, {}) as draft:
             batches = _features(table, read_groups(lake))
@@ -78,6 +81,7 @@ def export_features(lake: Lake, table: EmbeddingTable) -> Outcome:
             outcome.rows = outcome.changed = parquet.write(path, batches, feature_schema(pointer.width))
             draft.counts["rows"] = outcome.rows
         artifacts.switch(lake.features, draft.generation)
+        outcome.made[str(lake.features)] = draft.generation
         outcome.detail = {"generation": draft.generation, "folder": str(lake.features / draft.generation)}
     return outcome
 

@@ -1,119 +1,146 @@
 """Embedding table → fused vectors → Faiss generation → gate → CURRENT; and the recall table from that."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
 from mmprod import artifacts
 from mmprod.datasets import parquet
-from mmprod.datasets.errors import StateError
+from mmprod.datasets.errors import GateError, StateError
 from mmprod.datasets.faults import fault
-from mmprod.datasets.schemas import ITEM, RECALL, category_path
+from mmprod.datasets.schemas import RECALL
 from mmprod.datasets.store import Store
-from mmprod.datasets.vectors import from_column
-from mmprod.embedding_table import EmbeddingTable
-from mmprod.encoders.fusion import Weights, fuse, half_width
+from mmprod.embedding_table import POINTER, EmbeddingTable, Pointer, read_pointer
 from mmprod.lake import Lake
 from mmprod.retrieval import folder, index
-from mmprod.retrieval.gate import GateReport, gate
+from mmprod.retrieval.gate import gate
 from mmprod.retrieval.generation import Generation
 from mmprod.retrieval.recall import neighbours
 from mmprod.sections import Config
+from mmprod.stages.fused import FusedVectors
 from mmprod.stages.outcome import Advance, Outcome, Watch, silent, timed
 
 RECALL_FILE = "recall.parquet"
 _BLOCK = 1024  # anchors searched at once
 
 
-class FusedVectors:
-    """The embedding table's live products as blocks of fused vectors; can be read any number of times.
+def read_embeddings(lake: Lake, config: Config) -> EmbeddingTable:
+    """The table of the configured encoder, as it is; an encoder of the lake is not loaded for that.
 
-    Products without any modality that the weights count are left out, here and in `items`.
+    Raises: StateError when nothing was embedded with it yet.
     """
+    model = config.encoder.model
+    fingerprint = lake.encoder_fingerprint(model)
+    if fingerprint is None:
+        from mmprod.stages.encoder import load_encoder  # slow to import
 
-    def __init__(self, table: EmbeddingTable, weights: Weights, form: str = "exact") -> None:
-        self.table, self.weights = table, weights
-        self._fuse = fuse if form == "exact" else half_width
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        for batch, usable in self._batches():
-            image, text = (from_column(batch[name])[0][usable] for name in ("image", "text"))
-            yield self._fuse(image, text, self.weights)
-
-    def items(self, store: Store) -> pa.Table:
-        """Ids, categories and modalities of the products, schema ITEM, in the order of the vectors."""
-        return pa.Table.from_batches([self._items(*part, store) for part in self._batches()], schema=ITEM)
-
-    def _batches(self) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
-        for batch in self.table.batches():
-            has = [batch[name].is_valid().to_numpy(zero_copy_only=False) for name in ("image", "text")]
-            usable = np.zeros(batch.num_rows, bool)
-            for weight, present in zip(self.weights, has, strict=True):
-                usable |= present & (weight > 0)
-            yield batch, usable
-
-    @staticmethod
-    def _items(batch: pa.RecordBatch, usable: np.ndarray, store: Store) -> pa.RecordBatch:
-        batch = batch.filter(pa.array(usable))
-        records = store.get_many(batch["product_id"].to_pylist())
-        categories = [category_path(record.category) if record else "" for record in records]
-        columns = [batch["product_id"], pa.array(categories, pa.string())]
-        columns += [batch["image"].is_valid(), batch["text"].is_valid()]
-        return pa.RecordBatch.from_arrays(columns, schema=ITEM)
+        fingerprint = load_encoder(lake, config).fingerprint
+    root = lake.embeddings(model, fingerprint)
+    if not (root / POINTER).exists():
+        raise StateError(f"nothing was embedded with {model} {fingerprint[:12]} yet; run `mmprod embed`")
+    return EmbeddingTable(root, fingerprint, read_pointer(root).width, config.store.shards)
 
 
 def build_indexes(
-    lake: Lake, config: Config, store: Store, table: EmbeddingTable, profiles: Iterable[str]
+    lake: Lake,
+    config: Config,
+    store: Store,
+    table: EmbeddingTable,
+    profiles: Sequence[str],
+    hold: bool = False,
 ) -> list[Outcome]:
-    """Build and check a new index generation of each profile, unless nothing has changed; then switch to all.
+    """Build and check a new index generation of each profile, unless nothing has changed; then use all.
 
-    Raises: StateError when an embedding file is damaged or a gate refuses; then all go on serving what they
-    did, so that no two profiles are of different encoders.
+    With `hold` they stay beside those in use until `promote_indexes`.
+    Raises: StateError when an embedding file is damaged, GateError when a gate refuses; then all go on
+    serving what they did, so that no two profiles are of different encoders.
     """
-    outcomes, built, refused = [], [], []
-    for profile in profiles:
-        outcome, generation, report = _build_index(lake, config, store, table, profile)
-        outcomes.append(outcome)
-        if generation:
-            built.append((profile, generation))
-        if report and not report.passed:
-            checks = (f"{c.name} {c.value:.4g} (limit {c.limit:.4g})" for c in report.checks if not c.ok)
-            refused.append(f"{profile} {generation}: {', '.join(checks)}")
-    if refused:
-        raise StateError(
-            f"built, but not let through by the gate: {'; '.join(refused)}; what was current goes on serving"
-        )
-    for profile, generation in built:
-        artifacts.switch(lake.index(profile), generation)
+    outcomes = [_build_index(lake, config, store, table, profile) for profile in profiles]
+    _passed(lake, profiles)
+    if not hold:
+        promote_indexes(lake, profiles)
     return outcomes
 
 
-def _build_index(
-    lake: Lake, config: Config, store: Store, table: EmbeddingTable, profile: str
-) -> tuple[Outcome, str | None, GateReport | None]:
-    """A generation beside the current one, and what the gate says of it; neither when nothing has changed."""
+def promote_indexes(lake: Lake, profiles: Sequence[str]) -> Outcome:
+    """Let all profiles serve the latest generation that was built of each, together.
+
+    Raises: StateError, and nothing changes, when one is missing or damaged or of another encoder than the
+    others; GateError when one was refused.
+    """
+    with timed("promote") as outcome:
+        latest = _passed(lake, profiles)
+        encoders = {profile: made.inputs["encoder"] for profile, (_, made) in latest.items()}
+        if len(set(encoders.values())) > 1:
+            told = ", ".join(f"{profile} {encoder[:12]}" for profile, encoder in encoders.items())
+            raise StateError(f"the latest indexes are of different encoders: {told}; run `mmprod index`")
+        new = {p: name for p, (name, _) in latest.items() if name != artifacts.current(lake.index(p))}
+        for profile, name in new.items():
+            folder = lake.index(profile) / name
+            if problems := artifacts.verify(folder):
+                raise StateError(f"{folder} is damaged: {'; '.join(problems)}; build it again")
+        for profile, name in new.items():
+            artifacts.switch(lake.index(profile), name)
+        outcome.rows, outcome.changed = len(latest), len(new)
+        outcome.reused = outcome.rows - outcome.changed
+        outcome.detail = {profile: name for profile, (name, _) in latest.items()}
+        outcome.made = {str(lake.index(profile)): name for profile, (name, _) in latest.items()}
+    return outcome
+
+
+def _passed(lake: Lake, profiles: Sequence[str]) -> dict[str, tuple[str, artifacts.Manifest]]:
+    """Each profile's latest generation. Raises: StateError without one; GateError if one was refused."""
+    latest, refused = {}, []
+    for profile in profiles:
+        root = lake.index(profile)
+        name = artifacts.newest(root)
+        if name is None:
+            raise StateError(f"no index of profile {profile} was built yet; run `mmprod index`")
+        latest[profile] = name, artifacts.Manifest.read(root / name)
+        if checks := _failed(root, name):
+            refused.append(f"{profile} {name}: {', '.join(checks)}")
+    if refused:
+        raise GateError(
+            f"built, but not let through by the gate: {'; '.join(refused)}; what was current goes on serving"
+        )
+    return latest
+
+
+def _failed(root: Path, name: str) -> list[str]:
+    """The checks that a generation did not pass; none for the one in use, whoever put it there."""
+    if name == artifacts.current(root):
+        return []
+    checks = artifacts.refused(root / name)
+    return [f"{check['name']} {check['value']:.4g} (limit {check['limit']:.4g})" for check in checks]
+
+
+def _build_index(lake: Lake, config: Config, store: Store, table: EmbeddingTable, profile: str) -> Outcome:
+    """A generation beside the current one, with what the gate says of it; none when nothing has changed."""
     chosen, root = config.profile(profile), lake.index(profile)
     pointer = table.pointer
     inputs = {"encoder": pointer.encoder, "vectors": pointer.revision, "store": list(store.head())}
+    if pointer.categories:
+        inputs["categories"] = list(pointer.categories)
     options = {**chosen.model_dump(), "factory": config.index.factory, "nprobe": config.index.nprobe}
     with timed(f"index {profile}") as outcome:
         outcome.rows = table.count()
-        if artifacts.reusable(root, inputs, options):
-            outcome.reused = outcome.rows
-            return outcome, None, None
+        name = artifacts.reusable(root, inputs, options, artifacts.newest(root))
+        if name and not _failed(root, name):
+            outcome.reused, outcome.made = outcome.rows, {str(root): name}
+            return outcome
         if problems := table.verify():
             cure = f"remove {table.root} and run `mmprod embed`"
             raise StateError(f"the embedding table is damaged: {'; '.join(problems)}; {cure}")
         vectors = FusedVectors(table, chosen.weights, chosen.form)
         with artifacts.publishing(root, "index", inputs, options) as draft:
             items = vectors.items(store)
-            report = _write(draft, vectors, items, config, table, profile, _live_count(root))
+            _write(draft, vectors, items, config, table, profile, _comparable(root, pointer))
             outcome.changed, outcome.refused = items.num_rows, outcome.rows - items.num_rows
         outcome.detail = {"generation": draft.generation, **draft.counts}
-    return outcome, draft.generation, report
+        outcome.made[str(root)] = draft.generation
+    return outcome
 
 
 def _write(
@@ -124,7 +151,7 @@ def _write(
     table: EmbeddingTable,
     profile: str,
     previous: int | None,
-) -> GateReport:
+) -> None:
     """Build the index into the draft and gate what was really written, read back from disk."""
     weights, width, count = vectors.weights, table.pointer.width, items.num_rows
     if not count:
@@ -146,12 +173,15 @@ def _write(
         previous=previous,
     )
     draft.counts |= {"products": count, "factory": factory, "gate": report.to_dict()}
-    return report
 
 
-def _live_count(root: Any) -> int | None:
-    name = artifacts.current(root)
-    return artifacts.Manifest.read(root / name).counts["products"] if name else None
+def _comparable(root: Path, pointer: Pointer) -> int | None:
+    """Products of the generation in use; None where there is none or it was made for other categories."""
+    if (name := artifacts.current(root)) is None:
+        return None
+    manifest = artifacts.Manifest.read(root / name)
+    same = tuple(manifest.inputs.get("categories", ())) == pointer.categories
+    return int(manifest.counts["products"]) if same else None
 
 
 @contextmanager
@@ -177,8 +207,8 @@ def build_recall(lake: Lake, config: Config, profile: str, watch: Watch = silent
         with open_index(lake, profile) as generation:
             outcome.rows = len(generation)
             inputs |= {"encoder": generation.build.encoder}
-            if artifacts.reusable(root, inputs, options):
-                outcome.reused = outcome.rows
+            if name := artifacts.reusable(root, inputs, options):
+                outcome.reused, outcome.made = outcome.rows, {str(root): name}
                 return outcome
             with artifacts.publishing(root, "recall", inputs, options) as draft:
                 advance = watch(outcome.stage, outcome.rows)
@@ -188,6 +218,7 @@ def build_recall(lake: Lake, config: Config, profile: str, watch: Watch = silent
             artifacts.switch(root, draft.generation)
             outcome.changed = outcome.rows
             outcome.detail = {"generation": draft.generation, **draft.counts}
+            outcome.made[str(root)] = draft.generation
     return outcome
 
 

@@ -57,8 +57,11 @@ def ingest_table(
         counts = _ingest(config, store, table, day, approve_removals, watch("ingest", table.rows))
         if logs := store.logs_of(day):
             inputs = {"day": day.isoformat(), "table": table.fingerprint, "snapshot": config.table.snapshot}
-            artifacts.switch(lake.changes, _publish(lake, store, day, inputs | {"logs": sorted(logs)}))
+            generation = _publish(lake, store, day, inputs | {"logs": sorted(logs)})
+            artifacts.switch(lake.changes, generation)
             store.forget_changes(day)
+            outcome.made[str(lake.changes)] = generation
+        outcome.made[str(lake.store)] = ",".join(map(str, store.head()))
         _tell(outcome, counts)
     return outcome
 

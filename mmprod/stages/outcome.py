@@ -19,7 +19,9 @@ def silent(stage: str, total: int | None) -> Advance:
 @dataclass
 class Outcome:
     """Counts of one stage: `rows` came in; of those `changed` were worked on, `reused` were as before and
-    `refused` could not be used. `detail` holds what is particular to the stage."""
+    `refused` could not be used. `detail` holds what is particular to the stage. `made` names the folder of
+    each artifact that the stage made, or found as it was, and its version now: a generation, the revision of
+    an embedding table, the position of the store."""
 
     stage: str
     rows: int = 0
@@ -28,6 +30,7 @@ class Outcome:
     refused: int = 0
     seconds: float = 0.0
     detail: dict[str, Any] = field(default_factory=dict)
+    made: dict[str, str] = field(default_factory=dict)
 
     @property
     def rate(self) -> float:

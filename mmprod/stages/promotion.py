@@ -119,8 +119,8 @@ def promote_encoder(lake: Lake, config: Config, candidate: str) -> Outcome:
         counts = opened.manifest.counts
         inputs = {"candidate": candidate, "fingerprint": counts["fingerprint"]}
         outcome.rows = 1
-        if artifacts.reusable(target, inputs, {}):
-            outcome.reused = 1
+        if name := artifacts.reusable(target, inputs, {}):
+            outcome.reused, outcome.made = 1, {str(target): name}
             return outcome
         with artifacts.publishing(target, "encoder", inputs, {}) as draft:
             for name in opened.manifest.files:
@@ -128,6 +128,7 @@ def promote_encoder(lake: Lake, config: Config, candidate: str) -> Outcome:
                 shutil.copyfile(opened.path / name, draft.path / name)
             draft.counts |= counts
         artifacts.switch(target, draft.generation)
+        outcome.made[str(target)] = draft.generation
         outcome.changed = 1
         outcome.detail = {"generation": draft.generation, "fingerprint": counts["fingerprint"]}
     return outcome

@@ -47,6 +47,7 @@ def make_release(lake: Lake, config: Config) -> Outcome:
         outcome.rows = len(section.profiles)
         if name := artifacts.reusable(lake.releases, inputs, options):
             outcome.reused, outcome.detail = outcome.rows, {"generation": name}
+            outcome.made[str(lake.releases)] = name
             return outcome
         with artifacts.publishing(lake.releases, "release", inputs, options) as draft:
             _place(engine, draft.path / ENGINE)
@@ -59,6 +60,7 @@ def make_release(lake: Lake, config: Config) -> Outcome:
             write_canaries(draft.path, _ask(release))
             draft.counts |= {"profiles": len(profiles)}
         artifacts.switch(lake.releases, draft.generation)
+        outcome.made[str(lake.releases)] = draft.generation
         outcome.changed, outcome.detail = outcome.rows, {"generation": draft.generation}
     return outcome
 

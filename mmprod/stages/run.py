@@ -33,7 +33,7 @@ def run_day(
         outcomes = [ingest_table(lake, config, store, table, day, approve_removals, watch)]
         embeddings = open_embeddings(lake, config, encoder)
         outcomes.append(embed_changes(config, store, embeddings, encoder, watch))
-        outcomes += build_indexes(lake, config, store, embeddings, config.profiles)
+        outcomes += build_indexes(lake, config, store, embeddings, list(config.profiles))
         outcomes += [build_recall(lake, config, name, watch) for name in config.recall.profiles]
     fault("run.finished")
     _record(lake, day, table, outcomes)

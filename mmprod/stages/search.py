@@ -1,24 +1,17 @@
 """Answers from the current index: products for a text, or the neighbours of a product."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from mmprod.datasets import parquet
 from mmprod.datasets.errors import InputError
-from mmprod.datasets.files import replace_file
 from mmprod.datasets.schemas import category_path
 from mmprod.datasets.store import Store
 from mmprod.datasets.text import normalise_title
 from mmprod.encoders.clip import Encoder
 from mmprod.encoders.fusion import fuse_query
-from mmprod.eval.sheets.cells import guard
 from mmprod.lake import Lake
 from mmprod.retrieval.generation import Generation, Hits
 from mmprod.stages.index import open_index
@@ -81,22 +74,8 @@ def _known(score: float) -> float | None:
     return None if np.isnan(score) else score
 
 
-def write_list(found: Sequence[Found], path: Path) -> None:
-    """Write an answer to a file: .csv (for Excel: UTF-8 with BOM, formulas defused) or .parquet."""
-    rows: list[dict[str, Any]] = [asdict(product) for product in found]
-    names = list(Found.__dataclass_fields__)
-    if path.suffix == ".parquet":
-        replace_file(path, parquet.to_bytes(pa.Table.from_pylist(rows, schema=_schema())))
-    elif path.suffix == ".csv":
-        text = io.StringIO(newline="")
-        writer = csv.writer(text)
-        writer.writerow(names)
-        writer.writerows([guard(v) if isinstance(v, str) else v for v in row.values()] for row in rows)
-        replace_file(path, text.getvalue().encode("utf-8-sig"))
-    else:
-        raise InputError(f"{path}: want a name that ends in .csv, .parquet or .html")
-
-
-def _schema() -> pa.Schema:
+def as_table(found: Sequence[Found]) -> pa.Table:
+    """An answer as a table, one column for each field of Found."""
     kinds = {"rank": pa.int32(), "product_id": pa.string(), "title": pa.string(), "category": pa.string()}
-    return pa.schema([(name, kinds.get(name, pa.float32())) for name in Found.__dataclass_fields__])
+    schema = pa.schema([(name, kinds.get(name, pa.float32())) for name in Found.__dataclass_fields__])
+    return pa.Table.from_pylist([asdict(product) for product in found], schema=schema)

@@ -1,6 +1,7 @@
 """The lake as a whole: what is current, is it as it was published, what can go."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from mmprod import artifacts, embedding_table
@@ -9,6 +10,7 @@ from mmprod.datasets.errors import StateError
 from mmprod.embedding_table import EmbeddingTable
 from mmprod.lake import Lake
 from mmprod.sections import Config
+from mmprod.stages import embed_categories
 from mmprod.stages.ingest import open_store
 from mmprod.stages.outcome import Watch, silent
 
@@ -24,11 +26,20 @@ def lake_status(lake: Lake, config: Config) -> list[dict[str, Any]]:
             note = f"{stats.removed:,} removed, {stats.pictures:,} pictures, {stats.bytes / 1e6:,.1f} MB"
             rows.append(_row("store", f"day {stats.latest_full_day or '–'}", stats.live, note=note))
     for root in lake.embedding_roots():
-        pointer = embedding_table.read_pointer(root)
-        table = EmbeddingTable(root, pointer.encoder, pointer.width, len(pointer.position))
-        rows.append(_row(_name(lake, root), f"version {pointer.version}", table.count(), pointer.encoder))
+        table = _open(root)
+        current, note = f"version {table.pointer.version}", _restriction(lake, config, table)
+        rows.append(_row(_name(lake, root), current, table.count(), table.pointer.encoder, note=note))
     rows += [_artifact(lake, root) for root in lake.artifact_roots()]
     return rows
+
+
+def _restriction(lake: Lake, config: Config, table: EmbeddingTable) -> str:
+    """Which categories a table is restricted to, and that the configured ones are others."""
+    now, wanted = table.pointer.categories, embed_categories.wanted(config)
+    told = [f"only {', '.join(now)}"] if now else []
+    if now != wanted and table.root == lake.embeddings(config.encoder.model, table.pointer.encoder):
+        told.append(f"configured: {', '.join(wanted) or 'all'}")
+    return "; ".join(told)
 
 
 def _artifact(lake: Lake, root: Any) -> dict[str, Any]:
@@ -71,7 +82,7 @@ def verify_lake(lake: Lake, config: Config, watch: Watch = silent) -> list[str]:
         with open_store(lake, config) as store:
             problems += [f"store: {problem}" for problem in store.verify()]
     for root in lake.embedding_roots():
-        problems += embedding_table.verify(root)
+        problems += embedding_table.verify(root) or _strays(lake, config, root)
     roots = lake.artifact_roots()
     advance = watch("verify", sum(len(artifacts.generations(root)) for root in roots))
     for root in roots:
@@ -87,6 +98,25 @@ def verify_lake(lake: Lake, config: Config, watch: Watch = silent) -> list[str]:
     return problems
 
 
+def _strays(lake: Lake, config: Config, root: Path) -> list[str]:
+    """Live rows of products that are outside of the table's categories; only where it is up to the store."""
+    table = _open(root)
+    if not table.pointer.categories or not lake.store.exists():
+        return []
+    with open_store(lake, config) as store:
+        if store.head() != table.pointer.position:
+            return []
+        strays = embed_categories.strays(table, store)
+    some = ", ".join(map(repr, strays[:3]))
+    only = ", ".join(table.pointer.categories)
+    return [f"{root}: {len(strays)} products outside of {only} are live, such as {some}"] if strays else []
+
+
+def _open(root: Path) -> EmbeddingTable:
+    pointer = embedding_table.read_pointer(root)
+    return EmbeddingTable(root, pointer.encoder, pointer.width, len(pointer.position))
+
+
 def prune_lake(lake: Lake, keep: int) -> list[str]:
     """Remove old generations of what can be built again (indexes, recall tables, encoders' tables stay)."""
     removed = []
@@ -94,7 +124,6 @@ def prune_lake(lake: Lake, keep: int) -> list[str]:
     for root in (*sorted(lake.root.glob("indexes/*")), *sorted(lake.root.glob("recall/*")), *made_again):
         removed += [f"{_name(lake, root)}/{name}" for name in artifacts.prune(root, keep)]
     for root in lake.embedding_roots():
-        pointer = embedding_table.read_pointer(root)
-        EmbeddingTable(root, pointer.encoder, pointer.width, len(pointer.position)).tidy()
+        _open(root).tidy()
     fence.forget(lake.root)
     return removed

@@ -50,9 +50,19 @@ class World:
         assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
         return json.loads(done.stdout.splitlines()[-1])
 
-    def run(self, dag: str, day: str = "2025-03-10", conf: dict[str, Any] | None = None) -> Any:
-        """State of a run and of its tasks; see `driver.py`."""
-        return self.ask("run", dag, day, json.dumps(conf or {}))
+    def run(
+        self, dag: str, day: str = "2025-03-10", conf: dict[str, Any] | None = None, **variables: str
+    ) -> Any:
+        """State of a run and of its tasks, under more environment variables; see `driver.py`."""
+        transport = {"type": "file", "log_file_path": str(self.folder / "lineage.jsonl"), "append": True}
+        variables["AIRFLOW__OPENLINEAGE__TRANSPORT"] = json.dumps(transport)
+        variables["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "WARNING"  # the last event is logged behind the answer
+        return self.ask("run", dag, day, json.dumps(conf or {}), **variables)
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        """The OpenLineage events of a kind that tasks of all runs so far have sent, in order."""
+        found = map(json.loads, (self.folder / "lineage.jsonl").read_text().splitlines())
+        return [event for event in found if event["eventType"] == kind and "." in event["job"]["name"]]
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,9 @@
     driver.py parse             CPU seconds that importing each DAG file took, and heavy modules it needs
     driver.py structure         tasks, order, schedule, pools, retries and assets of each DAG
     driver.py run DAG DAY CONF  `dag.test()`; the state of each task, and of the run
+    driver.py runs DAG          the states of its runs
 
-Answers with one JSON object on the last line.
+Answers with one line of JSON, the last.
 """
 
 import json
@@ -20,6 +21,8 @@ HEAVY = ("torch", "pyarrow", "numpy", "pandas", "lance", "faiss", "open_clip", "
 
 def parse() -> dict[str, Any]:
     import importlib.util
+
+    import airflow.sdk  # noqa: F401  the DAG processor has it in memory before it forks for a file
 
     seconds = {}
     for path in sorted(DAGS.glob("*.py")):
@@ -86,6 +89,15 @@ def run(dag_id: str, day: str, conf: str) -> dict[str, Any]:
     return {"state": str(found.state), "tasks": tasks}
 
 
+def runs(dag_id: str) -> list[str]:
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        return [str(state) for state in session.scalars(select(DagRun.state).where(DagRun.dag_id == dag_id))]
+
+
 if __name__ == "__main__":
-    commands = {"parse": parse, "structure": structure, "run": run}
+    commands = {"parse": parse, "structure": structure, "run": run, "runs": runs}
     print(json.dumps(commands[sys.argv[1]](*sys.argv[2:])))

@@ -7,7 +7,7 @@ import pytest
 
 SNAPSHOT = Path(__file__).with_name("structure.json")
 DAGS = Path(__file__).parents[2] / "dags"
-MOST_LINES = 110
+MOST_LINES = 120
 
 
 def test_every_file_is_read_in_a_minute_and_holds_no_logic() -> None:
@@ -21,7 +21,7 @@ def test_every_file_is_read_in_a_minute_and_holds_no_logic() -> None:
 def test_parsing_is_quick_and_imports_nothing_heavy(world) -> None:
     found = world.ask("parse")
     assert found["heavy"] == []
-    assert sum(found["seconds"].values()) < 2, found["seconds"]  # all files, Airflow's own import included
+    assert sum(found["seconds"].values()) < 2, found["seconds"]  # all files, Airflow's own operators included
 
 
 def test_structure_is_as_it_was(world) -> None:

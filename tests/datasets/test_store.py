@@ -6,6 +6,7 @@ import pickle
 import signal
 import subprocess
 import sys
+from itertools import pairwise
 
 import pyarrow.parquet as pq
 import pytest
@@ -68,6 +69,17 @@ def test_a_consumer_reads_what_changed_since_its_position(store, ingest, day_tab
     assert changes["p00000"].text_hash == store.get("p00000").text_hash
     assert all(change.live for change in changes.values())
     assert len(list(store.changes_since())) == 120  # one entry a product, however often it changes
+
+
+def test_a_consumer_may_read_in_spans(store, ingest, day_tables, monkeypatch):
+    monkeypatch.setattr("mmprod.datasets.shard.CHUNK", 7)
+    start, middle = tuple(at // 2 for at in store.head()), store.head()
+    ingest(store, TUESDAY, day_tables.catalogue(30, "newer"), full=False)
+    cuts = [None, start, middle, store.head()]
+    spans = [[c.product_id for c in store.changes_since(*cut)] for cut in pairwise(cuts)]
+    assert sorted(id_ for span in spans for id_ in span) == [f"p{i:05d}" for i in range(120)]
+    assert set(spans[2]) == {f"p{i:05d}" for i in range(30)}
+    assert list(store.changes_since(middle, middle)) == []
 
 
 def test_a_position_of_another_store_is_refused(store):

@@ -2,9 +2,13 @@
 
 import json
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,3 +86,29 @@ def grown(_world: World, tmp_path_factory: pytest.TempPathFactory) -> World:
     world = World(folder)
     world.run(1)
     return world
+
+
+@pytest.fixture(scope="module")
+def ask() -> Iterator[Callable[..., dict[str, Any]]]:
+    """Ask the crash driver for a run or a digest."""
+    driver = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("crash_driver.py"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert driver.stdin
+    assert driver.stdout
+
+    def ask(**order: Any) -> dict[str, Any]:
+        assert driver.stdin
+        assert driver.stdout
+        driver.stdin.write(json.dumps(order) + "\n")
+        driver.stdin.flush()
+        answer: dict[str, Any] = json.loads(driver.stdout.readline())
+        return answer
+
+    yield ask
+    driver.stdin.close()
+    assert driver.wait(60) == 0
+    driver.stdout.close()

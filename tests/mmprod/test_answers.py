@@ -5,6 +5,7 @@ import csv
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from openpyxl import load_workbook
 
 from mmprod.datasets.errors import InputError, StateError
 from mmprod.datasets.vectors import from_column
@@ -13,7 +14,8 @@ from mmprod.stages.embed import open_embeddings
 from mmprod.stages.encoder import load_encoder
 from mmprod.stages.index import read_recall
 from mmprod.stages.ingest import open_store
-from mmprod.stages.search import Found, search_product, search_text, write_list
+from mmprod.stages.lists import write_list
+from mmprod.stages.search import Found, as_table, search_product, search_text
 
 
 @pytest.fixture(scope="module")
@@ -109,13 +111,19 @@ def test_a_list_is_taken_away_whole_and_harmless(tmp_path) -> None:
         Found(1, "0012345", 0.5, None, 0.25, "=cmd|'/C calc'!A0", "Home"),
         Found(2, "A2", -0.25, 0.5, None, "灯, “red”", ""),
     ]
-    write_list(found, tmp_path / "list.csv")
+    write_list(as_table(found), tmp_path / "list.csv")
     rows = list(csv.DictReader((tmp_path / "list.csv").read_text("utf-8-sig").splitlines()))
     assert [row["product_id"] for row in rows] == ["0012345", "A2"]
     assert rows[0]["title"] == "'=cmd|'/C calc'!A0"
     assert rows[1]["title"] == "灯, “red”"
     assert float(rows[1]["score"]) == -0.25
-    write_list(found, tmp_path / "list.parquet")
+    write_list(as_table(found), tmp_path / "list.parquet")
     assert pq.read_table(tmp_path / "list.parquet").to_pylist()[0]["title"] == "=cmd|'/C calc'!A0"
+    write_list(as_table(found), tmp_path / "list.xlsx")
+    sheet = load_workbook(tmp_path / "list.xlsx").active
+    _, first, second = sheet.iter_rows()
+    assert [cell.value for cell in first][1:3] == ["0012345", 0.5]
+    assert (first[5].value, first[5].data_type, first[5].quotePrefix) == ("=cmd|'/C calc'!A0", "s", True)
+    assert [cell.value for cell in second][5:] == ["灯, “red”", None, None]
     with pytest.raises(InputError, match=r"\.csv"):
-        write_list(found, tmp_path / "list.doc")
+        write_list(as_table(found), tmp_path / "list.doc")

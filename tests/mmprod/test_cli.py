@@ -128,6 +128,15 @@ def test_a_full_disk_is_a_clean_error_and_the_retry_works(world) -> None:
     assert subprocess.run(command, cwd=world.folder, capture_output=True).returncode == 0
 
 
+def test_a_full_disk_that_lance_meets_is_told_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its errors have no errno."""
+    text = "LanceError(IO): External error: No space left on device (os error 28), lance-io/src/local.rs:200"
+    monkeypatch.setattr("mmprod.stages.status.lake_status", lambda *_: (_ for _ in ()).throw(OSError(text)))
+    result = CliRunner().invoke(app, ["status"])
+    assert result.exit_code == 1
+    assert "No space left on device: the lake; free some space and run again" in result.stderr
+
+
 def test_the_review_loop_by_commands(world, monkeypatch: pytest.MonkeyPatch) -> None:
     import csv
 

@@ -2,9 +2,7 @@
 
 import json
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,32 +20,6 @@ CASES = [
     for time in sorted({1, 2, TIMES.get(point, 1)})
     if (point, time) not in {("run.finished", 2)}
 ]
-
-
-@pytest.fixture(scope="module")
-def ask() -> Iterator[Ask]:
-    """Ask the crash driver for a run or a digest."""
-    driver = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("crash_driver.py"))],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert driver.stdin
-    assert driver.stdout
-
-    def ask(**order: Any) -> dict[str, Any]:
-        assert driver.stdin
-        assert driver.stdout
-        driver.stdin.write(json.dumps(order) + "\n")
-        driver.stdin.flush()
-        answer: dict[str, Any] = json.loads(driver.stdout.readline())
-        return answer
-
-    yield ask
-    driver.stdin.close()
-    assert driver.wait(60) == 0
-    driver.stdout.close()
 
 
 @pytest.fixture(scope="module")

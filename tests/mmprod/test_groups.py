@@ -8,13 +8,11 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmprod import artifacts
 from mmprod.datasets import parquet
 from mmprod.datasets.schemas import GROUP, RECALL
 from mmprod.stages.embed import open_embeddings
 from mmprod.stages.encoder import load_encoder
 from mmprod.stages.groups import FEATURES_FILE, build_groups, export_features, group, read_groups
-from mmprod.stages.searches import read_found, rerun_searches
 
 
 def recall(pairs: dict[tuple[str, str], float]) -> pa.Table:
@@ -75,17 +73,3 @@ def test_groups_and_features_are_made_once_and_follow_what_changed(world) -> Non
             np.testing.assert_array_equal(np.array(rows[name]["text"], np.float16), kept.text)
     world.run(2)
     assert export_features(world.lake, open_embeddings(world.lake, config, encoder)).changed > 0
-
-
-def test_saved_searches_count_what_is_new(world) -> None:
-    world.run(1)
-    encoder, texts = load_encoder(world.lake, world.config), ["red mug", "灯"]
-    first = rerun_searches(world.lake, encoder, texts, "selection", 5)
-    assert (first.detail["rows"], first.detail["new"]) == (10, 10)
-    assert rerun_searches(world.lake, encoder, texts, "selection", 5).reused == 2
-    assert artifacts.generations(world.lake.found) == ["g000001"]
-    before = {(row["text"], row["product_id"]) for row in read_found(world.lake).to_pylist()}
-    world.run(2)
-    second = rerun_searches(world.lake, encoder, texts, "selection", 5)
-    after = {(row["text"], row["product_id"]) for row in read_found(world.lake).to_pylist()}
-    assert second.detail["new"] == len(after - before)

@@ -112,7 +112,7 @@ def evaluate(lake: Lake, config: Config, name: str) -> Outcome:
         outcome.rows = judgements.num_rows
         if generation := artifacts.reusable(root, inputs, options):
             outcome.reused = outcome.rows
-            outcome.detail = {"generation": generation}
+            outcome.detail, outcome.made = {"generation": generation}, {str(root): generation}
             return outcome
         found = assess(judge_survey(lake, config, name), judgements, gold(lake, config), review, name)
         told = _alerts(lake, config, name, found.tables["metrics"], str(inputs["survey"]))
@@ -124,6 +124,7 @@ def evaluate(lake: Lake, config: Config, name: str) -> Outcome:
             draft.counts |= {"judgements": judgements.num_rows, "alerts": len(told)}
             draft.counts |= {"contested": found.tables["contested"].num_rows}
         artifacts.switch(root, draft.generation)
+        outcome.made[str(root)] = draft.generation
         outcome.changed = judgements.num_rows
         outcome.detail = {"generation": draft.generation, **draft.counts}
     return outcome

@@ -48,6 +48,7 @@ def collect(lake: Lake, store: Store, path: Path, reviewer: str = "") -> Outcome
         counts = artifacts.Manifest.read(root / generation).counts
         outcome.rows, outcome.refused = counts["rows"], counts["rejected"]
         outcome.reused, outcome.changed = (counts["rows"], 0) if known else (0, counts["accepted"])
+        outcome.made[str(root)] = generation
         outcome.detail = {**counts, "rejected_file": str(root / generation / REJECTED_FILE)}
     return outcome
 

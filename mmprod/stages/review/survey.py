@@ -151,13 +151,14 @@ def publish(
         draft.counts |= {"sheets": names}
     artifacts.switch(root, draft.generation)
     outcome.rows, outcome.changed = pairs.num_rows, asked.num_rows
-    outcome.detail = _detail(root, draft.generation)
+    outcome.detail, outcome.made = _detail(root, draft.generation), {str(root): draft.generation}
 
 
 def reuse(lake: Lake, config: Config, outcome: Outcome, name: str, inputs: dict[str, Any]) -> bool:
     generation = artifacts.reusable(lake.survey(name), inputs, _options(config))
     if generation:
         outcome.detail = _detail(lake.survey(name), generation)
+        outcome.made[str(lake.survey(name))] = generation
         outcome.rows = outcome.reused = outcome.detail["pairs"]
     return generation is not None
 

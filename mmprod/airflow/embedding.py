@@ -1,0 +1,25 @@
+"""The tasks that several DAGs have in common: what changed in the store is encoded and taken in."""
+
+from collections.abc import Sequence
+
+from airflow.sdk import Asset, task
+
+from mmprod.airflow.command import Mmprod
+
+
+def embedding(outlets: Sequence[Asset] = ()) -> tuple[Mmprod, Mmprod]:
+    """Bring the embedding table up to the store; the first and the last of the tasks that do it.
+
+    Each shard of the store is encoded by a task of its own, as many at once as pool `mmprod_gpu` has slots.
+    """
+    store = Mmprod(task_id="store", words=["store", "stats"], pool="default_pool")
+    encode = Mmprod.partial(task_id="encode", pool="mmprod_gpu").expand(words=shards(store.output))
+    embed = Mmprod(task_id="embed", words=["embed", "--wait"], outlets=list(outlets))
+    encode >> embed
+    return store, embed
+
+
+@task(pool="default_pool")
+def shards(stats: dict[str, int]) -> list[list[str]]:
+    """The command line of each shard."""
+    return [["embed", "--wait", "--shard", str(number)] for number in range(stats["shards"])]

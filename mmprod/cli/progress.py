@@ -1,0 +1,66 @@
+"""How far a command has come: bars on a terminal, and lines in a log (cron, Airflow, Ray)."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmprod.stages.outcome import Advance, Watch
+
+EVERY = 10.0  # seconds between two lines; what is done sooner says nothing
+
+
+@contextmanager
+def bars() -> Iterator["Watch"]:
+    """A bar a stage on stderr, a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    name = TextColumn("{task.description:<22}")
+    columns = (name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+
+        def watch(stage: str, total: int | None) -> "Advance":
+            task = progress.add_task(stage, total=total)
+            return lambda rows: progress.advance(task, rows)
+
+        yield watch
+
+
+def lines(
+    write: Callable[[str], object], every: float = EVERY, clock: Callable[[], float] = time.monotonic
+) -> "Watch":
+    """A line now and then, e.g. ``embed: 12,288 of 100,000 (12 %), 512 a second, 3 min left``."""
+    said = clock()
+
+    def watch(stage: str, total: int | None) -> "Advance":
+        begun, done = clock(), 0
+
+        def advance(rows: int) -> None:
+            nonlocal done, said
+            done += rows
+            now = clock()
+            if now - said >= every:
+                said = now
+                write(f"{stage}: {_standing(done, total, now - begun)}\n")
+
+        return advance
+
+    return watch
+
+
+def _standing(done: int, total: int | None, seconds: float) -> str:
+    rate = done / seconds if seconds else 0.0
+    speed = f"{rate:,.{0 if rate >= 10 else 1}f} a second"
+    if not total:
+        return f"{done:,}, {speed}"
+    left = max(total - done, 0) / rate if rate else 0.0
+    return f"{done:,} of {total:,} ({done / total:.0%}), {speed}, {_duration(left)} left"
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"

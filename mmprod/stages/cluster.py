@@ -1,0 +1,241 @@
+"""A command of ours as a job on a Ray cluster: started once, followed to its end, again if its node is lost.
+
+A job is called after what is to be done, so whoever wants the same finds the job that does it already and
+follows that one. It tells how it ended by its exit code and the JSON on its last line, as it would anywhere.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shlex
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from mmprod.datasets import fence
+from mmprod.datasets.errors import InputError, StateError
+from mmprod.sections import Ray
+
+PATIENCE = 600.0  # seconds that the cluster's dashboard may be away
+PAUSE = 2.0  # seconds before a lost job is submitted again, twice as many each time
+_TIMEOUT = 30  # seconds for one answer of the dashboard
+_POLL = (1.0, 5.0)  # seconds between looks at a job, at first and at last
+_STOPPING = 10.0  # seconds that a stopped job may take to end
+_LOCAL = "MMPROD_ENGINE"
+_MISUSED = (2, 126, 127)  # bad input; the command can't be run or isn't there
+_Answer = TypeVar("_Answer")
+
+
+def job_name(kind: str, decisive: Sequence[str]) -> str:
+    """The name of a job of a `kind`, the same whenever all that is `decisive` for the work is the same."""
+    return f"mmprod-{kind}-{hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:12]}"
+
+
+def run(settings: Ray, name: str, words: Sequence[str], tell: Callable[[str], None]) -> dict[str, Any]:
+    """Do ``mmprod WORDS --json`` on the cluster; the JSON it printed. `tell` gets its messages as they come.
+
+    A running job of that `name` is followed, none is started twice. One that is lost (its node died, its
+    process was killed) is submitted again, `settings.attempts` jobs in all. When this process is ended by
+    SIGTERM or Ctrl-C it stops the job; killed, it leaves the job running.
+
+    Raises: InputError and StateError as the command did; StateError also when the job was stopped by
+    somebody, is lost too often, or the dashboard doesn't answer for `PATIENCE` seconds.
+    """
+    job = _Job(settings, name, words, tell)
+    for attempt in range(1, settings.attempts + 1):
+        with job.ending_with_us():
+            content = job.follow()
+            if content is not None:
+                return content
+            if attempt < settings.attempts:
+                time.sleep(PAUSE * 2 ** (attempt - 1))
+    raise StateError(
+        f"Ray job {job.id} was lost, the last of {settings.attempts} attempts (ray.attempts); "
+        "look at its node's memory and logs, then run again"
+    )
+
+
+class _Job:
+    """The work of one name, and the job that does it now: `id` is the name and a number."""
+
+    def __init__(self, settings: Ray, name: str, words: Sequence[str], tell: Callable[[str], None]) -> None:
+        self.settings, self.name, self.words, self.tell = settings, name, words, tell
+        self.id = ""
+        self._client: Any = None
+
+    def follow(self) -> dict[str, Any] | None:
+        """What the job told in the end; None when it was lost."""
+        self._ask(self._join)
+        shown, pause = 0, _POLL[0]
+        while True:
+            info = self._ask(self._info)  # first, so that the log of an ended job is whole
+            log = self._log()
+            shown = self._pass_on(log, shown)
+            if info is None or info.status.is_terminal():
+                return self._end(info, log)
+            time.sleep(pause)
+            pause = min(pause * 1.1, _POLL[1])
+
+    @contextlib.contextmanager
+    def ending_with_us(self) -> Iterator[None]:
+        """Stop the job when this process is asked to end."""
+
+        def interrupt(number: int, frame: object) -> None:
+            raise KeyboardInterrupt
+
+        before = signal.signal(signal.SIGTERM, interrupt)
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._stop()
+            raise
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    def _join(self, client: Any) -> None:
+        """Attach to the running job, or submit one. Asked again after any failure it can't start a second."""
+        jobs = [job for job in client.list_jobs() if _number(self.name, job.submission_id)]
+        latest = max(jobs, key=lambda job: _number(self.name, job.submission_id), default=None)
+        if latest is not None and not latest.status.is_terminal():
+            self.id = latest.submission_id
+            self.tell(f"Ray job {self.id}: {latest.status.value.lower()}, attached")
+            return
+        number = _number(self.name, latest.submission_id) if latest else 0
+        self.id = f"{self.name}-{number + 1}"
+        client.submit_job(
+            entrypoint=_entrypoint(self.settings.command, self.words, self.name),
+            submission_id=self.id,
+            entrypoint_num_cpus=self.settings.cpus,
+            entrypoint_num_gpus=self.settings.gpus,
+            entrypoint_resources=self.settings.resources,
+        )
+        self.tell(f"Ray job {self.id}: submitted to {self.settings.address}")
+
+    def _info(self, client: Any) -> Any:
+        """What the cluster knows of the job; None when it has forgotten it, as a new head does."""
+        try:
+            return client.get_job_info(self.id)
+        except RuntimeError as error:
+            if _status(error) == 404:
+                return None
+            raise
+
+    def _log(self) -> str:
+        """All that the job has printed so far; empty while nobody can tell."""
+        try:
+            return str(self._client.get_job_logs(self.id))
+        except (OSError, RuntimeError):
+            return ""
+
+    def _pass_on(self, log: str, shown: int) -> int:
+        """Tell the whole lines behind the first `shown`, but not JSON: that is the end; lines told so far."""
+        lines = log.split("\n")[:-1]
+        for line in lines[shown:]:
+            if not line.startswith("{"):
+                self.tell(line)
+        return max(shown, len(lines))
+
+    def _end(self, info: Any, log: str) -> dict[str, Any] | None:
+        status = info.status.value if info else "forgotten by the cluster"
+        code = info.driver_exit_code if info else None
+        told = _printed(log or (info.message if info else ""))
+        if status == "SUCCEEDED" and told is not None:
+            return told
+        if status == "STOPPED":
+            raise StateError(f"Ray job {self.id} was stopped; run again to have it done")
+        if status == "SUCCEEDED" or code is None or code < 0 or code > 128:
+            reason = "its log is gone" if status == "SUCCEEDED" else info.message if info else status
+            self.tell(f"Ray job {self.id} was lost: {_brief(reason)}")
+            return None
+        kind = InputError if code in _MISUSED else StateError
+        raise kind((told or {}).get("error") or f"Ray job {self.id} ended with exit code {code}, see above")
+
+    def _stop(self) -> None:
+        if not self.id:
+            return
+        self.tell(f"Ray job {self.id}: stopping")
+        with contextlib.suppress(OSError, RuntimeError):
+            self._client.stop_job(self.id)
+            until = time.monotonic() + _STOPPING
+            while time.monotonic() < until and not self._client.get_job_status(self.id).is_terminal():
+                time.sleep(0.2)
+
+    def _ask(self, question: Callable[[Any], _Answer]) -> _Answer:
+        """The dashboard's answer, waited for while it is away."""
+        until, pause = time.monotonic() + PATIENCE, 1.0
+        while True:
+            try:
+                self._client = self._client or _client(self.settings.address)
+                return question(self._client)
+            except (OSError, RuntimeError) as error:
+                if 400 <= _status(error) < 500:
+                    raise InputError(f"Ray at {self.settings.address}: {_brief(str(error))}") from error
+                if time.monotonic() + pause > until:
+                    raise self._away(error) from error
+                self.tell(f"waiting for Ray at {self.settings.address}: {_brief(str(error))}")
+            time.sleep(pause)
+            pause = min(2 * pause, 30)
+
+    def _away(self, error: Exception) -> StateError:
+        return StateError(
+            f"Ray at {self.settings.address} (ray.address) has not answered for {PATIENCE:.0f} s: "
+            f"{_brief(str(error))}; see that the cluster runs, then run again: a job that runs is attached to"
+        )
+
+
+def _client(address: str) -> Any:
+    try:
+        from ray.job_submission import JobSubmissionClient
+    except ImportError as error:
+        raise InputError('engine = "ray" needs Ray: pip install "mmprod[ray]"') from error
+
+    class Client(JobSubmissionClient):
+        """Ray's own waits for an answer without end."""
+
+        def _do_request(self, *args: Any, **options: Any) -> Any:
+            return super()._do_request(*args, timeout=_TIMEOUT, **options)
+
+    return Client(address)
+
+
+def _entrypoint(command: str, words: Sequence[str], name: str) -> str:
+    """The shell line of a job, with our settings and an attempt that no earlier one can publish over."""
+    ours = (fence.VARIABLE, _LOCAL)
+    settings = [
+        f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith("MMPROD_") and k not in ours
+    ]
+    attempt = f"{fence.VARIABLE}=ray/{name}:{time.time_ns() // 1_000_000}"
+    line = ["env", *settings, attempt, f"{_LOCAL}=local", *shlex.split(command), *words, "--json"]
+    return "exec " + shlex.join(line)
+
+
+def _number(name: str, job: str | None) -> int:
+    """Which job of that name this is, from 1; 0 for another's."""
+    found = re.fullmatch(re.escape(name) + r"-(\d+)", job or "")
+    return int(found[1]) if found else 0
+
+
+def _printed(log: str) -> dict[str, Any] | None:
+    """The last JSON object that has a line of its own; None when there is none."""
+    for line in reversed(log.split("\n")):
+        with contextlib.suppress(ValueError):
+            if line.startswith("{"):
+                told: dict[str, Any] = json.loads(line)
+                return told
+    return None
+
+
+def _status(error: Exception) -> int:
+    """The HTTP status that Ray's client tells of in its message; 0 when there was no answer."""
+    found = re.search(r"status code (\d{3})", str(error))
+    return int(found[1]) if found else 0
+
+
+def _brief(text: str) -> str:
+    """A message without its traceback."""
+    lines = [line for line in text.strip().split("\n") if line.strip()]
+    first, last = (lines[0], lines[-1]) if lines else ("", "")
+    return (last if "Traceback" in first else first)[:300]
