@@ -19,6 +19,7 @@ Exit code 1 where one of this is not so.
 import argparse
 import contextlib
 import itertools
+import math
 import random
 import shutil
 import statistics
@@ -26,10 +27,11 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves a script's own folder out
 
@@ -47,11 +49,11 @@ MOST_RUNS = 3  # as many times more runs than trials, where commands end before 
 
 @dataclass
 class Run:
-    """A finished run of a day: its kills, seconds from each until its task was done, what is wrong."""
+    """A finished run of a day: its kills, seconds until each was got over (NaN: never), what is wrong."""
 
     day: str
     kills: list[Kill]
-    seconds: list[float | None] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -97,11 +99,12 @@ class Demo:
     def judge(self, run: Run, run_id: str) -> None:
         """Fill in what is wrong with a run, and how long its tasks took after their kills."""
         api = self.service.api
-        tasks = {(task["task_id"], task["map_index"]): task for task in api.tasks(DAG, run_id)}
-        run.seconds = [_recovery(kill, tasks[kill.aim.task, kill.part]) for kill in run.kills]
-        if (state := api.state(DAG, run_id)) != "success":
-            run.problems.append(f"{run_id} is {state}")
+        told, tasks = api.run(DAG, run_id), api.tasks(DAG, run_id)
+        if told["state"] != "success":
+            run.problems.append(f"{run_id} is {told['state']}")
+            run.seconds = [math.nan] * len(run.kills)
             return
+        run.seconds = [_recovery(kill, tasks, told["end_date"]) for kill in run.kills]
         try:
             wait(lambda: None if list(commands(DAG, run_id)) else True, 20)
         except TimeoutError:
@@ -113,11 +116,15 @@ class Demo:
         run.problems += [f"{name} is left" for name in leftovers(self.lake)]
 
 
-def _recovery(kill: Kill, task: dict[str, str | None]) -> float | None:
-    """Seconds from a kill until its task had succeeded; None where it hasn't."""
-    if task["state"] != "success" or task["end_date"] is None:
-        return None
-    return max(0.0, datetime.fromisoformat(task["end_date"]).timestamp() - kill.at)
+def _recovery(kill: Kill, tasks: Sequence[Mapping[str, Any]], ended: str) -> float:
+    """Seconds from a kill until its task was done; from that of a scheduler, until the run went on."""
+    if kill.aim.victim == "scheduler":
+        moments = [*(task["start_date"] for task in tasks), ended]
+    else:
+        killed = (kill.aim.task, kill.part)
+        moments = [task["end_date"] for task in tasks if (task["task_id"], task["map_index"]) == killed]
+    after = (datetime.fromisoformat(moment).timestamp() - kill.at for moment in moments)
+    return min((seconds for seconds in after if seconds > 0), default=0.0)
 
 
 def _difference(found: list[str], wanted: list[str]) -> str:
@@ -155,21 +162,20 @@ def rounds(shop: Demo, kind: str, stages: Sequence[str], trials: int, rng: rando
 
 def tell(runs: Sequence[Run]) -> None:
     """A row for each stage and victim."""
-    found: dict[tuple[str, str], list[tuple[float | None, bool]]] = defaultdict(list)
+    found: dict[tuple[str, str], list[tuple[Run, float]]] = defaultdict(list)
     for run in runs:
         for kill, seconds in zip(run.kills, run.seconds, strict=True):
-            found[kill.aim.victim, kill.aim.task].append((seconds, not run.problems))
+            found[kill.aim.victim, kill.aim.task].append((run, seconds))
 
     def row(victim: str, stage: str) -> list[object]:
         mine = found[victim, stage]
-        seconds = [one for one, _ in mine if one is not None]
-        times = [statistics.median(seconds), max(seconds)] if seconds else ["–", "–"]
-        return [victim, stage, len(mine), len(seconds), sum(equal for _, equal in mine), *times]
+        seconds = [one for _, one in mine if not math.isnan(one)] or [math.nan]
+        equal = sum(not run.problems for run, _ in mine)
+        done = sum(not math.isnan(one) for _, one in mine)
+        return [victim, stage, len(mine), done, equal, statistics.median(seconds), max(seconds)]
 
-    show(
-        ["killed", "while", "kills", "recovered", "equal", "seconds: median", "worst"],
-        itertools.starmap(row, found),
-    )
+    headings = ["killed", "while", "kills", "recovered", "equal", "seconds: median", "worst"]
+    show(headings, itertools.starmap(row, found))
 
 
 @contextlib.contextmanager

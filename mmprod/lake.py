@@ -139,11 +139,12 @@ class Lake:
             yield
 
     def encoder_fingerprint(self, model: str) -> str | None:
-        """Of the current generation of a ``lake:NAME``; None for other names, which only loading can tell."""
+        """Of the current generation of a ``lake:NAME``; None before there is one, and for other names."""
         if not model.startswith(LAKE_ENCODER):
             return None
-        with artifacts.opened(self.encoder(model.removeprefix(LAKE_ENCODER)), checked=False) as opened:
-            return str(opened.manifest.counts["fingerprint"])
+        root = self.encoder(model.removeprefix(LAKE_ENCODER))
+        name = artifacts.current(root)
+        return name and str(artifacts.Manifest.read(root / name).counts["fingerprint"])
 
     def encoder_name(self, model: str, fingerprint: str | None = None) -> str:
         """``lake:NAME`` to the ``local-dir:`` of a generation, verified; other names unchanged.

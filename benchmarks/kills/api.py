@@ -55,8 +55,13 @@ class Api:
         """State by task of a run; the last one of a mapped task."""
         return {task["task_id"]: task["state"] for task in self.tasks(dag, run)}
 
+    def run(self, dag: str, run: str) -> dict[str, Any]:
+        """A run, with its state and times."""
+        found: dict[str, Any] = self.ask("GET", f"/api/v2/dags/{dag}/dagRuns/{run}")
+        return found
+
     def state(self, dag: str, run: str) -> str:
-        return str(self.ask("GET", f"/api/v2/dags/{dag}/dagRuns/{run}")["state"])
+        return str(self.run(dag, run)["state"])
 
     def finish(self, dag: str, run: str, patience: float) -> str:
         """The state that a run ends with."""

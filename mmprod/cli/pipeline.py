@@ -106,27 +106,35 @@ def embed(
     if shard is not None:
         _embed_shard(session, shard, wait)
         return
-    from mmprod.stages.embed import embed_changes, open_embeddings
-    from mmprod.stages.encoder import load_encoder
+    from mmprod.stages.embedded import embedded
 
     with session.lake.writing(wait), session.watching() as watch, session.store() as store:
-        encoder = load_encoder(session.lake, session.config)
-        table = open_embeddings(session.lake, session.config, encoder)
-        outcome = embed_changes(session.config, store, table, encoder, watch, retry_failed)
+        outcome = None if retry_failed else embedded(session.lake, session.config, store)
+        if outcome is None:
+            from mmprod.stages.embed import embed_changes, open_embeddings
+            from mmprod.stages.encoder import load_encoder
+
+            encoder = load_encoder(session.lake, session.config)
+            table = open_embeddings(session.lake, session.config, encoder)
+            outcome = embed_changes(session.config, store, table, encoder, watch, retry_failed)
     session.outcomes([outcome])
 
 
 def _embed_shard(session: Session, shard: int, wait: bool) -> None:
-    from mmprod.stages.embed import embed_shard, open_embeddings
-    from mmprod.stages.embed_categories import follow
-    from mmprod.stages.encoder import load_encoder
+    from mmprod.stages.embedded import shard_encoded
 
     with session.lake.attempting(), session.watching() as watch, session.store() as store:
-        encoder = load_encoder(session.lake, session.config)
-        with session.lake.writing(wait):  # makes the table, or begins it anew for other categories
-            table = open_embeddings(session.lake, session.config, encoder)
-            follow(session.config, store, table)
-        outcome = embed_shard(session.config, store, table, encoder, shard, watch)
+        outcome = shard_encoded(session.lake, session.config, store, shard)
+        if outcome is None:
+            from mmprod.stages.embed import embed_shard, open_embeddings
+            from mmprod.stages.embed_categories import follow
+            from mmprod.stages.encoder import load_encoder
+
+            encoder = load_encoder(session.lake, session.config)
+            with session.lake.writing(wait):  # makes the table, or begins it anew for other categories
+                table = open_embeddings(session.lake, session.config, encoder)
+                follow(session.config, store, table)
+            outcome = embed_shard(session.config, store, table, encoder, shard, watch)
     session.outcomes([outcome])
 
 
@@ -157,7 +165,8 @@ def index(
     Example: mmprod index --profile selection
     """
     session = Session(config, lake, json)
-    from mmprod.stages.index import build_indexes, read_embeddings
+    from mmprod.stages.embedded import read_embeddings
+    from mmprod.stages.index import build_indexes
 
     with session.lake.writing(wait), session.store() as store:
         table = read_embeddings(session.lake, session.config)

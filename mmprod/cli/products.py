@@ -39,8 +39,8 @@ def features(
     Example: mmprod features
     """
     session = Session(config, lake, json)
+    from mmprod.stages.embedded import read_embeddings
     from mmprod.stages.groups import export_features
-    from mmprod.stages.index import read_embeddings
 
     with session.lake.writing(wait):
         outcome = export_features(session.lake, read_embeddings(session.lake, session.config))

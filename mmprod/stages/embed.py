@@ -16,7 +16,8 @@ from mmprod.encoders.stream import Encoded, Job, embed
 from mmprod.lake import Lake
 from mmprod.sections import Config
 from mmprod.stages import embedding_parts as parts
-from mmprod.stages.embed_categories import fitting, follow
+from mmprod.stages.embed_categories import fitting
+from mmprod.stages.embedded import settle
 from mmprod.stages.outcome import Advance, Outcome, Watch, silent, timed
 
 
@@ -46,12 +47,9 @@ def embed_changes(
     """
     with timed("embed") as outcome:
         head = store.head()
-        follow(config, store, table)
-        if taken := parts.take(table, store, config.encoder.commit_rows):
-            outcome.detail["taken"] = taken
+        settled = settle(config, store, table, outcome)
         failed = set(table.failed()) if retry_failed else set()
-        if head == table.pointer.position and not failed:
-            outcome.made[str(table.root)] = str(table.pointer.revision)
+        if settled and not failed:
             return outcome
         advance = watch("embed", sum(head) - sum(table.pointer.position) + len(failed))
         pending: list[pa.RecordBatch] = []

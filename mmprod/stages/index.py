@@ -12,7 +12,7 @@ from mmprod.datasets.errors import GateError, StateError
 from mmprod.datasets.faults import fault
 from mmprod.datasets.schemas import RECALL
 from mmprod.datasets.store import Store
-from mmprod.embedding_table import POINTER, EmbeddingTable, Pointer, read_pointer
+from mmprod.embedding_table import EmbeddingTable, Pointer
 from mmprod.lake import Lake
 from mmprod.retrieval import folder, index
 from mmprod.retrieval.gate import gate
@@ -24,23 +24,6 @@ from mmprod.stages.outcome import Advance, Outcome, Watch, silent, timed
 
 RECALL_FILE = "recall.parquet"
 _BLOCK = 1024  # anchors searched at once
-
-
-def read_embeddings(lake: Lake, config: Config) -> EmbeddingTable:
-    """The table of the configured encoder, as it is; an encoder of the lake is not loaded for that.
-
-    Raises: StateError when nothing was embedded with it yet.
-    """
-    model = config.encoder.model
-    fingerprint = lake.encoder_fingerprint(model)
-    if fingerprint is None:
-        from mmprod.stages.encoder import load_encoder  # slow to import
-
-        fingerprint = load_encoder(lake, config).fingerprint
-    root = lake.embeddings(model, fingerprint)
-    if not (root / POINTER).exists():
-        raise StateError(f"nothing was embedded with {model} {fingerprint[:12]} yet; run `mmprod embed`")
-    return EmbeddingTable(root, fingerprint, read_pointer(root).width, config.store.shards)
 
 
 def build_indexes(

@@ -6,7 +6,8 @@ import pytest
 
 from mmprod import artifacts
 from mmprod.datasets.errors import StateError
-from mmprod.stages.index import build_indexes, promote_indexes, read_embeddings
+from mmprod.stages.embedded import read_embeddings
+from mmprod.stages.index import build_indexes, promote_indexes
 from mmprod.stages.ingest import open_store
 
 BOTH = ["same_item", "similar_item"]

@@ -1,0 +1,67 @@
+"""The embedding table without its encoder, which is slow to load and often not needed."""
+
+from mmprod.datasets.errors import StateError
+from mmprod.datasets.store import Store
+from mmprod.embedding_table import POINTER, EmbeddingTable, read_pointer
+from mmprod.lake import Lake
+from mmprod.sections import Config
+from mmprod.stages import embedding_parts as parts
+from mmprod.stages.embed_categories import follow, wanted
+from mmprod.stages.outcome import Outcome, timed
+
+
+def read_embeddings(lake: Lake, config: Config) -> EmbeddingTable:
+    """The table of the configured encoder, as it is; an encoder of the lake is not loaded for that.
+
+    Raises: StateError when nothing was embedded with it yet.
+    """
+    if table := _of_the_lake(lake, config):
+        return table
+    from mmprod.stages.encoder import load_encoder  # slow to import
+
+    encoder = load_encoder(lake, config)
+    root = lake.embeddings(config.encoder.model, encoder.fingerprint)
+    if not (root / POINTER).exists():
+        named = f"{config.encoder.model} {encoder.fingerprint[:12]}"
+        raise StateError(f"nothing was embedded with {named} yet; run `mmprod embed`")
+    return EmbeddingTable(root, encoder.fingerprint, encoder.width, config.store.shards)
+
+
+def embedded(lake: Lake, config: Config, store: Store) -> Outcome | None:
+    """What `embed_changes` does where shards have encoded all there is; None where the encoder is needed."""
+    with timed("embed") as outcome:
+        table = _of_the_lake(lake, config)
+        settled = table is not None and settle(config, store, table, outcome)
+    return outcome if settled else None
+
+
+def shard_encoded(lake: Lake, config: Config, store: Store, shard: int) -> Outcome | None:
+    """What `embed_shard` does where all parts of the shard are there; None where the encoder is needed."""
+    with timed(f"embed shard {shard}") as outcome:
+        table, head = _of_the_lake(lake, config), store.head()
+        if table is None or shard >= len(head) or table.pointer.categories != wanted(config):
+            return None
+        spans = parts.spans(table, shard, head[shard], config.encoder.part_rows)
+        done = all(parts.path(table, span).exists() for span in spans)
+    return outcome if done else None
+
+
+def settle(config: Config, store: Store, table: EmbeddingTable, outcome: Outcome) -> bool:
+    """Take in what shards have encoded; whether the table has then come to the store's last change."""
+    head = store.head()
+    follow(config, store, table)
+    if taken := parts.take(table, store, config.encoder.commit_rows):
+        outcome.detail["taken"] = taken
+    outcome.made[str(table.root)] = str(table.pointer.revision)
+    return head == table.pointer.position
+
+
+def _of_the_lake(lake: Lake, config: Config) -> EmbeddingTable | None:
+    """The table of an encoder of the lake, known by its manifest; None of another, or before it has one."""
+    model = config.encoder.model
+    if not (fingerprint := lake.encoder_fingerprint(model)):
+        return None
+    root = lake.embeddings(model, fingerprint)
+    if not (root / POINTER).exists():
+        return None
+    return EmbeddingTable(root, fingerprint, read_pointer(root).width, config.store.shards)
