@@ -53,7 +53,7 @@ with DAG(
     tags=["mmprod", "daily"],
     doc_md=__doc__,
 ):
-    table = DayTable(task_id="table", day=DAY, patience=timedelta(hours=20), pool="default_pool", retries=0)
+    table = DayTable(task_id="table", day=DAY, patience=timedelta(hours=20), pool="default_pool", retries=1)
     ingest = Mmprod(
         task_id="ingest",
         words=[

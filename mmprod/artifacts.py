@@ -215,16 +215,27 @@ def newest(root: Path) -> str | None:
     return max(generations(root), default=None)
 
 
-def reusable(
-    root: Path, inputs: dict[str, Any], config: dict[str, Any], generation: str | None = None
-) -> str | None:
-    """The current (or named) generation if it was made from the same inputs in the same way and is sound."""
-    name = generation or current(root)
-    if name is None:
-        return None
-    manifest = Manifest.read(root / name)
-    same = manifest.inputs == inputs and manifest.config == config
-    return name if same and not verify(root / name) else None
+def reusable(root: Path, inputs: dict[str, Any], config: dict[str, Any]) -> str | None:
+    """The generation in use if it was made from the same inputs in the same way and is sound.
+
+    Else the latest, if that was: a process that died between publishing and switching has left it, so it is
+    switched to.
+    """
+    for name in dict.fromkeys((current(root), newest(root))):
+        if name and matches(root / name, inputs, config):
+            if name != current(root):
+                switch(root, name)
+            return name
+    return None
+
+
+def matches(folder: Path, inputs: dict[str, Any], config: dict[str, Any]) -> bool:
+    """Whether a generation was made from the same inputs in the same way and is sound."""
+    try:
+        manifest = Manifest.read(folder)
+    except StateError:
+        return False
+    return manifest.inputs == inputs and manifest.config == config and not verify(folder)
 
 
 def verify(folder: Path) -> list[str]:

@@ -35,7 +35,7 @@ def within(dag_id: str, interval: timedelta) -> DeadlineAlert:
     """An alert when a run is not done so long after it was queued."""
     return DeadlineAlert(
         reference=DeadlineReference.DAGRUN_QUEUED_AT,
-        interval=interval,
+        interval=interval.total_seconds(),  # with a timedelta no run can be cleared (apache/airflow#70368)
         callback=AsyncCallback(late, kwargs={"dag_id": dag_id}),
     )
 

@@ -109,8 +109,8 @@ def _build_index(lake: Lake, config: Config, store: Store, table: EmbeddingTable
     options = {**chosen.model_dump(), "factory": config.index.factory, "nprobe": config.index.nprobe}
     with timed(f"index {profile}") as outcome:
         outcome.rows = table.count()
-        name = artifacts.reusable(root, inputs, options, artifacts.newest(root))
-        if name and not _failed(root, name):
+        name = artifacts.newest(root)
+        if name and artifacts.matches(root / name, inputs, options) and not _failed(root, name):
             outcome.reused, outcome.made = outcome.rows, {str(root): name}
             return outcome
         if problems := table.verify():

@@ -121,6 +121,7 @@ def promote_encoder(lake: Lake, config: Config, candidate: str) -> Outcome:
         outcome.rows = 1
         if name := artifacts.reusable(target, inputs, {}):
             outcome.reused, outcome.made = 1, {str(target): name}
+            outcome.detail = {"generation": name, "fingerprint": counts["fingerprint"]}
             return outcome
         with artifacts.publishing(target, "encoder", inputs, {}) as draft:
             for name in opened.manifest.files:

@@ -1,7 +1,6 @@
 """Airflow's own environment, of `make airflow`, and a small lake for its DAGs to work on."""
 
 import csv
-import importlib.util
 import json
 import os
 import shutil
@@ -10,7 +9,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -63,16 +61,6 @@ class World:
         """The OpenLineage events of a kind that tasks of all runs so far have sent, in order."""
         found = map(json.loads, (self.folder / "lineage.jsonl").read_text().splitlines())
         return [event for event in found if event["eventType"] == kind and "." in event["job"]["name"]]
-
-
-@pytest.fixture(scope="session")
-def api() -> ModuleType:
-    """The module `api.py` beside this file."""
-    spec = importlib.util.spec_from_file_location("api", Path(__file__).with_name("api.py"))
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="session")

@@ -50,6 +50,20 @@ def test_same_inputs_are_reused_and_others_are_not(tmp_path: Path) -> None:
     assert artifacts.reusable(tmp_path, {"text": "one"}, {"loud": True}) is None
 
 
+def test_what_was_published_but_not_switched_to_is_not_made_twice(tmp_path: Path) -> None:
+    """As a process leaves it that is killed between the two."""
+    publish(tmp_path, "one")
+    with artifacts.publishing(tmp_path, "note", {"text": "two"}, {"loud": True}) as draft:
+        (draft.path / "note.txt").write_text("two")
+    assert artifacts.current(tmp_path) == "g000001"
+    assert artifacts.reusable(tmp_path, {"text": "two"}, {"loud": True}) == draft.generation
+    assert artifacts.current(tmp_path) == draft.generation
+    (tmp_path / draft.generation / "note.txt").write_text("twO")
+    artifacts.switch(tmp_path, "g000001")
+    assert artifacts.reusable(tmp_path, {"text": "two"}, {"loud": True}) is None
+    assert artifacts.current(tmp_path) == "g000001"
+
+
 @pytest.mark.parametrize("name", ["note.txt", "part/copy.txt", "manifest.json"])
 def test_every_flipped_byte_is_reported(tmp_path: Path, name: str) -> None:
     generation = tmp_path / publish(tmp_path, "hello world")
