@@ -8,7 +8,7 @@ CHECK := .venv-check
 TRITON := .venv-triton
 AIRFLOW := .venv-airflow
 
-.PHONY: help demo test test-parts test-whole test-airflow check triton airflow bench clean
+.PHONY: help demo test test-parts test-whole test-airflow test-dags test-service check triton airflow bench clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 10
@@ -25,7 +25,7 @@ demo: $(STAMP)  ## a rendered marketplace through three days: model, neighbours,
 # are two processes: with the libraries of all folders in one, it was seen to crash (docs/decisions.md).
 test: $(STAMP) $(TRITON)/.installed $(AIRFLOW)/.installed  ## every test, the slow ones too
 	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=line \
-	  test-parts test-whole test-airflow
+	  test-parts test-whole test-dags test-service
 
 test-parts: $(STAMP)  ## tests of the libraries, and of the docs
 	$(BIN)/pytest tests/encoders
@@ -66,7 +66,13 @@ airflow: $(STAMP) $(AIRFLOW)/.installed  ## a complete local Airflow with the DA
 	$(AIRFLOW)/bin/python -P -m mmprod.airflow.local --folder demo/airflow --command $(BIN)/mmprod
 
 test-airflow: $(STAMP) $(AIRFLOW)/.installed  ## the DAGs: their structure, each one run, and a real Airflow asked by REST
-	OMP_NUM_THREADS=1 $(BIN)/pytest tests/dags
+	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=line test-dags test-service
+
+test-dags: $(STAMP) $(AIRFLOW)/.installed
+	$(BIN)/pytest tests/dags --ignore tests/dags/test_service.py
+
+test-service: $(STAMP) $(AIRFLOW)/.installed
+	$(BIN)/pytest tests/dags/test_service.py
 
 # Its own: it needs nothing of ours but the operators, and the mmprod command runs in the first environment.
 $(AIRFLOW)/.installed: constraints-airflow.txt pyproject.toml
