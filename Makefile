@@ -7,6 +7,8 @@ STAMP := $(VENV)/.installed
 CHECK := .venv-check
 TRITON := .venv-triton
 AIRFLOW := .venv-airflow
+# Two installations of this project at once would write the same build folder.
+ALONE := flock pyproject.toml
 
 .PHONY: help demo test test-parts test-whole test-airflow test-dags test-service check triton airflow bench clean
 
@@ -15,7 +17,7 @@ help:  ## what there is to make
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,train,export,serve,ray]"
+	$(ALONE) $(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,train,export,serve,ray]"
 	touch $@
 
 demo: $(STAMP)  ## a rendered marketplace through three days: model, neighbours, search, accuracy, report
@@ -23,7 +25,8 @@ demo: $(STAMP)  ## a rendered marketplace through three days: model, neighbours,
 
 # Two at a time, each on one core: threads that outnumber cores slow each other many times over. The first
 # are two processes: with the libraries of all folders in one, it was seen to crash (docs/decisions.md).
-test: $(STAMP) $(TRITON)/.installed $(AIRFLOW)/.installed  ## every test, the slow ones too
+test:  ## every test, the slow ones too
+	$(MAKE) --no-print-directory --jobs 3 $(STAMP) $(TRITON)/.installed $(AIRFLOW)/.installed
 	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=line \
 	  test-parts test-whole test-dags test-service
 
@@ -55,7 +58,7 @@ triton: $(STAMP) $(TRITON)/.installed  ## the environment of the online service,
 $(TRITON)/.installed: constraints-triton.txt pyproject.toml
 	test -x $(TRITON)/bin/python || $(PYTHON) -m venv $(TRITON)
 	$(TRITON)/bin/pip install --quiet --no-deps --requirement constraints-triton.txt
-	$(TRITON)/bin/pip install --quiet --no-deps --editable .
+	$(ALONE) $(TRITON)/bin/pip install --quiet --no-deps --editable .
 	cd $$($(TRITON)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/pytriton/tritonserver && \
 	  version=$$($(CURDIR)/$(TRITON)/bin/python -c "import sys; print('%d.%d' % sys.version_info[:2])") && \
 	  cp python_backend_stubs/$$version/triton_python_backend_stub backends/python/
@@ -79,8 +82,8 @@ $(AIRFLOW)/.installed: constraints-airflow.txt pyproject.toml
 	test -x $(AIRFLOW)/bin/python || $(PYTHON) -m venv $(AIRFLOW)
 	$(AIRFLOW)/bin/pip install --quiet --constraint constraints-airflow.txt \
 	  "apache-airflow>=3.3,<3.4" "apache-airflow-providers-openlineage>=2.20,<3"
-	$(AIRFLOW)/bin/pip install --quiet --no-deps --editable .
-	$(AIRFLOW)/bin/python -m compileall -q $(AIRFLOW)/lib   # where bytecode isn't written, importing takes 10 s and more
+	$(ALONE) $(AIRFLOW)/bin/pip install --quiet --no-deps --editable .
+	$(AIRFLOW)/bin/python -m compileall -q -j 2 $(AIRFLOW)/lib   # where bytecode isn't written, importing takes 10 s and more
 	touch $@
 
 bench: $(STAMP)  ## every benchmark, each against its baseline

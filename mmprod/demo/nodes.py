@@ -1,4 +1,7 @@
-"""A Ray cluster on this machine alone, to try it on: a head and worker nodes, each of which can be killed."""
+"""A Ray cluster on this machine alone, to try it on: a head and worker nodes, each of which can be killed.
+
+Its dashboard listens on 127.0.0.1; some of Ray's other ports listen everywhere, which it has no setting for.
+"""
 
 import contextlib
 import os
