@@ -27,12 +27,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+
+sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves a script's own folder out
+
+from load.tables import show
 
 from mmprod.airflow.demo import days, make
 from mmprod.config import load
@@ -190,20 +195,18 @@ def _content(path: Path) -> str:
         return ""
 
 
-def show(results: dict[str, list[tuple[float, list[str]]]]) -> None:
-    print(f"\n{'killed':<10}{'trials':>8}{'recovered':>11}{'median s':>10}{'worst s':>9}")
+def rows(results: dict[str, list[tuple[float, list[str]]]]) -> Iterator[Sequence[object]]:
+    """Of each victim: trials, how many ended as undisturbed, median and worst seconds."""
     for victim, trials in results.items():
-        if not trials:
-            continue
-        times = [seconds for seconds, _ in trials]
-        good = sum(not wrong for _, wrong in trials)
-        middle, worst = statistics.median(times), max(times)
-        print(f"{victim:<10}{len(trials):>8}{good:>11}{middle:>10.1f}{worst:>9.1f}")
+        if trials:
+            times = [seconds for seconds, _ in trials]
+            good = sum(not wrong for _, wrong in trials)
+            yield victim, len(trials), good, statistics.median(times), max(times)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--trials", type=int, default=20, help="of each victim")
+    parser.add_argument("--trials", type=int, default=2, help="of each victim")
     parser.add_argument("--victims", default="command,job,node,head")
     parser.add_argument("--products", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
@@ -227,7 +230,7 @@ def main() -> int:
                 results[trial.victim].append((seconds, wrong))
                 moment = f"after {trial.after} of {scene.parts} parts"
                 print(f"{trial.victim:<8} {moment}: {seconds:.1f} s {'; '.join(wrong)}", flush=True)
-    show(results)
+    show(("killed", "trials", "recovered", "median s", "worst s"), rows(results))
     return int(any(wrong for trials in results.values() for _, wrong in trials))
 
 

@@ -191,8 +191,11 @@ def promote(
     session = Session(config, lake, json)
     from mmprod.stages.index import promote_indexes
 
+    names = profile or list(session.config.profiles)
+    for name in names:
+        session.config.profile(name)
     with session.lake.writing(wait):
-        outcome = promote_indexes(session.lake, profile or list(session.config.profiles))
+        outcome = promote_indexes(session.lake, names)
     session.outcomes([outcome])
 
 

@@ -198,7 +198,10 @@ def _client(address: str) -> Any:
         def _do_request(self, *args: Any, **options: Any) -> Any:
             return super()._do_request(*args, timeout=_TIMEOUT, **options)
 
-    return Client(address)
+    try:
+        return Client(address)
+    except ValueError as error:
+        raise InputError(f"ray.address is {address!r}: {_brief(str(error))}") from error
 
 
 def _entrypoint(command: str, words: Sequence[str], name: str) -> str:

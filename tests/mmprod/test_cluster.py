@@ -339,3 +339,8 @@ while True:
     for pair in ((here, there), (there, here)): threading.Thread(target=pump, args=pair, daemon=True).start()
 """
     return subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
+
+
+def test_an_address_that_is_none_is_refused() -> None:
+    with pytest.raises(InputError, match=r"ray\.address is 'nonsense'"):
+        cluster.run(Ray(address="nonsense"), "mmprod-nothing", ["status"], print)

@@ -3,8 +3,10 @@
 import shutil
 
 import pytest
+from typer.testing import CliRunner
 
 from mmprod import artifacts
+from mmprod.cli.app import app
 from mmprod.datasets.errors import StateError
 from mmprod.stages.embedded import read_embeddings
 from mmprod.stages.index import build_indexes, promote_indexes
@@ -107,3 +109,10 @@ def test_going_back_passes_over_one_that_was_refused(second_day) -> None:
     promote_indexes(second_day.lake, BOTH)
     assert in_use(second_day) == ["g000003"] * 2
     assert artifacts.rollback(second_day.lake.index("same_item")) == "g000001"
+
+
+def test_a_profile_that_is_not_configured_is_named_with_those_that_are(world, monkeypatch) -> None:
+    monkeypatch.chdir(world.folder)
+    result = CliRunner().invoke(app, ["promote", "--profile", "nope"])
+    assert result.exit_code == 2
+    assert "no profile 'nope'; there are same_item, selection, similar_item" in result.stderr
