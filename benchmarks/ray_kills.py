@@ -1,19 +1,24 @@
-"""Kill -9 while a Ray cluster encodes a shard; then the embedding table has to be as if nothing had happened.
+"""Kill -9 while a Ray cluster works for us; then all has to be as if nothing had happened.
 
-    python benchmarks/ray_kills.py [--trials 20] [--victims command,job,node,head] [--products 500] [--seed 0]
+    python benchmarks/ray_kills.py [--trials 20] [--works shard finetune] [--victims command job node head]
+                                   [--products 500] [--seed 0]
 
-Starts a real cluster on this machine (a head that runs no jobs, two worker nodes) and has `mmprod embed
---shard 0` done on it, in parts of a few products. At a random part is killed, in turn:
+Starts a real cluster on this machine (a head that runs no jobs, two worker nodes) and has work done on it:
+
+shard     `mmprod embed --shard 0`, in parts of a few products
+finetune  `mmprod finetune`, with a checkpoint every few steps
+
+After a random part or checkpoint is killed, in turn:
 
 command  `mmprod` that submitted the job and follows it; it is started again at once, as Airflow would
 job      the job's process on its node
 node     the raylet of the job's node; the node is started anew after the trial
 head     the head and both worker nodes, all their processes; all are started again at once
 
-Recovered: the last `mmprod embed --shard` ended well, no second job ran beside the one whose command was
-killed, and the parts taken in make a table equal to the undisturbed one, row by row and bit by bit, with
-nothing left to encode, no part or draft left and no row doubled. Seconds are from the kill to the end of
-that command. Ctrl-C ends with the figures so far. Exit code 1 when a trial did not recover.
+Recovered: the last command ended well, no second job ran beside the one whose command was killed, and the
+result equals the undisturbed one bit by bit: the embedding table that the parts make, with nothing left to
+encode, no part or draft left and no row doubled; the one published encoder. Seconds are from the kill to
+the end of that command. Ctrl-C ends with the figures so far. Exit code 1 when a trial did not recover.
 """
 
 import argparse
@@ -23,122 +28,61 @@ import random
 import shutil
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves a script's own folder out
 
+from kills.ray_works import WORKS, Scene, Work
 from load.tables import show
 
-from mmprod.airflow.demo import days, make
-from mmprod.config import load
 from mmprod.demo.nodes import Nodes, nodes
-from mmprod.lake import Lake
-from mmprod.stages.embed import embed_changes, open_embeddings
-from mmprod.stages.encoder import load_encoder
-from mmprod.stages.ingest import ingest_table, open_store
 
-MMPROD = Path(sys.executable).with_name("mmprod")
 PATIENCE = 300  # seconds that a trial may take before it counts as hung
-CONFIG = """
-[store]
-shards = 1
-[encoder]
-batch = 4
-part_rows = 32
-[ray]
-address = "{address}"
-command = "{command}"
-"""
-
-
-class Scene:
-    """A lake with one day in its store and nothing encoded; each trial gets a copy of it."""
-
-    def __init__(self, folder: Path, cluster: Nodes, products: int) -> None:
-        self.folder, self.cluster = folder, cluster
-        make(folder, MMPROD, products)
-        self.file = folder / "mmprod.toml"
-        self.file.write_text(CONFIG.format(address=cluster.address, command=MMPROD))
-        config = self.config(folder / "lake")
-        with open_store(Lake(config.lake), config, read_only=False) as store:
-            table = folder / "catalogue" / "day1.parquet"
-            ingest_table(Lake(config.lake), config, store, table, date.fromisoformat(days(folder)[0]))
-            self.parts = -(-store.head()[0] // config.encoder.part_rows)
-        self.encoder = load_encoder(Lake(config.lake), config)
-
-    def config(self, lake: Path) -> Any:
-        return load(self.file, {"lake": str(lake)}).config
-
-    def copy(self, name: str) -> Path:
-        return Path(shutil.copytree(self.folder / "lake", self.folder / name))
-
-    def submit(self, lake: Path, attempt: int = 1) -> subprocess.Popen[bytes]:
-        line = [str(MMPROD), "embed", "--shard", "0", "--config", str(self.file), "--lake", str(lake)]
-        settings = {"MMPROD_ENGINE": "ray", "MMPROD_RUN": f"kills/{lake.name}:{attempt}"}
-        with (lake / "submitted.log").open("ab") as log:
-            return subprocess.Popen(line, stdout=log, stderr=log, env={**os.environ, **settings})
-
-    def table(self, lake: Path) -> tuple[pa.Table, list[str]]:
-        """The rows once all parts are taken in, and what is wrong with how they came there."""
-        config = self.config(lake)
-        with open_store(Lake(lake), config) as store:
-            embeddings = open_embeddings(Lake(lake), config, self.encoder)
-            outcome = embed_changes(config, store, embeddings, self.encoder)
-        rows = embeddings.dataset.to_table().sort_by("product_id")
-        left = [path.name for path in (embeddings.root / "parts").iterdir()]
-        ids = rows["product_id"].to_pylist()
-        wrong = [f"left: {left}"] if left else []
-        wrong += [f"{outcome.rows} products were not in any part"] if outcome.rows else []
-        wrong += [f"{len(ids) - len(set(ids))} rows doubled"] if len(ids) > len(set(ids)) else []
-        return rows, wrong + embeddings.verify()
+VICTIMS = ("command", "job", "node", "head")
 
 
 class Trial:
-    """One shard encoded while something is killed: `seconds` to recover, and what was `wrong` then."""
+    """Work done while something is killed, once `after` pieces of it are safe."""
 
-    def __init__(self, scene: Scene, number: int, victim: str, chance: random.Random) -> None:
-        self.scene, self.cluster, self.victim = scene, scene.cluster, victim
-        self.lake = scene.copy(f"lake-{number}")
-        self.command = scene.submit(self.lake)
-        self.after = chance.randrange(scene.parts)
-        self.wait = chance.uniform(0, 0.3)
+    def __init__(self, work: Work, cluster: Nodes, lake: Path, victim: str, after: int, wait: float) -> None:
+        self.work, self.cluster, self.lake = work, cluster, lake
+        self.victim, self.after, self.wait = victim, after, wait
+        self.command = work.submit(lake)
 
-    def run(self, undisturbed: pa.Table) -> tuple[float, list[str]]:
+    def run(self, undisturbed: Any) -> tuple[float, list[str]]:
+        """Seconds from the kill to the end, and what was wrong then."""
         try:
             return self._run(undisturbed)
         finally:
             self.command.kill()
 
-    def _run(self, undisturbed: pa.Table) -> tuple[float, list[str]]:
+    def _run(self, undisturbed: Any) -> tuple[float, list[str]]:
         node = self._reach()
         start = time.monotonic()
         getattr(self, f"_kill_{self.victim}")(node)
         code = self.command.wait(PATIENCE)
         seconds = time.monotonic() - start
-        rows, wrong = self.scene.table(self.lake)
-        wrong += [f"exit code {code}"] if code else []
-        wrong += [] if rows.equals(undisturbed) else ["other rows than undisturbed"]
-        wrong += ["two jobs at once"] if self.victim == "command" and self._overlap() else []
         if self.victim == "node":
             self.cluster.end(node)
             self.cluster.start_worker(int(node.rpartition(".")[2]) - 3)
+        if code:
+            return seconds, [f"exit code {code}: {(self.lake / 'submitted.log').read_text()[-2000:]}"]
+        result, wrong = self.work.result(self.lake)
+        wrong += [] if result == undisturbed else ["not as undisturbed"]
+        wrong += ["two jobs at once"] if self.victim == "command" and self._overlap() else []
         shutil.rmtree(self.lake)
         return seconds, wrong
 
     def _reach(self) -> str:
         """Wait for the random moment; the IP address of the job's node."""
         until = time.monotonic() + PATIENCE
-        while not self._process() or len(list(self.lake.glob("embeddings/*/parts/[0-9]*"))) < self.after:
+        while not self._process() or self.work.safe(self.lake) < self.after:
             if time.monotonic() > until or self.command.poll() is not None:
                 raise TimeoutError((self.lake / "submitted.log").read_text())
             time.sleep(0.02)
@@ -149,7 +93,7 @@ class Trial:
     def _kill_command(self, node: str) -> None:
         self.command.kill()
         self.command.wait()
-        self.command = self.scene.submit(self.lake, attempt=2)
+        self.command = self.work.submit(self.lake, attempt=2)
 
     def _kill_job(self, node: str) -> None:
         for pid in self._process():
@@ -195,42 +139,61 @@ def _content(path: Path) -> str:
         return ""
 
 
-def rows(results: dict[str, list[tuple[float, list[str]]]]) -> Iterator[Sequence[object]]:
-    """Of each victim: trials, how many ended as undisturbed, median and worst seconds."""
-    for victim, trials in results.items():
+Results = dict[tuple[str, str], list[tuple[float, list[str]]]]
+"""By work and victim, of each trial: the seconds, and what was wrong."""
+
+
+def rows(results: Results) -> Iterator[Sequence[object]]:
+    """Of each work and victim: trials, how many ended as undisturbed, median and worst seconds."""
+    for (work, victim), trials in results.items():
         if trials:
             times = [seconds for seconds, _ in trials]
             good = sum(not wrong for _, wrong in trials)
-            yield victim, len(trials), good, statistics.median(times), max(times)
+            yield work, victim, len(trials), good, statistics.median(times), max(times)
+
+
+def undisturbed(work: Work, name: str) -> tuple[Any, int]:
+    """What comes of the work when nothing is killed, and of how many pieces it is."""
+    lake, start = work.scene.copy(f"{name}-undisturbed"), time.monotonic()
+    if work.submit(lake).wait(PATIENCE):
+        sys.exit((lake / "submitted.log").read_text())
+    seconds, pieces = time.monotonic() - start, work.safe(lake)
+    result, wrong = work.result(lake)
+    print(f"{name} undisturbed: {pieces} pieces, {seconds:.1f} s {wrong or ''}", flush=True)
+    return result, pieces
+
+
+def attempt(options: argparse.Namespace, scene: Scene, cluster: Nodes, results: Results) -> None:
+    """All trials, each told of when it is over."""
+    chance = random.Random(options.seed)
+    works = {name: WORKS[name](scene) for name in options.works}
+    goals = {name: undisturbed(work, name) for name, work in works.items()}
+    for number in range(options.trials):
+        for name, victim in results:
+            goal, pieces = goals[name]
+            lake, after = scene.copy(f"{name}-{victim}-{number}"), chance.randrange(pieces)
+            trial = Trial(works[name], cluster, lake, victim, after, chance.uniform(0, 0.3))
+            seconds, wrong = trial.run(goal)
+            results[name, victim].append((seconds, wrong))
+            print(
+                f"{name} {victim} after {after} of {pieces}: {seconds:.1f} s {'; '.join(wrong)}", flush=True
+            )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--trials", type=int, default=2, help="of each victim")
-    parser.add_argument("--victims", default="command,job,node,head")
+    parser.add_argument("--trials", type=int, default=2, help="of each work by each victim")
+    parser.add_argument("--works", nargs="+", choices=WORKS, default=list(WORKS))
+    parser.add_argument("--victims", nargs="+", choices=VICTIMS, default=list(VICTIMS))
     parser.add_argument("--products", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    chance, victims = random.Random(options.seed), options.victims.split(",")
-    results: dict[str, list[tuple[float, list[str]]]] = {victim: [] for victim in victims}
+    results: Results = {(work, victim): [] for work in options.works for victim in options.victims}
     with tempfile.TemporaryDirectory() as folder, nodes(workers=2) as cluster:
-        scene = Scene(Path(folder), cluster, options.products)
-        lake, start = scene.copy("undisturbed"), time.monotonic()
-        if scene.submit(lake).wait(PATIENCE):
-            sys.exit((lake / "submitted.log").read_text())
-        seconds = time.monotonic() - start
-        undisturbed, wrong = scene.table(lake)
-        print(
-            f"undisturbed: {undisturbed.num_rows} rows in {scene.parts} parts, {seconds:.1f} s {wrong or ''}"
-        )
+        scene = Scene(Path(folder), cluster.address, options.products)
         with contextlib.suppress(KeyboardInterrupt):  # enough: the figures so far
-            for number in range(options.trials * len(victims)):
-                trial = Trial(scene, number, victims[number % len(victims)], chance)
-                seconds, wrong = trial.run(undisturbed)
-                results[trial.victim].append((seconds, wrong))
-                moment = f"after {trial.after} of {scene.parts} parts"
-                print(f"{trial.victim:<8} {moment}: {seconds:.1f} s {'; '.join(wrong)}", flush=True)
-    show(("killed", "trials", "recovered", "median s", "worst s"), rows(results))
+            attempt(options, scene, cluster, results)
+    show(("work", "killed", "trials", "recovered", "median s", "worst s"), rows(results))
     return int(any(wrong for trials in results.values() for _, wrong in trials))
 
 

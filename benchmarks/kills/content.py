@@ -24,7 +24,7 @@ _TEMPORARY = re.compile(
 
 
 def content(config_file: Path) -> dict[str, str]:
-    """A digest of each part of a lake, whatever the order of rows and the names of generations."""
+    """A digest of each part that a lake has, whatever the order of rows and the names of generations."""
     config = load(config_file).config
     lake = Lake(config.lake)
     with open_store(lake, config) as store:
@@ -35,10 +35,13 @@ def content(config_file: Path) -> dict[str, str]:
             with open_index(lake, profile) as generation:
                 found[f"index {profile}"] = _index(generation)
     for profile in config.recall.profiles:
-        found[f"recall {profile}"] = _table(read_recall(lake, profile), "anchor_id", "rank")
-    found["groups"] = _table(read_groups(lake), "product_id")
-    with artifacts.opened(lake.features) as opened:
-        found["features"] = _table(parquet.read(opened.path / FEATURES_FILE), "product_id")
+        if artifacts.current(lake.recall(profile)):
+            found[f"recall {profile}"] = _table(read_recall(lake, profile), "anchor_id", "rank")
+    if artifacts.current(lake.groups):
+        found["groups"] = _table(read_groups(lake), "product_id")
+    if artifacts.current(lake.features):
+        with artifacts.opened(lake.features) as opened:
+            found["features"] = _table(parquet.read(opened.path / FEATURES_FILE), "product_id")
     changes = [parquet.read(path) for path in lake.changes.glob("g*/changes.parquet")]
     found["changes"] = _digest(sorted(str(row) for table in changes for row in table.to_pylist()))
     return found | {f"generations of {root}": n for root, n in _generations(lake)}

@@ -48,11 +48,8 @@ def test_every_published_file_is_guarded(world) -> None:
     files = published(world.lake.root)
     assert {p.suffix for p in files} >= {".lance", ".manifest", ".faiss", ".parquet", ".json", ".safetensors"}
     for path in files:
-        for position in {
-            0,
-            path.stat().st_size - 1,
-            *(chance.randrange(path.stat().st_size) for _ in range(3)),
-        }:
+        size = path.stat().st_size
+        for position in {0, chance.randrange(size), size - 1}:
             flip(path, position)
             try:
                 problems = verify_lake(world.lake, world.config)
