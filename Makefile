@@ -23,12 +23,13 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## a rendered marketplace through three days: model, neighbours, search, accuracy, report
 	$(BIN)/mmprod demo --folder demo
 
-# Two at a time, each on one core: threads that outnumber cores slow each other many times over. The first
-# are two processes: with the libraries of all folders in one, it was seen to crash (docs/decisions.md).
+# Three at a time, as those of the scheduled runs often wait. Each on one core: threads that outnumber cores
+# slow each other many times over. The parts are two processes: with the libraries of all folders in one, it
+# was seen to crash (docs/decisions.md).
 test:  ## every test, the slow ones too
 	$(MAKE) --no-print-directory --jobs 3 $(STAMP) $(TRITON)/.installed $(AIRFLOW)/.installed
-	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=line \
-	  test-parts test-whole test-dags test-service
+	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --keep-going --jobs 3 --output-sync=line \
+	  test-whole test-parts test-dags test-service
 
 test-parts: $(STAMP)  ## tests of the libraries, and of the docs
 	$(BIN)/pytest tests/encoders
@@ -81,7 +82,7 @@ test-service: $(STAMP) $(AIRFLOW)/.installed
 $(AIRFLOW)/.installed: constraints-airflow.txt pyproject.toml
 	test -x $(AIRFLOW)/bin/python || $(PYTHON) -m venv $(AIRFLOW)
 	$(AIRFLOW)/bin/pip install --quiet --constraint constraints-airflow.txt \
-	  "apache-airflow>=3.3,<3.4" "apache-airflow-providers-openlineage>=2.20,<3"
+	  "apache-airflow>=3.3,<3.4" "apache-airflow-providers-openlineage>=2.20,<3" psycopg2-binary asyncpg
 	$(ALONE) $(AIRFLOW)/bin/pip install --quiet --no-deps --editable .
 	$(AIRFLOW)/bin/python -m compileall -q -j 2 $(AIRFLOW)/lib   # where bytecode isn't written, importing takes 10 s and more
 	touch $@

@@ -23,10 +23,8 @@ the end of that command. Ctrl-C ends with the figures so far. Exit code 1 when a
 
 import argparse
 import contextlib
-import os
 import random
 import shutil
-import signal
 import statistics
 import sys
 import tempfile
@@ -35,6 +33,8 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves a script's own folder out
 
@@ -96,8 +96,9 @@ class Trial:
         self.command = self.work.submit(self.lake, attempt=2)
 
     def _kill_job(self, node: str) -> None:
-        for pid in self._process():
-            os.kill(pid, signal.SIGKILL)
+        for process in self._process():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
     def _kill_node(self, node: str) -> None:
         self.cluster.kill(node)
@@ -122,21 +123,11 @@ class Trial:
         ours = [job for job in jobs if f"{self.lake} " in job.entrypoint]
         return sorted(ours, key=lambda job: job.start_time)
 
-    def _process(self) -> list[int]:
+    def _process(self) -> list[psutil.Process]:
         """The job's process, once it works: it has the lake on its command line, after the shell has gone."""
-        found = []
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            words = _content(path).split("\0")
-            if str(self.lake) in words and "--json" in words and int(path.parent.name) != self.command.pid:
-                found.append(int(path.parent.name))
-        return found
-
-
-def _content(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:  # it has ended
-        return ""
+        words = {str(self.lake), "--json"}
+        found = psutil.process_iter(["cmdline"])
+        return [p for p in found if words <= set(p.info["cmdline"] or ()) and p.pid != self.command.pid]
 
 
 Results = dict[tuple[str, str], list[tuple[float, list[str]]]]

@@ -20,6 +20,8 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
+import psutil
+
 from mmprod.airflow import demo
 
 USER = PASSWORD = "admin"
@@ -29,6 +31,7 @@ _COMPONENTS = {
     "dag-processor": (),
     "triggerer": ("--skip-serve-logs",),
 }
+_IDLE = "airflow worker -- LocalExecutor: <idle>"  # its title
 _PATIENCE = 20  # seconds from a polite end to a hard one
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER: orphans become ours, so that they can be ended
 
@@ -95,6 +98,8 @@ class Airflow:
 
     def revive(self) -> None:
         """Start each component that doesn't run, in a process group of its own."""
+        _reap()
+        _end_idle_workers()
         for name, options in _COMPONENTS.items():
             process = self.started.get(name)
             if process is None or process.poll() is not None:
@@ -128,30 +133,27 @@ def stop_all() -> None:
     """End every process below this one: politely, and after a while for good."""
     for number, patience in ((signal.SIGTERM, _PATIENCE), (signal.SIGKILL, 5)):
         end = time.monotonic() + patience
-        for pid in _below(os.getpid()):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-        while _below(os.getpid()) and time.monotonic() < end:
-            with contextlib.suppress(ChildProcessError):
-                while os.waitpid(-1, os.WNOHANG)[0]:
-                    pass
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+        while psutil.Process().children() and time.monotonic() < end:
+            _reap()
             time.sleep(0.2)
 
 
-def _below(pid: int) -> list[int]:
-    """The processes that descend from one, from what /proc says of parents; dead ones left out."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
-            if state != "Z":
-                children.setdefault(int(parent), []).append(int(stat.parent.name))
-    found, left = [], [pid]
-    while left:
-        more = children.get(left.pop(), [])
-        found += more
-        left += more
-    return found
+def _reap() -> None:
+    """Take note of every child that has ended, also of those that came to us when their parent was killed."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _end_idle_workers() -> None:
+    """LocalExecutor's workers outlive a killed scheduler, and with them its database session and locks."""
+    for child in psutil.Process().children():  # those of a living scheduler are its children
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if " ".join(child.cmdline()).startswith(_IDLE):
+                child.kill()
 
 
 def main() -> None:

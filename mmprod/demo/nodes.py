@@ -5,7 +5,6 @@ Its dashboard listens on 127.0.0.1; some of Ray's other ports listen everywhere,
 
 import contextlib
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +13,8 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
+
+import psutil
 
 _HEAD = "127.0.0.2"  # Ray takes 127.0.0.1 for "any address of this machine"
 _STARTING = 90.0  # seconds that a node may take to start
@@ -28,7 +29,7 @@ class Nodes:
         self.port, self._dashboard, self._client = _free_port(), _free_port(), _free_port()
         self.address = f"http://127.0.0.1:{self._dashboard}"
         self.running: dict[str, subprocess.Popen[bytes]] = {}  # IP address: `ray start --block`
-        self._orphans: list[int] = []  # of killed nodes
+        self._left: dict[str, list[psutil.Process]] = {}  # IP address of a killed node: what it had started
         self._environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", **environment}
 
     def start_head(self) -> None:
@@ -64,18 +65,20 @@ class Nodes:
 
     def kill(self, ip: str) -> None:
         """Kill -9 a node's own process (raylet) and no more: a job's process may live on there."""
-        self._orphans += (processes := descendants(self.running[ip].pid))
-        for pid in processes:
-            if _command(pid).partition(" ")[0].endswith("/raylet"):
-                os.kill(pid, signal.SIGKILL)
+        self._left[ip] = _below(self.running[ip])
+        for process in self._left[ip]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.name() == "raylet":
+                    process.kill()
 
     def end(self, ip: str) -> None:
         """Kill -9 all that is left of a node."""
-        process = self.running.pop(ip)
-        for pid in [process.pid, *descendants(process.pid), *self._orphans]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        process.wait()
+        started = self.running.pop(ip)
+        for process in [*_below(started), *self._left.pop(ip, [])]:
+            with contextlib.suppress(psutil.NoSuchProcess):  # also when another has its number by now
+                process.kill()
+        started.kill()
+        started.wait()
 
     @property
     def head(self) -> str:
@@ -98,24 +101,12 @@ def nodes(workers: int, environment: Mapping[str, str] = MappingProxyType({})) -
                 cluster.end(ip)
 
 
-def descendants(pid: int) -> list[int]:
-    """All processes that a process has started, and they, and so on."""
-    with contextlib.suppress(OSError):
-        children = [int(c) for t in Path(f"/proc/{pid}/task").iterdir() for c in _words(t / "children")]
-        return children + [deeper for child in children for deeper in descendants(child)]
-    return []
-
-
-def _words(file: Path) -> list[str]:
-    with contextlib.suppress(OSError):
-        return file.read_text().split()
-    return []
-
-
-def _command(pid: int) -> str:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-    return ""
+def _below(started: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """All that a process has started, and they, and so on."""
+    try:
+        return psutil.Process(started.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _free_port() -> int:

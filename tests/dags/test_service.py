@@ -45,7 +45,16 @@ def service(world, airflow: Path) -> Iterator[Service]:
         for dag in (DAILY, "review_sheets", "review_cycle", TUNING):
             service.api.unpause(dag)
         yield service
+        wait(lambda: not list(abandoned(service)) or None, PATIENCE)
     assert not [process.cmdline() for process in psutil.process_iter() if of(world, process)]
+
+
+def abandoned(service: Service) -> Iterator[psutil.Process]:
+    """What killed processes leave: dead children that nobody took note of, workers that wait for ever."""
+    for process in psutil.Process(service.pid).children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.status() == psutil.STATUS_ZOMBIE or "<idle>" in " ".join(process.cmdline()):
+                yield process
 
 
 def of(world, process: psutil.Process) -> bool:
