@@ -25,6 +25,7 @@ import argparse
 import contextlib
 import random
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
@@ -179,6 +180,7 @@ def main() -> int:
     parser.add_argument("--products", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     results: Results = {(work, victim): [] for work in options.works for victim in options.victims}
     with tempfile.TemporaryDirectory() as folder, nodes(workers=2) as cluster:
         scene = Scene(Path(folder), cluster.address, options.products)
