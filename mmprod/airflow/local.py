@@ -86,7 +86,8 @@ class Airflow:
         (self.home / "logs").mkdir(exist_ok=True)
         try:
             for words in (("db", "migrate"), ("pools", "import", str(self.pools))):
-                subprocess.run(_airflow(*words), env=self.settings, check=True, stdout=subprocess.DEVNULL)
+                if subprocess.run(_airflow(*words), env=self.settings, stdout=subprocess.DEVNULL).returncode:
+                    raise SystemExit(f"Airflow did not start: `airflow {' '.join(words)}` failed, see above")
             self.revive()
         except BaseException:
             stop_all()
