@@ -2,8 +2,9 @@
 
 Training learns from the lake's own products and leaves nightly runs alone. The candidate is exported (its
 engine has to say what torch says) and compared on a sample, beside the lake. Then a person decides, under
-*Required Actions*. Approved, everything is embedded anew beside the vectors in use, and all profiles switch
-together; if an index is refused, the encoder goes back and the old indexes serve on.
+*Required Actions*. Approved, everything is embedded anew beside the vectors in use, however long that takes;
+days go on with the old encoder. Then the new one takes its place and all profiles switch together; if an
+index is refused, the encoder goes back and the old indexes serve on.
 """
 
 from datetime import timedelta
@@ -100,18 +101,20 @@ with DAG(
         pool="default_pool",
     )
     promote = Mmprod(
-        task_id="promote", words=["encoder", "promote", "{{ params.name }}", "--wait"], outlets=[ENCODER]
+        task_id="promote",
+        words=["encoder", "promote", "{{ params.name }}", "--wait"],
+        outlets=[ENCODER, EMBEDDINGS],
     )
-    store, embed = embedding([EMBEDDINGS])
+    store, embed = embedding(candidate="{{ params.name }}")
     index = Mmprod(task_id="index", words=["index", "--wait"], outlets=list(INDEX.values()), retries=0)
     go_back = Mmprod(
         task_id="go_back",
         words=["encoder", "rollback", "--wait", "--from", PROMOTED],
         trigger_rule=TriggerRule.ONE_FAILED,  # also before promoting: then it does nothing
     )
-    finetune >> [export, compare] >> approve >> promote >> store
-    embed >> index
-    [embed, index] >> go_back
+    finetune >> [export, compare] >> approve >> store
+    embed >> promote >> index
+    [promote, index] >> go_back
     for profile, asset in RECALL.items():
         words = ["recall", "--wait", "--profile", profile]
         index >> Mmprod(task_id=f"recall_{profile}", words=words, outlets=[asset])

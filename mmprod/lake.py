@@ -146,6 +146,19 @@ class Lake:
         name = artifacts.current(root)
         return name and str(artifacts.Manifest.read(root / name).counts["fingerprint"])
 
+    def succession(self, model: str, candidate: str) -> tuple[Path, Path]:
+        """Where the encoder `candidate` lies, and where `model`, whose place it is to take.
+
+        Raises: InputError when `model` is not of the lake, or is the candidate itself; when there is none.
+        """
+        if not model.startswith(LAKE_ENCODER) or model == LAKE_ENCODER + candidate:
+            raise InputError(
+                f"encoder.model is {model!r}, the candidate {LAKE_ENCODER + candidate!r}: want an encoder of "
+                "the lake in use, and another one to take its place"
+            )
+        self.encoder_name(LAKE_ENCODER + candidate)  # says what is wrong where there is none
+        return self.encoder(candidate), self.encoder(model.removeprefix(LAKE_ENCODER))
+
     def encoder_name(self, model: str, fingerprint: str | None = None) -> str:
         """``lake:NAME`` to the ``local-dir:`` of a generation, verified; other names unchanged.
 

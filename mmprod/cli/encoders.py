@@ -30,12 +30,10 @@ def compare(
     Example: mmprod encoder compare retrieval --products 500
     """
     session = Session(config, lake, json)
-    from mmprod.lake import LAKE_ENCODER
     from mmprod.stages.encoder import load_encoder
     from mmprod.stages.promotion import compare_encoders
 
-    section = session.config.encoder.model_copy(update={"model": LAKE_ENCODER + candidate})
-    other = load_encoder(session.lake, session.config.model_copy(update={"encoder": section}))
+    other = load_encoder(session.lake, session.config, candidate=candidate)
     current = load_encoder(session.lake, session.config)
     with session.store() as store, session.watching() as watch:
         advance = watch("compare", 2 * products)
@@ -56,16 +54,19 @@ def promote(
     lake: LakeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Put a candidate in the place of the configured encoder; indexes follow by `embed` and `index`.
+    """Put a candidate in the place of the configured encoder; indexes follow by `mmprod index`.
+
+    Its vectors are brought up to the store first; `mmprod embed --candidate` does most of that beforehand, in
+    shards if wanted, while nightly runs go on.
 
     Example: mmprod encoder promote retrieval
     """
     session = Session(config, lake, json)
     from mmprod.stages.promotion import promote_encoder
 
-    with session.lake.writing(wait):
-        outcome = promote_encoder(session.lake, session.config, candidate)
-    session.outcomes([outcome])
+    with session.lake.writing(wait), session.watching() as watch, session.store() as store:
+        outcomes = promote_encoder(session.lake, session.config, store, candidate, watch)
+    session.outcomes(outcomes)
 
 
 @encoder.command()

@@ -85,6 +85,12 @@ def embed(
         int | None,
         typer.Option("--shard", min=0, help="Only encode this shard, beside the table; may run in parallel."),
     ] = None,
+    candidate: Annotated[
+        str | None,
+        typer.Option(
+            "--candidate", help="With this encoder (lake:NAME without lake:), beside the one in use."
+        ),
+    ] = None,
     wait: WaitOption = False,
     config: ConfigOption = None,
     lake: LakeOption = None,
@@ -93,44 +99,41 @@ def embed(
     """Store → embedding table: encode only the pictures and titles that changed.
 
     What shards were encoded on their own before is taken in. With engine = "ray" a shard is encoded by a job
-    on the Ray cluster, followed from here.
+    on the Ray cluster, followed from here. A candidate's vectors are in use after `mmprod encoder promote`.
 
     Examples: mmprod embed --retry-failed
 
     mmprod embed --shard 0
+
+    mmprod embed --candidate retrieval
     """
     session = Session(config, lake, json)
+    if candidate:
+        session.lake.succession(session.config.encoder.model, candidate)
     if shard is not None and session.config.engine == "ray":
-        _submit_shard(session, config, shard, wait)
+        _submit_shard(session, config, shard, candidate, wait)
         return
     if shard is not None:
-        _embed_shard(session, shard, wait)
+        _embed_shard(session, shard, candidate, wait)
         return
-    from mmprod.stages.embedded import embedded
+    from mmprod.stages.embedded import bring_up
 
     with session.lake.writing(wait), session.watching() as watch, session.store() as store:
-        outcome = None if retry_failed else embedded(session.lake, session.config, store)
-        if outcome is None:
-            from mmprod.stages.embed import embed_changes, open_embeddings
-            from mmprod.stages.encoder import load_encoder
-
-            encoder = load_encoder(session.lake, session.config)
-            table = open_embeddings(session.lake, session.config, encoder)
-            outcome = embed_changes(session.config, store, table, encoder, watch, retry_failed)
+        outcome = bring_up(session.lake, session.config, store, watch, retry_failed, candidate)
     session.outcomes([outcome])
 
 
-def _embed_shard(session: Session, shard: int, wait: bool) -> None:
+def _embed_shard(session: Session, shard: int, candidate: str | None, wait: bool) -> None:
     from mmprod.stages.embedded import shard_encoded
 
     with session.lake.attempting(), session.watching() as watch, session.store() as store:
-        outcome = shard_encoded(session.lake, session.config, store, shard)
+        outcome = shard_encoded(session.lake, session.config, store, shard, candidate)
         if outcome is None:
             from mmprod.stages.embed import embed_shard, open_embeddings
             from mmprod.stages.embed_categories import follow
             from mmprod.stages.encoder import load_encoder
 
-            encoder = load_encoder(session.lake, session.config)
+            encoder = load_encoder(session.lake, session.config, candidate=candidate)
             with session.lake.writing(wait):  # makes the table, or begins it anew for other categories
                 table = open_embeddings(session.lake, session.config, encoder)
                 follow(session.config, store, table)
@@ -138,14 +141,19 @@ def _embed_shard(session: Session, shard: int, wait: bool) -> None:
     session.outcomes([outcome])
 
 
-def _submit_shard(session: Session, config: Path | None, shard: int, wait: bool) -> None:
+def _submit_shard(
+    session: Session, config: Path | None, shard: int, candidate: str | None, wait: bool
+) -> None:
     """A job for just these changes under just this encoder: what came later is another's work."""
     from mmprod.cli.remote import submit
+    from mmprod.lake import LAKE_ENCODER
 
-    encoder = session.lake.encoder_name(session.config.encoder.model)
+    model = LAKE_ENCODER + candidate if candidate else session.config.encoder.model
+    encoder = session.lake.encoder_name(model)
     with session.store() as store:
         head = store.head()
     words = ["embed", "--shard", str(shard), *(["--wait"] if wait else [])]
+    words += ["--candidate", candidate] if candidate else []
     decisive = f"{encoder} {session.config.encoder.categories} {shard} {head[shard : shard + 1]}"
     submit(session, config, f"embed-{shard}", words, decisive)
 

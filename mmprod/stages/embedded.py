@@ -1,13 +1,17 @@
-"""The embedding table without its encoder, which is slow to load and often not needed."""
+"""The embedding table without its encoder, which is slow to load and often not needed.
+
+Where a `candidate` is named, an encoder of the lake that is to take the place of the configured one, what is
+meant is its table: the one that is read once it has.
+"""
 
 from mmprod.datasets.errors import StateError
 from mmprod.datasets.store import Store
 from mmprod.embedding_table import POINTER, EmbeddingTable, read_pointer
-from mmprod.lake import Lake
+from mmprod.lake import LAKE_ENCODER, Lake
 from mmprod.sections import Config
 from mmprod.stages import embedding_parts as parts
 from mmprod.stages.embed_categories import follow, wanted
-from mmprod.stages.outcome import Outcome, timed
+from mmprod.stages.outcome import Outcome, Watch, silent, timed
 
 
 def read_embeddings(lake: Lake, config: Config) -> EmbeddingTable:
@@ -27,18 +31,32 @@ def read_embeddings(lake: Lake, config: Config) -> EmbeddingTable:
     return EmbeddingTable(root, encoder.fingerprint, encoder.width, config.store.shards)
 
 
-def embedded(lake: Lake, config: Config, store: Store) -> Outcome | None:
-    """What `embed_changes` does where shards have encoded all there is; None where the encoder is needed."""
+def bring_up(
+    lake: Lake,
+    config: Config,
+    store: Store,
+    watch: Watch = silent,
+    retry_failed: bool = False,
+    candidate: str | None = None,
+) -> Outcome:
+    """What `embed_changes` does; where shards have encoded all there is, the encoder is not loaded for it."""
     with timed("embed") as outcome:
-        table = _of_the_lake(lake, config)
-        settled = table is not None and settle(config, store, table, outcome)
-    return outcome if settled else None
+        table = None if retry_failed else _of_the_lake(lake, config, candidate)
+        if table and settle(config, store, table, outcome):
+            return outcome
+    from mmprod.stages.embed import embed_changes, open_embeddings  # slow to import
+    from mmprod.stages.encoder import load_encoder
+
+    encoder = load_encoder(lake, config, candidate=candidate)
+    return embed_changes(config, store, open_embeddings(lake, config, encoder), encoder, watch, retry_failed)
 
 
-def shard_encoded(lake: Lake, config: Config, store: Store, shard: int) -> Outcome | None:
+def shard_encoded(
+    lake: Lake, config: Config, store: Store, shard: int, candidate: str | None = None
+) -> Outcome | None:
     """What `embed_shard` does where all parts of the shard are there; None where the encoder is needed."""
     with timed(f"embed shard {shard}") as outcome:
-        table, head = _of_the_lake(lake, config), store.head()
+        table, head = _of_the_lake(lake, config, candidate), store.head()
         if table is None or shard >= len(head) or table.pointer.categories != wanted(config):
             return None
         spans = parts.spans(table, shard, head[shard], config.encoder.part_rows)
@@ -56,10 +74,10 @@ def settle(config: Config, store: Store, table: EmbeddingTable, outcome: Outcome
     return head == table.pointer.position
 
 
-def _of_the_lake(lake: Lake, config: Config) -> EmbeddingTable | None:
+def _of_the_lake(lake: Lake, config: Config, candidate: str | None = None) -> EmbeddingTable | None:
     """The table of an encoder of the lake, known by its manifest; None of another, or before it has one."""
     model = config.encoder.model
-    if not (fingerprint := lake.encoder_fingerprint(model)):
+    if not (fingerprint := lake.encoder_fingerprint(LAKE_ENCODER + candidate if candidate else model)):
         return None
     root = lake.embeddings(model, fingerprint)
     if not (root / POINTER).exists():

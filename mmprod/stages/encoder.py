@@ -23,14 +23,17 @@ from mmprod.stages.outcome import Outcome, timed
 log = logging.getLogger(__name__)
 
 
-def load_encoder(lake: Lake, config: Config, fingerprint: str | None = None) -> Encoder:
+def load_encoder(
+    lake: Lake, config: Config, fingerprint: str | None = None, candidate: str | None = None
+) -> Encoder:
     """The encoder the configuration names; a ``lake:`` one is verified against its manifest first.
 
     `fingerprint`: of the index that is to be asked. A ``lake:`` encoder trained anew since then leaves its
     earlier generation to answer until the index follows.
+    `candidate`: load this encoder of the lake in place of the configured one.
     """
     section = config.encoder
-    name = lake.encoder_name(section.model, fingerprint)
+    name = lake.encoder_name(LAKE_ENCODER + candidate if candidate else section.model, fingerprint)
     if name.startswith("local-dir:"):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing of a local folder is to be asked of a hub
     return load(name, section.pretrained, section.device)

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from pathlib import Path
 
 import numpy as np
 
@@ -15,10 +16,11 @@ from mmprod.datasets.images import BadImage, decode
 from mmprod.datasets.store import Store
 from mmprod.encoders.clip import Encoder
 from mmprod.encoders.fusion import fuse
-from mmprod.lake import LAKE_ENCODER, Lake
+from mmprod.lake import Lake
 from mmprod.retrieval import exact
 from mmprod.sections import Config
-from mmprod.stages.outcome import Advance, Outcome, timed
+from mmprod.stages.embedded import bring_up
+from mmprod.stages.outcome import Advance, Outcome, Watch, silent, timed
 
 _BATCH = 64
 _NEAR = 10
@@ -100,21 +102,23 @@ def _neighbours(vectors: np.ndarray) -> list[np.ndarray]:
     return [line[line != row][:_NEAR] for row, line in enumerate(rows)]
 
 
-def promote_encoder(lake: Lake, config: Config, candidate: str) -> Outcome:
+def promote_encoder(
+    lake: Lake, config: Config, store: Store, candidate: str, watch: Watch = silent
+) -> list[Outcome]:
     """Publish the lake's encoder `candidate` as a new generation of the configured one and switch to it.
 
-    Indexes and searches go on with the generation they were made with until `embed` and `index` have brought
-    them along, so nothing that serves changes here. `artifacts.rollback` goes back.
+    First its vectors are brought up to the store, so that whatever reads embeddings next finds all of them;
+    with most of them made before (`bring_up` with `candidate`), that is quick. Indexes and searches go on
+    with the generation they were made with until `index` has brought them along, so nothing that serves
+    changes here. `artifacts.rollback` goes back.
     Raises: InputError when the configured encoder is not of the lake, or is the candidate itself.
     """
-    model = config.encoder.model
-    if not model.startswith(LAKE_ENCODER) or model == LAKE_ENCODER + candidate:
-        raise InputError(
-            f"encoder.model is {model!r}, the candidate {LAKE_ENCODER + candidate!r}: want an encoder of the "
-            "lake in use, and another one to take its place"
-        )
-    source, target = lake.encoder(candidate), lake.encoder(model.removeprefix(LAKE_ENCODER))
-    lake.encoder_name(LAKE_ENCODER + candidate)  # says what is wrong where there is none
+    source, target = lake.succession(config.encoder.model, candidate)
+    embedded = bring_up(lake, config, store, watch, candidate=candidate)
+    return [embedded, _switch(source, target, candidate)]
+
+
+def _switch(source: Path, target: Path, candidate: str) -> Outcome:
     with timed("promote") as outcome, artifacts.opened(source) as opened:
         counts = opened.manifest.counts
         inputs = {"candidate": candidate, "fingerprint": counts["fingerprint"]}

@@ -83,6 +83,8 @@ def test_an_answer_with_pictures_is_one_page(mmprod: Run, tmp_path: Path) -> Non
         (["rollback", "same_item"], "nothing older"),
         (["rollback", "release"], "nothing that could be gone back to"),
         (["encoder", "promote", "nope"], "no encoder 'nope'"),
+        (["embed", "--candidate", "nope"], "no encoder 'nope'"),
+        (["embed", "--candidate", "tiny", "--shard", "0"], "another one"),
         (["report"], "nothing to report"),
     ],
 )

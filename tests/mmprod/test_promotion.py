@@ -9,8 +9,9 @@ from mmprod import artifacts
 from mmprod.datasets.errors import InputError
 from mmprod.datasets.store import Store
 from mmprod.encoders.train import Plan
+from mmprod.stages.embedded import bring_up, read_embeddings
 from mmprod.stages.encoder import load_encoder, train_encoder
-from mmprod.stages.ingest import backup_store, open_store
+from mmprod.stages.ingest import backup_store, ingest_table, open_store
 from mmprod.stages.promotion import compare_encoders, promote_encoder
 from mmprod.stages.search import search_text
 
@@ -24,12 +25,25 @@ def candidate(world, name: str = "shop"):
     return config
 
 
+def promote(world) -> dict[str, int]:
+    """What changed in each of the stages of a promotion."""
+    with open_store(world.lake, world.config) as store:
+        outcomes = promote_encoder(world.lake, world.config, store, "shop")
+    return {outcome.stage: outcome.changed for outcome in outcomes}
+
+
+def live_in(world) -> set[str]:
+    """The live products of the table that indexes are made from."""
+    batches = read_embeddings(world.lake, world.config).batches()
+    return {product for batch in batches for product in batch["product_id"].to_pylist()}
+
+
 def test_a_candidate_takes_the_place_and_everything_follows(world) -> None:
     world.run(1)
     old = load_encoder(world.lake, world.config)
     new = load_encoder(world.lake, candidate(world))
-    assert promote_encoder(world.lake, world.config, "shop").changed == 1
-    assert promote_encoder(world.lake, world.config, "shop").reused == 1
+    assert promote(world) == {"embed": len(live_in(world)), "promote": 1}
+    assert promote(world) == {"embed": 0, "promote": 0}
     assert load_encoder(world.lake, world.config).fingerprint == new.fingerprint
     kept = load_encoder(world.lake, world.config, old.fingerprint)
     with open_store(world.lake, world.config) as store:
@@ -45,12 +59,41 @@ def test_a_candidate_takes_the_place_and_everything_follows(world) -> None:
     assert load_encoder(world.lake, world.config).fingerprint == old.fingerprint
 
 
+def test_days_go_on_while_a_candidate_is_embedded_beside_and_takes_the_place(world) -> None:
+    """At every step of both, what reads embeddings finds all products of the last day that was embedded."""
+    world.run(1)
+    new = load_encoder(world.lake, candidate(world))
+    with open_store(world.lake, world.config, read_only=False) as store:
+        first = bring_up(world.lake, world.config, store, candidate="shop")
+        assert first.changed == len(set(store.live_ids()))
+        assert bring_up(world.lake, world.config, store, candidate="shop").rows == 0
+        table, day = world.days[1]
+        ingest_table(world.lake, world.config, store, table, day)
+        daily = bring_up(world.lake, world.config, store)
+        live = set(store.live_ids())
+        assert live_in(world) == live
+
+        moved, switched = promote_encoder(world.lake, world.config, store, "shop")
+        assert (moved.rows, moved.changed) == (daily.rows, daily.changed), "only what the day changed"
+        assert switched.changed == 1
+        assert read_embeddings(world.lake, world.config).pointer.encoder == new.fingerprint
+        assert live_in(world) == live, "the day under way goes on with all of its products"
+
+        artifacts.rollback(world.lake.encoder("tiny"))
+        assert live_in(world) == live
+
+
 def test_only_another_encoder_of_the_lake_can_take_the_place(world) -> None:
-    with pytest.raises(InputError, match="another one"):
-        promote_encoder(world.lake, world.config, "tiny")
-    foreign = world.config.encoder.model_copy(update={"model": "local-dir:somewhere"})
-    with pytest.raises(InputError, match="local-dir:somewhere"):
-        promote_encoder(world.lake, world.config.model_copy(update={"encoder": foreign}), "shop")
+    world.run(1)
+    with open_store(world.lake, world.config) as store:
+        with pytest.raises(InputError, match="another one"):
+            promote_encoder(world.lake, world.config, store, "tiny")
+        with pytest.raises(InputError, match="no encoder 'shop'"):
+            promote_encoder(world.lake, world.config, store, "shop")
+        foreign = world.config.encoder.model_copy(update={"model": "local-dir:somewhere"})
+        config = world.config.model_copy(update={"encoder": foreign})
+        with pytest.raises(InputError, match="local-dir:somewhere"):
+            promote_encoder(world.lake, config, store, "shop")
 
 
 def test_an_encoder_compared_with_itself_changes_nothing(world) -> None:
