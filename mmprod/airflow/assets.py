@@ -18,6 +18,7 @@ ENCODER = Asset("mmprod_encoder", "mmprod://lake/encoders")
 SHEETS = Asset("mmprod_sheets", "mmprod://lake/reviews/surveys")
 JUDGEMENTS = Asset("mmprod_judgements", "mmprod://lake/reviews/judgements")
 EVALUATION = Asset("mmprod_evaluation", "mmprod://lake/evaluations")
+RELEASE = Asset("mmprod_release", "mmprod://lake/releases")
 FOUND = Asset("mmprod_found", "mmprod://lake/found")
 INBOX = Asset(
     "mmprod_inbox",

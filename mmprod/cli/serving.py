@@ -1,5 +1,7 @@
 """`mmprod release` and `mmprod triton`: what the online service serves, and the local server."""
 
+from typing import Annotated
+
 import typer
 
 from mmprod.cli.session import ConfigOption, JsonOption, LakeOption, Session, WaitOption
@@ -14,18 +16,25 @@ def register(app: typer.Typer) -> None:
 
 
 def release(
-    wait: WaitOption = False, config: ConfigOption = None, lake: LakeOption = None, json: JsonOption = False
+    export: Annotated[
+        bool, typer.Option("--export", help="First export the encoder, where its engine is missing.")
+    ] = False,
+    wait: WaitOption = False,
+    config: ConfigOption = None,
+    lake: LakeOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Put engine, indexes and score thresholds together for the online service, try them, switch to them.
 
-    Example: mmprod release
+    Example: mmprod release --export
     """
     session = Session(config, lake, json)
-    from mmprod.stages.release import make_release
+    from mmprod.stages.release import export_served, make_release
 
     with session.lake.writing(wait):
-        outcome = make_release(session.lake, session.config)
-    session.outcomes([outcome])
+        outcomes = [export_served(session.lake, session.config)] if export else []
+        outcomes.append(make_release(session.lake, session.config))
+    session.outcomes(outcomes)
 
 
 @triton.command()

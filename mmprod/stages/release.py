@@ -9,6 +9,7 @@ from pathlib import Path
 from mmprod import artifacts
 from mmprod.datasets import parquet
 from mmprod.datasets.errors import InputError, StateError
+from mmprod.encoders.export.spec import Precision
 from mmprod.lake import Lake
 from mmprod.sections import Config
 from mmprod.serving.canaries import Canary, write_canaries
@@ -63,6 +64,14 @@ def make_release(lake: Lake, config: Config) -> Outcome:
         outcome.made[str(lake.releases)] = draft.generation
         outcome.changed, outcome.detail = outcome.rows, {"generation": draft.generation}
     return outcome
+
+
+def export_served(lake: Lake, config: Config) -> Outcome:
+    """Export the configured encoder in the form that is served, as `export_engine` does."""
+    from mmprod.stages.export import export_engine  # slow to import
+
+    precision: Precision = "fp16" if config.serving.engine == "onnx-fp16" else "fp32"
+    return export_engine(lake, config, "onnx", precision, ("image", "text"))
 
 
 def current_release(lake: Lake) -> Release:

@@ -4,7 +4,10 @@ The tests build on each other in the order they stand: a lake lives through them
 """
 
 import json
+import os
 import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from mmprod.stages.searches import read_found
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 Event = dict[str, Any]
 DONE = {"success"}
+ROOT = Path(__file__).parents[2]
 PROFILES = ("same_item", "similar_item")
 REFUSE = {"MMPROD_INDEX__MAX_SIMILARITY": "0"}
 """With this no index passes its gate."""
@@ -182,6 +186,26 @@ def test_selection_builds_its_index_and_reruns_the_searches(world) -> None:
     assert generation(world, world.lake.found) == "g000001"
 
 
+@pytest.fixture(scope="module")
+def online(world, command: Path, free_port: Callable[[], int]) -> Iterator[Callable[..., Any]]:
+    """Asks the online service, which serves the indexes that there are now, by a command of mmprod."""
+    if not (ROOT / ".venv-triton" / ".installed").exists():
+        pytest.skip("no .venv-triton here; `make triton` makes it")
+    environment = {**os.environ, "MMPROD_SERVING__PORT": str(free_port())}
+    lake = ["--config", world.variable["config"], "--lake", world.variable["lake"], "--json"]
+
+    def ask(*words: str) -> Any:
+        line = [str(command), *words, *lake]
+        done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout)
+
+    ask("release", "--export")
+    ask("triton", "start")
+    yield ask
+    ask("triton", "stop")
+
+
 def test_sheets_go_out_and_labels_come_back(world, answered) -> None:
     assert set(world.run("review_sheets")["tasks"].values()) == DONE
     sheet = next(world.lake.surveys.glob("same_item/g*/sheet-anna.csv"))
@@ -207,6 +231,11 @@ def test_a_promoted_encoder_whose_indexes_are_refused_goes_back(world) -> None:
     assert [generation(world, root) for root in roots] == before
 
 
+def test_what_is_online_stays_while_its_indexes_do(world, online) -> None:
+    assert set(world.run("online_release")["tasks"].values()) == DONE
+    assert online("triton", "status")["release"] == "g000001"
+
+
 def test_a_candidate_is_trained_compared_and_promoted(world) -> None:
     before = generation(world, world.lake.index("same_item"))
     run = world.run("encoder_finetune", "2025-03-11", CANDIDATE)
@@ -219,6 +248,16 @@ def test_a_candidate_is_trained_compared_and_promoted(world) -> None:
         name = generation(world, world.lake.index(profile)) or ""
         assert name != before
         assert artifacts.Manifest.read(world.lake.index(profile) / name).inputs["encoder"] == made
+
+
+def test_the_online_service_goes_over_to_a_promoted_encoder(world, online) -> None:
+    run = world.run("online_release", "2025-03-12")
+    assert set(run["tasks"].values()) == DONE
+    told = online("triton", "status")
+    assert told["release"] == generation(world, world.lake.releases) == "g000002"
+    used = artifacts.Manifest.read(world.lake.releases / "g000002").inputs["encoder"]
+    assert used == artifacts.Manifest.read(world.lake.encoder("shop") / "g000001").counts["fingerprint"]
+    assert "text_encoder" in told["checked"]
 
 
 def test_every_month_somebody_asks_for_a_candidate(world) -> None:

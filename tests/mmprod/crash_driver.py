@@ -2,8 +2,8 @@
 
 It imports everything once and forks a child for each run, before anything has started a thread. Reads
 lines of JSON, {"folder", "day", "fault", "run"}, and answers each with the child's exit status, or with its
-process id as "stopped"; with "digest" instead of "day" it answers with what the lake holds, with "reap" alone
-with the exit status of a child that had stopped.
+process id as "stopped"; with "promote" instead of "day" a candidate takes the encoder's place, with "digest"
+it answers with what the lake holds, with "reap" alone with the exit status of a child that had stopped.
 """
 
 import json
@@ -17,6 +17,8 @@ from kills.content import content
 
 from mmprod.config import load
 from mmprod.lake import Lake
+from mmprod.stages.ingest import open_store
+from mmprod.stages.promotion import promote_encoder
 from mmprod.stages.run import run_day
 
 
@@ -28,6 +30,13 @@ def run(folder: Path, day: int) -> None:
     lake = Lake(config.lake)
     with lake.writing():
         run_day(lake, config, folder / "catalogue" / planted["file"], date.fromisoformat(planted["day"]))
+
+
+def promote(folder: Path, candidate: str) -> None:
+    config = load(folder / "mmprod.toml").config
+    lake = Lake(config.lake)
+    with lake.writing(), open_store(lake, config) as store:
+        promote_encoder(lake, config, store, candidate)
 
 
 def main() -> None:
@@ -44,6 +53,8 @@ def main() -> None:
                 os.environ["MMPROD_RUN"] = order["run"]
             if "day" in order:
                 run(Path(order["folder"]), order["day"])
+            elif "promote" in order:
+                promote(Path(order["folder"]), order["promote"])
             else:
                 os.write(writer, json.dumps(content(Path(order["folder"]) / "mmprod.toml")).encode())
             os._exit(0)

@@ -2,9 +2,7 @@
 
 import json
 import shutil
-import socket
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -114,25 +112,6 @@ def environment() -> Path:
     return ENVIRONMENT
 
 
-@pytest.fixture
-def another_port() -> int:
-    """A port for a server of the test's own."""
-    return _free_port()
-
-
-def _free_port() -> int:
-    """A port that is free, and so is the one two above it."""
-    while True:
-        with closing(socket.socket()) as one, closing(socket.socket()) as other:
-            one.bind(("127.0.0.1", 0))
-            port: int = one.getsockname()[1]
-            try:
-                other.bind(("127.0.0.1", port + 2))
-            except (OSError, OverflowError):
-                continue
-            return port
-
-
 @dataclass(frozen=True)
 class Started:
     """A server, and the configuration that it was started by."""
@@ -142,9 +121,9 @@ class Started:
 
 
 @pytest.fixture(scope="module")
-def started(world: World, environment: Path) -> Iterator[Started]:
+def started(world: World, environment: Path, free_port: Callable[[], int]) -> Iterator[Started]:
     """The real server on the world's release."""
-    config = load(world.folder / "mmprod.toml", {"serving.port": _free_port()}).config
+    config = load(world.folder / "mmprod.toml", {"serving.port": free_port()}).config
     server = start(world.lake, config, world.release)
     try:
         yield Started(server, config)

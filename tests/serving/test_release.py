@@ -10,7 +10,7 @@ from mmprod import artifacts
 from mmprod.config import Config, load
 from mmprod.datasets.errors import InputError, StateError
 from mmprod.lake import Lake
-from mmprod.stages.release import current_release, make_release
+from mmprod.stages.release import current_release, export_served, make_release
 
 
 def _with(world: Any, **keys: Any) -> Config:
@@ -44,6 +44,14 @@ def test_without_an_engine_it_says_what_to_do(own: Any) -> None:
     with pytest.raises(StateError, match="run `mmprod export onnx --precision fp16`"):
         make_release(own.lake, _with(own, engine="onnx-fp16"))
     assert current_release(own.lake).path.name == "g000001"
+
+
+def test_a_missing_engine_is_exported_and_then_released(own: Any) -> None:
+    assert export_served(own.lake, own.config).reused == 2
+    half = _with(own, engine="onnx-fp16")
+    assert export_served(own.lake, half).changed == 2
+    assert make_release(own.lake, half).changed == 3
+    assert artifacts.verify(current_release(own.lake).path) == []
 
 
 def test_a_damaged_index_is_not_released(own: Any) -> None:
