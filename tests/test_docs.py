@@ -29,24 +29,6 @@ _BLOCK = re.compile(r"^```console(?: exit=(\d)| (server))?\n(.*?)^```$", re.DOTA
 _PYTHON = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _MACHINE = re.compile(r"(?<![\w.:/-])/(?:home|root|tmp|usr|opt|mnt|var|work|Users)/")
-# Runs what a page shows, as from a shell but in one process: starting torch for each takes seconds.
-_DRIVER = """
-import contextlib, io, json, sys
-from mmprod.cli.app import app
-
-steps, snippets = json.load(sys.stdin)
-for words, wanted in steps:
-    sys.argv, told, found = ["mmprod", *words], io.StringIO(), 0
-    try:
-        with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
-            app(args=words)
-    except SystemExit as end:
-        found = end.code
-    if found != wanted:
-        sys.exit(f"mmprod {' '.join(words)}\\nended with {found}, not {wanted}:\\n{told.getvalue()}")
-for snippet in snippets:
-    exec(snippet, {})
-"""
 
 
 @dataclass(frozen=True)
@@ -78,34 +60,32 @@ def commands(group: TyperGroup, name: str = "mmprod") -> Iterator[tuple[str, str
 COMMANDS = dict(commands(typer.main.get_group(app)))
 
 
-def run(code: str, *args: str, cwd: Path | None = None, text: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", code, *args], cwd=cwd, input=text, capture_output=True, text=True, check=False
-    )
-
-
-@pytest.fixture(scope="session")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module")
+def small(forked, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a small demo in it."""
     folder = tmp_path_factory.mktemp("docs")
-    done = run(_DRIVER, cwd=folder, text=json.dumps([[(shlex.split(QUICK)[1:], 0)], []]))
-    assert done.returncode == 0, done.stderr
+    done = forked.mmprod(*shlex.split(QUICK)[1:], folder=folder)
+    assert done.status == 0, done.err
     return folder / "small"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_everything_that_a_page_shows_runs(page: Path, small: Path, tmp_path: Path) -> None:
+def test_everything_that_a_page_shows_runs(page: Path, forked, small: Path, tmp_path: Path) -> None:
     """In a folder with the demo, as demo/ and small/, and a configuration that names its lake."""
-    steps = [(s.words[1:], s.exit_code) for s in shown(page) if s.words[0] == "mmprod" and s.runs]
+    steps = [s for s in shown(page) if s.words[0] == "mmprod" and s.runs]
     snippets = _PYTHON.findall(page.read_text("utf-8"))
     if not steps + snippets:
         pytest.skip("this page shows nothing to run")
     for name in ("demo", "small"):
         shutil.copytree(small, tmp_path / name)
     (tmp_path / "mmprod.toml").write_text('lake = "demo/lake"\n')
-    done = run(_DRIVER, cwd=tmp_path, text=json.dumps([steps, snippets]))
-    assert done.returncode == 0, f"{page.name}: {done.stderr}"
+    for step in steps:
+        done = forked.mmprod(*step.words[1:], folder=tmp_path)
+        assert done.status == step.exit_code, f"{' '.join(step.words)}\n{done.out}{done.err}"
+    for snippet in snippets:
+        done = forked.python(snippet, tmp_path)
+        assert done.status == 0, f"{snippet}\n{done.err}"
 
 
 def test_other_commands_are_make_targets_or_allowed() -> None:
@@ -167,5 +147,6 @@ def test_help_starts_within_a_second() -> None:
 def test_help_imports_nothing_heavy() -> None:
     heavy = ("torch", "faiss", "lance", "open_clip", "pyarrow", "numpy")
     code = "import sys, mmprod.cli.app; print([n for n in sys.argv[1:] if n in sys.modules])"
-    done = run(code, *heavy)
+    line = [sys.executable, "-c", code, *heavy]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "[]", done

@@ -2,9 +2,7 @@
 
 import json
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -89,26 +87,26 @@ def grown(_world: World, tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @pytest.fixture(scope="module")
-def ask() -> Iterator[Callable[..., dict[str, Any]]]:
-    """Ask the crash driver for a run or a digest."""
-    driver = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("crash_driver.py"))],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
+def forked_day(forked) -> Callable[..., Any]:
+    """Runs a day of the world in a folder, by number, as a process of its own; see `tests/conftest.py`."""
+
+    def run(folder: Path, number: int, **variables: str) -> Any:
+        table, day = World(folder).days[number - 1]
+        words = ("run", "--day", day.isoformat(), "--table", str(table))
+        return forked.mmprod(*words, folder=folder, **variables)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def content(forked) -> Callable[[Path], dict[str, str]]:
+    """What the lake of a folder holds, see `benchmarks/kills/content.py`."""
+    code = (
+        "import json, pathlib, kills.content as c; print(json.dumps(c.content(pathlib.Path('mmprod.toml'))))"
     )
-    assert driver.stdin
-    assert driver.stdout
 
-    def ask(**order: Any) -> dict[str, Any]:
-        assert driver.stdin
-        assert driver.stdout
-        driver.stdin.write(json.dumps(order) + "\n")
-        driver.stdin.flush()
-        answer: dict[str, Any] = json.loads(driver.stdout.readline())
-        return answer
+    def look(folder: Path) -> dict[str, str]:
+        found: dict[str, str] = json.loads(forked.python(code, folder).out)
+        return found
 
-    yield ask
-    driver.stdin.close()
-    assert driver.wait(60) == 0
-    driver.stdout.close()
+    return look

@@ -1,8 +1,6 @@
 """The command line: exit codes, errors that say what to do, and JSON from every command."""
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -112,22 +110,13 @@ def test_while_another_run_writes_a_second_one_is_refused(mmprod: Run, grown) ->
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_a_clean_error_and_the_retry_works(world) -> None:
-    table, day = world.days[0]
-    command = [sys.executable, "-c", "from mmprod.cli.app import main; main()"]
-    command += ["run", "--day", day.isoformat(), "--table", str(table)]
+def test_a_full_disk_is_a_clean_error_and_the_retry_works(world, forked_day) -> None:
     for point in ("ingest.transaction", "embed.committed", "artifact.written", "index.built"):
-        done = subprocess.run(
-            command,
-            cwd=world.folder,
-            env={**os.environ, "MMPROD_FAULT": f"{point}:1:enospc"},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 1, done.stderr
-        assert "No space left on device" in done.stderr
-        assert "Traceback" not in done.stderr
-    assert subprocess.run(command, cwd=world.folder, capture_output=True).returncode == 0
+        done = forked_day(world.folder, 1, MMPROD_FAULT=f"{point}:1:enospc")
+        assert done.status == 1, done.err
+        assert "No space left on device" in done.err
+        assert "Traceback" not in done.err
+    assert forked_day(world.folder, 1).status == 0
 
 
 def test_a_full_disk_that_lance_meets_is_told_alike(monkeypatch: pytest.MonkeyPatch) -> None:

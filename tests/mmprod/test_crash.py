@@ -1,6 +1,5 @@
 """Kill -9 at every fault point of a run, then run again: the same final tables as without the kill."""
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,8 @@ import pytest
 
 from mmprod.datasets.faults import POINTS
 
-Ask = Callable[..., dict[str, Any]]
+Day = Callable[..., Any]
+Content = Callable[[Path], dict[str, str]]
 TIMES = {"artifact.written": 6, "artifact.published": 6, "artifact.switched": 6, "index.built": 3}
 OTHERS = {"store.exchange", "checkpoint.written"}  # no part of a run; tested where they belong
 CASES = [
@@ -23,40 +23,50 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def undisturbed(grown, ask: Ask, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+def undisturbed(
+    grown, forked_day: Day, content: Content, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, str]]:
     """A world after its first day, and what its tables are after an undisturbed second one."""
     calm = tmp_path_factory.mktemp("calm") / "world"
     shutil.copytree(grown.folder, calm)
-    assert ask(folder=str(calm), day=2)["status"] == 0
-    return grown.folder, json.loads(ask(folder=str(calm), digest=True)["answer"])
+    assert forked_day(calm, 2).status == 0
+    return grown.folder, content(calm)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("point", "time"), CASES, ids=[f"{point}:{time}" for point, time in CASES])
 def test_killed_and_run_again_equals_undisturbed(
-    undisturbed: tuple[Path, dict[str, str]], ask: Ask, tmp_path: Path, point: str, time: int
+    undisturbed: tuple[Path, dict[str, str]],
+    forked_day: Day,
+    content: Content,
+    tmp_path: Path,
+    point: str,
+    time: int,
 ) -> None:
     folder = tmp_path / "world"
     shutil.copytree(undisturbed[0], folder)
-    assert ask(folder=str(folder), day=2, fault=f"{point}:{time}:kill")["status"] == -9, (
-        "the fault never fired"
-    )
-    assert ask(folder=str(folder), day=2)["status"] == 0
-    assert json.loads(ask(folder=str(folder), digest=True)["answer"]) == undisturbed[1]
+    assert forked_day(folder, 2, MMPROD_FAULT=f"{point}:{time}:kill").status == -9, "the fault never fired"
+    assert forked_day(folder, 2).status == 0
+    assert content(folder) == undisturbed[1]
     assert not list(folder.glob("lake/**/.draft-*"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("point", sorted({point for point, _ in CASES}))
 def test_stopped_and_taken_over_equals_undisturbed(
-    undisturbed: tuple[Path, dict[str, str]], ask: Ask, tmp_path: Path, point: str
+    undisturbed: tuple[Path, dict[str, str]],
+    forked,
+    forked_day: Day,
+    content: Content,
+    tmp_path: Path,
+    point: str,
 ) -> None:
     """The first attempt stops, holding every lock; the second ends it and does the work."""
     folder = tmp_path / "world"
     shutil.copytree(undisturbed[0], folder)
-    first = ask(folder=str(folder), day=2, fault=f"{point}:1:stop", run="nightly/2:1")["stopped"]
+    first = forked_day(folder, 2, MMPROD_FAULT=f"{point}:1:stop", MMPROD_RUN="nightly/2:1").stopped
     assert first, "the fault never fired"
-    assert ask(folder=str(folder), day=2, run="nightly/2:2")["status"] == 0
-    assert ask(reap=first)["status"] == -9
-    assert json.loads(ask(folder=str(folder), digest=True)["answer"]) == undisturbed[1]
+    assert forked_day(folder, 2, MMPROD_RUN="nightly/2:2").status == 0
+    assert forked.reap(first) == -9
+    assert content(folder) == undisturbed[1]
     assert not list(folder.glob("lake/**/.draft-*"))

@@ -9,19 +9,22 @@ from typing import Any
 import pytest
 
 HOME = "Home"
-Ask = Callable[..., dict[str, Any]]
+Day = Callable[..., Any]
+Content = Callable[[Path], dict[str, str]]
 
 
 @pytest.fixture(scope="module")
-def calm(grown, ask: Ask, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def calm(
+    grown, forked_day: Day, content: Content, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
     """The tables after an undisturbed second day, by the list that it was run with."""
     found = {}
     for listed in (HOME, ""):
         folder = tmp_path_factory.mktemp("calm") / "world"
         shutil.copytree(grown.folder, folder)
         _choose(folder, listed)
-        assert ask(folder=str(folder), day=2)["status"] == 0
-        found[listed] = ask(folder=str(folder), digest=True)["answer"]
+        assert forked_day(folder, 2).status == 0
+        found[listed] = content(folder)
     return found
 
 
@@ -29,15 +32,21 @@ def calm(grown, ask: Ask, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 @pytest.mark.parametrize("then", [HOME, ""], ids=["again", "and back to all"])
 @pytest.mark.parametrize("point", ["embed.encoded:2", "embed.committed:1"])
 def test_killed_while_the_list_changes_and_run_again_equals_undisturbed(
-    grown, ask: Ask, calm: dict[str, str], tmp_path: Path, point: str, then: str
+    grown,
+    forked_day: Day,
+    content: Content,
+    calm: dict[str, str],
+    tmp_path: Path,
+    point: str,
+    then: str,
 ) -> None:
     folder = tmp_path / "world"
     shutil.copytree(grown.folder, folder)
     _choose(folder, HOME)
-    assert ask(folder=str(folder), day=2, fault=f"{point}:kill")["status"] == -9, "the fault never fired"
+    assert forked_day(folder, 2, MMPROD_FAULT=f"{point}:kill").status == -9, "the fault never fired"
     _choose(folder, then)
-    assert ask(folder=str(folder), day=2)["status"] == 0
-    assert ask(folder=str(folder), digest=True)["answer"] == calm[then]
+    assert forked_day(folder, 2).status == 0
+    assert content(folder) == calm[then]
 
 
 def _choose(folder: Path, category: str) -> None:

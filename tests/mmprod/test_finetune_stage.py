@@ -35,13 +35,9 @@ def config_with(world, model: str = "lake:tiny", **options: Any) -> Any:
     return config.model_copy(update={"encoder": encoder, "finetune": finetune})
 
 
-def command(*words: str) -> list[str]:
-    return [str(Path(sys.executable).with_name("mmprod")), *words, "--json"]
-
-
 def short(*words: str) -> list[str]:
     options = [part for key, value in SHORT.items() for part in (f"--{key.replace('_', '-')}", str(value))]
-    return command("finetune", *options, *words)
+    return ["finetune", *options, *words, "--json"]
 
 
 @pytest.fixture(scope="module")
@@ -100,17 +96,16 @@ def test_the_page_of_a_run_shows_curves_measures_and_pictures(tuned) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("time", [1, 3])
-def test_killed_at_a_checkpoint_and_run_again_gives_the_same_encoder(tuned, world, time: int) -> None:
+def test_killed_at_a_checkpoint_and_run_again_gives_the_same_encoder(tuned, world, forked, time: int) -> None:
     """It continues from the checkpoint before, and its weights are those of an undisturbed run."""
     _, undisturbed = tuned
     world.run(1)
-    fault = {**os.environ, "MMPROD_FAULT": f"checkpoint.written:{time}:kill"}
-    words = short("--name", "shop", "--config", str(world.folder / "mmprod.toml"))
-    killed = subprocess.run(words, env=fault, capture_output=True, check=False)
-    assert killed.returncode == -9
+    words = short("--name", "shop")
+    fault = f"checkpoint.written:{time}:kill"
+    assert forked.mmprod(*words, folder=world.folder, MMPROD_FAULT=fault).status == -9
     assert not artifacts.generations(world.lake.encoder("shop"))
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
-    told = json.loads(done.stdout)["stages"][0]["detail"]
+    done = forked.mmprod(*words, folder=world.folder)
+    told = json.loads(done.out)["stages"][0]["detail"]
     assert told["fingerprint"] == undisturbed.detail["fingerprint"]
 
 
@@ -118,7 +113,8 @@ def test_killed_at_a_checkpoint_and_run_again_gives_the_same_encoder(tuned, worl
 def test_two_processes_under_torchrun_publish_one_encoder(tuned, world) -> None:
     world.run(1)
     words = short("--name", "twin", "--config", str(world.folder / "mmprod.toml"), "--batch-size", "8")
-    torchrun = [str(Path(sys.executable).with_name("torchrun")), "--nproc-per-node", "2", "--no-python"]
+    programs = Path(sys.executable).parent
+    torchrun = [str(programs / "torchrun"), "--nproc-per-node", "2", "--no-python", str(programs / "mmprod")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([*torchrun, *words], env=environment, capture_output=True, check=True)
     assert artifacts.generations(world.lake.encoder("twin")) == ["g000001"]
