@@ -1,11 +1,12 @@
 """What tests of several folders need."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,9 @@ class Forked:
         """``mmprod WORDS`` in a folder, with more environment variables."""
         return self._ask(words=words, folder=str(folder), variables=variables)
 
-    def python(self, code: str, folder: Path) -> Done:
-        """A Python snippet in a folder."""
-        return self._ask(code=code, folder=str(folder), variables={})
+    def python(self, code: str, folder: Path, **variables: str) -> Done:
+        """A Python snippet in a folder, with more environment variables."""
+        return self._ask(code=code, folder=str(folder), variables=variables)
 
     def reap(self, stopped: int) -> int | None:
         """The exit status of a command that had stopped."""
@@ -49,15 +50,34 @@ class Forked:
         return Done(**json.loads(self.process.stdout.readline()))
 
 
-@pytest.fixture(scope="module")
-def forked() -> Iterator[Forked]:
-    """For commands that would each take seconds to import torch."""
-    line = [sys.executable, str(Path(__file__).with_name("forked.py"))]
-    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+@contextmanager
+def _forking(python: Path, imports: str, path: Path, **variables: str) -> Iterator[Forked]:
+    line = [str(python), str(Path(__file__).with_name("forked.py")), imports]
+    environment = {**os.environ, "PYTHONPATH": str(path), **variables}
+    with subprocess.Popen(
+        line, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         yield Forked(process)
         assert process.stdin
         process.stdin.close()
         assert process.wait(60) == 0
+
+
+@pytest.fixture(scope="session")
+def forking() -> Callable[..., AbstractContextManager[Forked]]:
+    """For work of one kind that would each time take seconds to import what it needs.
+
+    Wants the Python to run, a snippet of imports, a folder to import from, and environment variables.
+    """
+    return _forking
+
+
+@pytest.fixture(scope="module")
+def forked() -> Iterator[Forked]:
+    """For commands of mmprod."""
+    imports = "import mmprod.stages.promotion, mmprod.stages.run"
+    with _forking(Path(sys.executable), imports, Path(__file__).parents[1] / "benchmarks") as forked:
+        yield forked
 
 
 @pytest.fixture(scope="session")

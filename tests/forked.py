@@ -1,7 +1,9 @@
-"""Commands of mmprod in children of one process that has imported everything: torch takes seconds to import.
+"""Work in children of one process that has imported everything: torch and Airflow take seconds to import.
+
+    forked.py SNIPPET       Python that imports what is going to be needed
 
 Each line of standard input is an order, as JSON, for which a child is forked before anything has started a
-thread here: {"words": of the command, or "code": Python, "folder": to do it in, "variables": environment}.
+thread here: {"words": of mmprod, or "code": Python, "folder": to do it in, "variables": environment}.
 The answer is {"status", "out", "err"}, or {"stopped": its process id} where the child has stopped itself;
 {"reap": process id} then waits for its end.
 """
@@ -11,16 +13,11 @@ import os
 import sys
 import tempfile
 import traceback
-from pathlib import Path
 from typing import IO, Any, NoReturn
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))  # for snippets that look at content
 
 
 def main() -> None:
-    import mmprod.stages.promotion
-    import mmprod.stages.run  # noqa: F401
-
+    exec(sys.argv[1], {})
     for line in sys.stdin:
         order = json.loads(line)
         answer = {"status": _ended(order["reap"])} if "reap" in order else _forked(order)
@@ -59,11 +56,11 @@ def _do(order: dict[str, Any], out: IO[str], err: IO[str]) -> NoReturn:
 
 
 def _run(order: dict[str, Any]) -> None:
-    from mmprod.cli.app import main
-
     if "code" in order:
         exec(order["code"], {})
         return
+    from mmprod.cli.app import main
+
     sys.argv = ["mmprod", *order["words"]]
     main()
 

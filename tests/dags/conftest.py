@@ -6,8 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from mmprod.lake import Lake
 
 ROOT = Path(__file__).parents[2]
 AIRFLOW = ROOT / ".venv-airflow"
-DRIVER = Path(__file__).with_name("driver.py")
 
 
 @dataclass(frozen=True)
@@ -28,34 +27,38 @@ class World:
 
     folder: Path
     variable: dict[str, str]
+    forked: Any = None
+    """Where `driver.py` is imported, in Airflow's environment; see `tests/conftest.py`."""
 
     @property
     def lake(self) -> Lake:
         return Lake(load(Path(self.variable["config"])).config.lake)
 
-    def ask(self, *words: str, **variables: str) -> Any:
-        """What `driver.py` answers, from Airflow's environment."""
-        environment = {
-            **os.environ,
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment of an Airflow here."""
+        transport = {"type": "file", "log_file_path": str(self.folder / "lineage.jsonl"), "append": True}
+        return {
             "AIRFLOW_HOME": str(self.folder / "home"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+            "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",  # the last event is logged behind the answer
+            "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport),
             "AIRFLOW_VAR_MMPROD": json.dumps(self.variable),
-            **variables,
         }
-        line = [str(AIRFLOW / "bin" / "python"), "-P", str(DRIVER), *words]
-        done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
-        return json.loads(done.stdout.splitlines()[-1])
+
+    def ask(self, function: str, *given: Any, **variables: str) -> Any:
+        """What a function of `driver.py` answers, under more environment variables."""
+        code = f"import json, driver; print(); print(json.dumps(driver.{function}(*{given!r})))"
+        done = self.forked.python(code, self.folder, **variables)
+        assert done.status == 0, done.out[-6000:] + done.err[-3000:]
+        return json.loads(done.out.splitlines()[-1])
 
     def run(
         self, dag: str, day: str = "2025-03-10", conf: dict[str, Any] | None = None, **variables: str
     ) -> Any:
         """State of a run and of its tasks, under more environment variables; see `driver.py`."""
-        transport = {"type": "file", "log_file_path": str(self.folder / "lineage.jsonl"), "append": True}
-        variables["AIRFLOW__OPENLINEAGE__TRANSPORT"] = json.dumps(transport)
-        variables["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "WARNING"  # the last event is logged behind the answer
-        return self.ask("run", dag, day, json.dumps(conf or {}), **variables)
+        return self.ask("run", dag, day, conf or {}, **variables)
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         """The OpenLineage events of a kind that tasks of all runs so far have sent, in order."""
@@ -109,9 +112,17 @@ def _world(airflow: Path, command: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="module")
-def world(_world: World, tmp_path_factory: pytest.TempPathFactory) -> World:
-    """A world of the module's own; its tests build on each other's runs."""
+def place(_world: World, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A world of the module's own."""
     folder = tmp_path_factory.mktemp("world") / "w"
     shutil.copytree(_world.folder, folder)
     moved = {k: v.replace(str(_world.folder), str(folder)) for k, v in _world.variable.items()}
     return World(folder, moved | {"command": _world.variable["command"]})
+
+
+@pytest.fixture(scope="module")
+def world(place: World, airflow: Path, forking: Callable[..., Any]) -> Iterator[World]:
+    """The same, whose DAGs can be run; the module's tests build on each other's runs."""
+    imports = "import driver; driver.warm()"
+    with forking(airflow, imports, Path(__file__).parent, **place.variables) as forked:
+        yield replace(place, forked=forked)

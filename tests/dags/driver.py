@@ -1,14 +1,13 @@
 """Runs in Airflow's environment, asked by the tests: what the DAGs are, and one run of one of them.
 
-    driver.py parse             CPU seconds that importing each DAG file took, and heavy modules it needs
-    driver.py structure         tasks, order, schedule, pools, retries and assets of each DAG
-    driver.py run DAG DAY CONF  `dag.test()`; the state of each task, and of the run
-    driver.py runs DAG          the states of its runs
+    parse()              CPU seconds that importing each DAG file took, and heavy modules it needs
+    structure()          tasks, order, schedule, pools, retries and assets of each DAG
+    run(DAG, DAY, CONF)  `dag.test()`; the state of each task, and of the run
+    runs(DAG)            the states of its runs
 
-Answers with one line of JSON, the last.
+All but `parse` in a child of a process that has called `warm`.
 """
 
-import json
 import sys
 import time
 from datetime import UTC, datetime
@@ -17,6 +16,16 @@ from typing import Any
 
 DAGS = Path(__file__).parents[2] / "dags"
 HEAVY = ("torch", "pyarrow", "numpy", "pandas", "lance", "faiss", "open_clip", "transformers")
+
+
+def warm() -> None:
+    """Import and build what each `dag.test()` needs, which takes it longer than a small DAG's tasks."""
+    import airflow.dag_processing.dagbag
+    import airflow.models.taskinstance
+    import airflow.providers.openlineage.plugins.listener  # noqa: F401
+    from airflow.sdk.execution_time.supervisor import in_process_api_server
+
+    assert in_process_api_server().app
 
 
 def parse() -> dict[str, Any]:
@@ -68,7 +77,7 @@ def _task(task: Any) -> dict[str, Any]:
     }
 
 
-def run(dag_id: str, day: str, conf: str) -> dict[str, Any]:
+def run(dag_id: str, day: str, conf: dict[str, Any]) -> dict[str, Any]:
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
     from sqlalchemy import select
@@ -77,7 +86,7 @@ def run(dag_id: str, day: str, conf: str) -> dict[str, Any]:
     dag.deadline = None  # Airflow 3.3.2's dag.test() ends with an error where there is one
     found = dag.test(
         logical_date=datetime.fromisoformat(day).replace(tzinfo=UTC),
-        run_conf=json.loads(conf),
+        run_conf=conf,
         mark_success_pattern="^approve$",
     )
     with create_session() as session:
@@ -96,8 +105,3 @@ def runs(dag_id: str) -> list[str]:
 
     with create_session() as session:
         return [str(state) for state in session.scalars(select(DagRun.state).where(DagRun.dag_id == dag_id))]
-
-
-if __name__ == "__main__":
-    commands = {"parse": parse, "structure": structure, "run": run, "runs": runs}
-    print(json.dumps(commands[sys.argv[1]](*sys.argv[2:])))

@@ -38,6 +38,12 @@ READING = 10.0  # seconds
 
 
 @pytest.fixture(scope="module")
+def world(place):
+    """Nothing runs in it but the service."""
+    return place
+
+
+@pytest.fixture(scope="module")
 def service(world, airflow: Path) -> Iterator[Service]:
     """An Airflow in which no day's table has arrived yet; every process of it has to be gone afterwards."""
     dags = quick_dags(world.folder / "dags")
