@@ -1,5 +1,6 @@
 """The lake as a whole: what is current, is it as it was published, what can go."""
 
+import contextlib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from mmprod import artifacts, embedding_table
 from mmprod.datasets import fence
 from mmprod.datasets.errors import StateError
 from mmprod.embedding_table import EmbeddingTable
-from mmprod.lake import Lake
+from mmprod.lake import LAKE_ENCODER, Lake
 from mmprod.sections import Config
 from mmprod.stages import embed_categories
 from mmprod.stages.ingest import open_store
@@ -27,19 +28,30 @@ def lake_status(lake: Lake, config: Config) -> list[dict[str, Any]]:
             rows.append(_row("store", f"day {stats.latest_full_day or '–'}", stats.live, note=note))
     for root in lake.embedding_roots():
         table = _open(root)
-        current, note = f"version {table.pointer.version}", _restriction(lake, config, table)
+        told = [*_encoders(lake, table.pointer.encoder), *_restriction(lake, config, table)]
+        current, note = f"version {table.pointer.version}", "; ".join(told)
         rows.append(_row(_name(lake, root), current, table.count(), table.pointer.encoder, note=note))
     rows += [_artifact(lake, root) for root in lake.artifact_roots()]
     return rows
 
 
-def _restriction(lake: Lake, config: Config, table: EmbeddingTable) -> str:
+def _encoders(lake: Lake, fingerprint: str) -> list[str]:
+    """Whose vectors a table holds: the encoders of the lake that have that fingerprint now."""
+    same = []
+    for folder in sorted(lake.root.glob("encoders/*")):
+        with contextlib.suppress(StateError):  # a damaged one has a row of its own that says so
+            if lake.encoder_fingerprint(name := LAKE_ENCODER + folder.name) == fingerprint:
+                same.append(name)
+    return [f"of {', '.join(same)}"] if same else []
+
+
+def _restriction(lake: Lake, config: Config, table: EmbeddingTable) -> list[str]:
     """Which categories a table is restricted to, and that the configured ones are others."""
     now, wanted = table.pointer.categories, embed_categories.wanted(config)
     told = [f"only {', '.join(now)}"] if now else []
     if now != wanted and table.root == lake.embeddings(config.encoder.model, table.pointer.encoder):
         told.append(f"configured: {', '.join(wanted) or 'all'}")
-    return "; ".join(told)
+    return told
 
 
 def _artifact(lake: Lake, root: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from mmprod.stages.encoder import load_encoder, train_encoder
 from mmprod.stages.ingest import backup_store, ingest_table, open_store
 from mmprod.stages.promotion import compare_encoders, promote_encoder
 from mmprod.stages.search import search_text
+from mmprod.stages.status import lake_status
 
 
 def candidate(world, name: str = "shop"):
@@ -81,6 +82,8 @@ def test_days_go_on_while_a_candidate_is_embedded_beside_and_takes_the_place(wor
 
         artifacts.rollback(world.lake.encoder("tiny"))
         assert live_in(world) == live
+    notes = [row["note"] for row in lake_status(world.lake, world.config) if "embeddings" in row["what"]]
+    assert sorted(notes) == ["of lake:shop", "of lake:tiny"]
 
 
 def test_only_another_encoder_of_the_lake_can_take_the_place(world) -> None:
