@@ -18,10 +18,13 @@ from pathlib import Path
 
 import pytest
 
+from mmprod.config import load
 from mmprod.datasets.errors import InputError, StateError
 from mmprod.demo.nodes import Nodes, nodes
+from mmprod.encoders.train import Plan
 from mmprod.sections import Ray
 from mmprod.stages import cluster
+from mmprod.stages.encoder import train_encoder
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("ray", reason="needs Ray: pip install -e .[ray]")
@@ -291,6 +294,14 @@ def test_the_command_line_encodes_a_shard_on_the_cluster(world, ray_nodes: Nodes
     assert (stage["stage"], stage["changed"] > 50) == ("embed shard 0", True)
     assert len(list(world.lake.root.glob("embeddings/*/parts/*.parquet"))) == -(-stage["rows"] // 50)
     assert call("embed", "--shard", "9")["code"] == 2
+
+    config = load(world.folder / "mmprod.toml", {"encoder.model": "lake:shop"}).config
+    train_encoder(world.lake, config, world.folder / "catalogue" / "train.parquet", Plan(steps=1, batch=64))
+    beside = call("embed", "--shard", "0", "--candidate", "shop")
+    assert (beside["code"], beside["stages"][0]["changed"]) == (0, stage["changed"])
+    fingerprint = world.lake.encoder_fingerprint("lake:shop")
+    table = world.lake.embeddings(world.config.encoder.model, fingerprint)
+    assert list(table.glob("parts/*.parquet"))
 
 
 def test_a_fine_tuning_is_submitted_with_all_that_was_said(tmp_path: Path, ray_nodes: Nodes) -> None:
