@@ -299,8 +299,7 @@ def test_the_command_line_encodes_a_shard_on_the_cluster(world, ray_nodes: Nodes
     train_encoder(world.lake, config, world.folder / "catalogue" / "train.parquet", Plan(steps=1, batch=64))
     beside = call("embed", "--shard", "0", "--candidate", "shop")
     assert (beside["code"], beside["stages"][0]["changed"]) == (0, stage["changed"])
-    fingerprint = world.lake.encoder_fingerprint("lake:shop")
-    table = world.lake.embeddings(world.config.encoder.model, fingerprint)
+    table = world.lake.embeddings("lake:tiny", world.lake.encoder_fingerprint("lake:shop"))
     assert list(table.glob("parts/*.parquet"))
 
 
@@ -324,14 +323,8 @@ command = "{sys.executable} '{tmp_path / "note.py"}' '{tmp_path / "words.json"}'
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     [stage] = json.loads(done.stdout)["stages"]
     assert (done.returncode, stage["stage"], stage["rows"]) == (0, "finetune", 9), done.stderr
-    wanted = [
-        "finetune",
-        "--task=same-item",
-        f"--store={tmp_path / 'store'}",
-        "--name=shop",
-        "--category=A > B",
-    ]
-    wanted += ["--category=C", "--wait", "--grad-cache", "--lr=0.0001", "--warmup=0"]
+    wanted = ["finetune", "--task=same-item", f"--store={tmp_path / 'store'}", "--name=shop"]
+    wanted += ["--category=A > B", "--category=C", "--wait", "--grad-cache", "--lr=0.0001", "--warmup=0"]
     wanted += ["--lake", str(tmp_path / "lake"), "--config", str(tmp_path / "mmprod.toml"), "--json"]
     assert json.loads((tmp_path / "words.json").read_text()) == wanted
 
