@@ -8,8 +8,10 @@ The answer is {"status", "out", "err"}, or {"stopped": its process id} where the
 {"reap": process id} then waits for its end.
 """
 
+import contextlib
 import json
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -31,12 +33,15 @@ def _forked(order: dict[str, Any]) -> dict[str, Any]:
         _, status = os.waitpid(child, os.WUNTRACED)
         if os.WIFSTOPPED(status):
             return {"stopped": child}
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)  # what it leaves, such as OpenLineage's pool of processes
         told = {name: _text(file) for name, file in (("out", out), ("err", err))}
     return {"status": os.waitstatus_to_exitcode(status), **told}
 
 
 def _do(order: dict[str, Any], out: IO[str], err: IO[str]) -> NoReturn:
     """What a child does and ends with."""
+    os.setpgid(0, 0)
     code = 1
     try:
         for number, target in enumerate((os.open(os.devnull, os.O_RDONLY), out.fileno(), err.fileno())):
