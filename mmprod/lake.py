@@ -170,7 +170,9 @@ class Lake:
         root = self.encoder(name)
         names = artifacts.generations(root)
         if not names:
-            raise InputError(f"the lake {self.root} has no encoder {name!r}; make one with `mmprod train`")
+            raise InputError(
+                f"the lake {self.root} has no encoder {name!r}; make one: `mmprod train` or `finetune`"
+            )
         made = (
             n for n in names if artifacts.Manifest.read(root / n).counts.get("fingerprint") == fingerprint
         )
