@@ -10,7 +10,8 @@ AIRFLOW := .venv-airflow
 # Two installations of this project at once would write the same build folder.
 ALONE := flock pyproject.toml
 
-.PHONY: help demo test test-parts test-whole test-airflow test-dags test-service check triton airflow bench clean
+.PHONY: help demo tools test test-parts test-encoders test-rest test-whole test-airflow test-dags test-service test-office \
+  check triton airflow bench clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 10
@@ -23,20 +24,37 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## a rendered marketplace through three days: model, neighbours, search, accuracy, report
 	$(BIN)/mmprod demo --folder demo
 
+# A package of Debian where it may be installed; elsewhere says in one line what to run, and fails.
+debian = { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && { apt-get -qq update; \
+  DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(1) >/dev/null; }; } || \
+  { echo "$(1) is not installed. As root, on Debian: apt-get install -y --no-install-recommends $(1)"; false; }
+
+# Without it the tests say so in the end, and in CI fail.
+tools:  ## what tests need beside Python: Chromium
+	@test -x /usr/bin/chromium || $(call debian,chromium) || true
+
 # Three at a time, as those of the scheduled runs often wait. Each on one core: threads that outnumber cores
-# slow each other many times over. The parts are two processes: with the libraries of all folders in one, it
-# was seen to crash (docs/decisions.md).
-test:  ## every test, the slow ones too
-	$(MAKE) --no-print-directory --jobs 3 $(STAMP) $(TRITON)/.installed $(AIRFLOW)/.installed
-	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --keep-going --jobs 3 --output-sync=line \
+# slow each other many times over.
+test:  ## every test, the slow ones too; in the end a table of what was skipped
+	$(MAKE) --no-print-directory --jobs 3 $(STAMP) $(TRITON)/.installed $(AIRFLOW)/.installed tools
+	OMP_NUM_THREADS=1 $(BIN)/python tests/skips.py \
+	  $(MAKE) --no-print-directory --keep-going --jobs 3 --output-sync=line \
 	  test-whole test-parts test-dags test-service
 
-test-parts: $(STAMP)  ## tests of the libraries, and of the docs
+test-parts: test-encoders test-rest  ## tests of the libraries, and of the docs
+
+test-encoders: $(STAMP)
 	$(BIN)/pytest tests/encoders
+
+test-rest: $(STAMP)
 	$(BIN)/pytest --ignore tests/encoders --ignore tests/mmprod --ignore tests/dags
 
 test-whole: $(STAMP)  ## tests of stages and commands
 	$(BIN)/pytest tests/mmprod
+
+test-office: $(STAMP)  ## a sheet through LibreOffice and back: installs it, so it is no part of make test
+	command -v soffice || $(call debian,libreoffice-calc)
+	OFFICE=1 $(BIN)/pytest tests/eval/sheets -k libreoffice
 
 check: $(STAMP) $(CHECK)/.installed  ## ruff, formatting, strict types, import direction
 	$(BIN)/ruff check .

@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import lmdb
@@ -14,8 +14,9 @@ from mmprod.datasets.errors import InputError, StateError
 from mmprod.datasets.files import sync_file, sync_tree
 from mmprod.datasets.identity import EMPTY
 from mmprod.datasets.record import Record
+from mmprod.datasets.room import require
 from mmprod.datasets.schemas import PRODUCT, rows_to_batch
-from mmprod.datasets.shard import Shard
+from mmprod.datasets.shard import DATABASES, Shard, View
 from mmprod.datasets.state import unpack
 
 EXPORT_ROWS = 1_000
@@ -57,20 +58,33 @@ def remove_orphans(shard: Shard) -> int:
     return removed
 
 
-def compact(path: Path, shards: Iterable[Shard], target: Path) -> None:
+def pages(view: View) -> int:
+    """Pages of a shard that hold something: those of its databases, of their list, and two meta pages."""
+    stats = [view.stat(name) for name in DATABASES]
+    return 3 + sum(s["branch_pages"] + s["leaf_pages"] + s["overflow_pages"] for s in stats)
+
+
+def copy_bytes(shards: Iterable[Shard]) -> int:
+    """Bytes of a compacted copy."""
+    return sum(shard.read(pages) * int(shard.environment.stat()["psize"]) for shard in shards)
+
+
+def compact(path: Path, shards: Sequence[Shard], target: Path) -> None:
     """Copy the store at `path` to the new folder `target`, without free pages and orphaned pictures.
 
-    The copy is written aside, synced and renamed. Raises: InputError when `target` exists; OSError when the
-    disk has no room for it.
+    The copy is written aside, synced and renamed. Raises: InputError when `target` exists; StateError, before
+    anything is copied, when the disk has no room for it; OSError when it turns out so.
     """
     if target.exists():
         raise InputError(
             f"{target} exists; name a folder that doesn't, then exchange the two when nothing runs"
         )
     aside = target.with_name(f".{target.name}.{os.getpid()}")
+    for shard in shards:
+        remove_orphans(shard)
+    require("a copy of the store", copy_bytes(shards), target.parent)
     try:
         for shard in shards:
-            remove_orphans(shard)
             folder = aside / shard.folder.name
             folder.mkdir(parents=True)
             _copy(shard, folder)

@@ -1,9 +1,10 @@
-"""Pictures as sellers deliver them: told apart from what only looks like one, and decoded to uniform RGB."""
+"""Pictures as sellers deliver them: read, told apart from what only looks like one, decoded to RGB."""
 
 import logging
 import re
 import warnings
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -14,6 +15,7 @@ log = logging.getLogger(__name__)
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")  # JPEG includes MPO
 MAX_PIXELS = 40_000_000
+MAX_BYTES = 20_000_000
 MIN_SIDE = 8
 MAX_ASPECT = 20
 
@@ -49,6 +51,29 @@ class BadImage(InputError):  # noqa: N818 (what a picture is found to be)
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+def read_image_path(path: str, root: Path) -> bytes:
+    """The bytes of the picture at `path`, relative to `root`; sellers name paths, so none may lead elsewhere.
+
+    Raises: BadImage with ``outside_root`` where the real path, links followed, is not below `root`;
+    ``missing`` where no regular file can be read there; ``too_large`` over MAX_BYTES.
+    """
+    try:
+        real = (root / path).resolve()
+        if not real.is_relative_to(root.resolve()):
+            raise BadImage("outside_root")
+        if not real.is_file():
+            raise BadImage("missing")
+        with real.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except BadImage:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:  # no permission, a loop of links, a NUL in the name
+        raise BadImage("missing") from error
+    if len(data) > MAX_BYTES:
+        raise BadImage("too_large")
+    return data
 
 
 def sniff(data: bytes) -> str | None:

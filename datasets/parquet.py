@@ -30,6 +30,7 @@ def to_bytes(table: pa.Table) -> bytes:
 def read(path: Path) -> pa.Table:
     """Read a whole (small) table; StateError when the file is missing or damaged."""
     try:
-        return pq.read_table(path, page_checksum_verification=True)
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:  # read_table would import pandas
+            return file.read()
     except (OSError, pa.ArrowException) as error:
         raise StateError(f"{path} can't be read: {error}") from error

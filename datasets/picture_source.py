@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mmprod.datasets.fetch import Fetcher, read_image_path
-from mmprod.datasets.images import BadImage
+from mmprod.datasets.images import BadImage, read_image_path
+
+if TYPE_CHECKING:
+    from mmprod.datasets.fetch import Fetcher
 
 
 @dataclass(frozen=True)
@@ -13,7 +16,7 @@ class PictureSource:
     """Reads below `root` and fetches with `fetcher`; without one of them, its pictures are refused."""
 
     root: Path | None = None
-    fetcher: Fetcher | None = None
+    fetcher: "Fetcher | None" = None
 
     def read(self, path: str) -> bytes | str:
         """The bytes at `path` below the root, or the reason why there are none."""

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from mmprod.datasets import changelog
-from mmprod.datasets.copies import compact, export, shard_hash
+from mmprod.datasets.copies import compact, export, pages, shard_hash
 from mmprod.datasets.errors import StateError
 from mmprod.datasets.files import replace_file
 from mmprod.datasets.identity import EMPTY, day_date, shard_of
@@ -301,11 +301,9 @@ def _body(key: bytes, bodies: dict[bytes, bytes]) -> bytes:
 
 
 def _measures(view: View) -> dict[str, int]:
-    """Entries of the databases, pages in use (two of them meta pages), live products, latest full day."""
-    stats = {name: view.stat(name) for name in DATABASES}
-    pages = sum(s["branch_pages"] + s["leaf_pages"] + s["overflow_pages"] for s in stats.values())
-    entries = {name: s["entries"] for name, s in stats.items()}
-    return {**entries, "pages": pages + 2, "live": view.live, "full_day": view.full_day}
+    """Entries of the databases, pages in use, live products, latest full day."""
+    entries = {name: view.stat(name)["entries"] for name in DATABASES}
+    return {**entries, "pages": pages(view), "live": view.live, "full_day": view.full_day}
 
 
 def _readers(shard: Shard) -> int:

@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,10 @@ from mmprod.encoders import folders, tokens, towers
 from mmprod.encoders.fingerprint import fingerprint_of
 from mmprod.encoders.folders import OPEN_CLIP as CONFIG
 from mmprod.encoders.folders import OPEN_CLIP_WEIGHTS as WEIGHTS
+from mmprod.encoders.shapes import ROWS, ROWS_GPU, Batch, fixed
 
 log = logging.getLogger(__name__)
 LOCAL, TRANSFORMERS, HUB = "local-dir:", "transformers:", "hf-hub:"
-_TOGETHER = 64  # titles of about equal length that go through the text tower at once
 Transform = Callable[[Image.Image], torch.Tensor]
 
 
@@ -37,7 +38,7 @@ class Encoder:
 
     `width` is the vectors' length, 0 for a BLIP that can only caption; `fingerprint` (64 hex digits) changes
     with weights, architecture, preprocessing, tokenizer or title normal form, and travels with everything
-    made from the vectors.
+    made from the vectors. A vector does not depend on what is encoded with it (`mmprod.encoders.shapes`).
     """
 
     model: torch.nn.Module
@@ -50,27 +51,34 @@ class Encoder:
 
     def pictures(self, pictures: Sequence[Image.Image]) -> np.ndarray:
         """RGB pictures to float32 [n, width], each row of unit length."""
-        if not pictures:
-            return np.empty((0, self.width), np.float32)
-        batch = torch.stack([self.transform(picture) for picture in pictures]).to(self.device)
-        with torch.inference_mode():
-            return _rows(self.model.encode_image(batch, normalize=True))  # type: ignore[operator]
+        vectors = np.empty((len(pictures), self.width), np.float32)
+        for batch in fixed([0] * len(pictures), 0, self._rows):
+            some = torch.stack([self.transform(pictures[row]) for row in batch.rows])
+            vectors[batch.rows] = self._through(self.model.encode_image, some, batch)
+        return vectors
 
     def titles(self, titles: Sequence[str]) -> np.ndarray:
         """Titles in normal form to float32 [n, width], each row of unit length.
 
-        Titles of about equal length go through the tower together, on no more columns than they need.
+        Titles of about equal length go through the tower together, on few more columns than they need.
         """
-        if not titles:
-            return np.empty((0, self.width), np.float32)
-        rows = self.tokenizer(list(titles))
         vectors = np.empty((len(titles), self.width), np.float32)
-        with torch.inference_mode():
-            order = towers.lengths(self.model, rows).argsort(stable=True)
-            for part in torch.split(order, _TOGETHER):
-                some = towers.trim(self.model, rows[part]).to(self.device)
-                vectors[part.numpy()] = _rows(towers.encode_text(self.model, some, normalize=True))
+        if not titles:
+            return vectors
+        tokens, encode = self.tokenizer(list(titles)), partial(towers.encode_text, self.model)
+        for batch in fixed(towers.lengths(self.model, tokens).tolist(), tokens.shape[1], self._rows):
+            vectors[batch.rows] = self._through(encode, tokens[batch.rows, : batch.columns], batch)
         return vectors
+
+    @property
+    def _rows(self) -> int:
+        return ROWS if self.device == "cpu" else ROWS_GPU
+
+    def _through(self, tower: Any, inputs: torch.Tensor, batch: Batch) -> np.ndarray:
+        """The vectors of a batch's inputs, filled up to its size on their way."""
+        with torch.inference_mode():
+            vectors = tower(inputs[batch.filling].to(self.device), normalize=True)
+        return vectors[: len(batch.rows)].float().cpu().numpy()  # type: ignore[no-any-return]
 
     def cut(self, titles: Sequence[str]) -> int:
         """How many titles leave at most one token of the context window free: what follows is not seen."""
@@ -172,7 +180,3 @@ def _width(model: torch.nn.Module, tokenizer: Any, device: str) -> int:
         return 0
     with torch.inference_mode():
         return int(model.encode_text(tokenizer(["a"]).to(device)).shape[1])  # type: ignore[operator]
-
-
-def _rows(vectors: torch.Tensor) -> np.ndarray:
-    return vectors.float().cpu().numpy()

@@ -1,16 +1,17 @@
-"""Folders that hold a model: open_clip's format and transformers'. Weights are safetensors, nothing else."""
+"""Folders that hold a model: open_clip's format and transformers'. Weights are safetensors, nothing else.
+
+Imports no torch: what kind a folder is of can be asked without.
+"""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import open_clip
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from mmprod.datasets.errors import InputError, StateError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 OPEN_CLIP, OPEN_CLIP_WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -66,12 +67,15 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
+def load_weights(model: "nn.Module", path: Path) -> None:
     """Fill `model` from a safetensors file: every tensor of both must be in the other, in the same shape.
 
     Position numbers, which older checkpoints keep beside their weights, are passed over.
     Raises: StateError for a damaged file, InputError for weights that do not fit.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     try:
         tensors = load_file(path)
     except SafetensorError as error:
@@ -83,8 +87,10 @@ def load_weights(model: nn.Module, path: Path) -> None:
         raise InputError(f"{path} can't be loaded: {error}") from error
 
 
-def save_weights(model: nn.Module, path: Path) -> None:
+def save_weights(model: "nn.Module", path: Path) -> None:
     """Write a model's tensors as safetensors that transformers reads too."""
+    from safetensors.torch import save_file
+
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in model.state_dict().items()}
     save_file(tensors, path, metadata={"format": "pt"})
 
@@ -95,6 +101,8 @@ def read_preprocessing(folder: Path, side: int) -> dict[str, Any]:
     With a centre crop the shorter edge becomes `side`; without one both do. Raises: InputError for
     a missing file or a size that is not the tower's.
     """
+    import open_clip
+
     if not (folder / PICTURES).is_file():
         raise InputError(f"{folder} holds no {PICTURES}: how pictures are to be prepared is not known")
     content = read_json(folder / PICTURES)

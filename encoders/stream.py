@@ -10,7 +10,7 @@ import pyarrow as pa
 from mmprod.datasets.images import BadImage, decode
 from mmprod.datasets.schemas import embedding_schema
 from mmprod.datasets.vectors import to_column
-from mmprod.encoders.clip import Encoder
+from mmprod.encoders.encoder import Encoder
 
 MAX_PIXELS = 40_000_000
 

@@ -1,13 +1,14 @@
 """A small CLIP trained from nothing on pairs in memory, by the trainer that fine-tuning uses.
 
-Made for the demo and the tests: about a minute on two cores.
+Made for the demo and the tests: a minute or two on two cores.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import open_clip
@@ -15,25 +16,49 @@ import torch
 from PIL import Image, ImageOps
 
 from mmprod.datasets.errors import InputError
+from mmprod.encoders.hardware import Precision
 from mmprod.encoders.towers import trim
 from mmprod.encoders.training.dual import InfoNCE
 from mmprod.encoders.training.loader import Loader
 from mmprod.encoders.training.options import Options
+from mmprod.encoders.training.pace import Pace
 from mmprod.encoders.training.sampler import Sampler
 from mmprod.encoders.training.trainer import Trainer
 
 _LOOK = open_clip.transform.PreprocessCfg(resize_mode="longest", fill_color=255)
+LEAST, MOST = 60, 720  # steps
+_SCALE = 30.0  # of the logits, at first: a temperature of 1/30, since there is no time to learn it
 _MARGIN = 8  # a picture is kept this many pixels larger than the tower's input, for random crops
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how hard to train: `learning_rate` is reached after 20 steps, then falls as a cosine."""
+    """How long and how hard to train: `learning_rate` is reached after 20 steps, then falls as a cosine.
 
-    steps: int = 240
-    batch: int = 256
-    learning_rate: float = 2.5e-3
+    Where no `steps` are given they are as many as fit into `seconds`, by the pace of the first ones, but not
+    fewer than `LEAST` nor more than `MOST`.
+    """
+
+    steps: int | None = None
+    seconds: float = 120
+    batch: int = 128
+    learning_rate: float = 1.5e-3
     seed: int = 0
+    precision: Precision | Literal["auto"] = "auto"
+
+    def fitting(self, pace: float) -> int:
+        """The number of steps where one takes `pace` seconds."""
+        return self.steps or round(min(max(self.seconds / pace, LEAST), MOST))
+
+
+class Trained(NamedTuple):
+    """A trained model, in how many steps of how many seconds, and in which precision."""
+
+    model: torch.nn.Module
+    tokenizer: Any
+    steps: int
+    seconds: float
+    precision: Precision
 
 
 class Crops:
@@ -87,32 +112,47 @@ def load_pairs(pairs: Iterable[tuple[Image.Image, str]], config: dict[str, Any])
 
 
 def train(
-    pairs: Pairs, config: dict[str, Any], plan: Plan, on_step: Callable[[int, float], None] | None = None
-) -> tuple[torch.nn.Module, Any]:
-    """Train a model of open_clip configuration `config`; returns it with its tokenizer.
+    pairs: Pairs, config: dict[str, Any], plan: Plan, on_step: Callable[[int, int, float], None] | None = None
+) -> Trained:
+    """Train a model of open_clip configuration `config`.
 
     Pairs whose titles are equal are positives of each other, never negatives. `on_step` is told each
-    step's number (from 1) and loss. The same seed on the same machine gives the same weights. Where there
-    are fewer pairs than `plan.batch`, all of them make a batch.
+    step's number (from 1), the number of all steps as far as it is known, and the loss. The same seed and
+    steps on the same machine give the same weights. Where there are fewer pairs than `plan.batch`, all of
+    them make a batch.
     """
     model, tokenizer = untrained(config, plan.seed)
     batch = min(plan.batch, len(pairs.titles))
-    options = Options(batch_size=batch, lr=plan.learning_rate, warmup=20, grad_clip_norm=None, seed=plan.seed)
+    options = Options(
+        batch_size=batch,
+        lr=plan.learning_rate,
+        warmup=20,
+        grad_clip_norm=None,
+        seed=plan.seed,
+        precision=plan.precision,
+    )
     pictures = Crops(pairs.pictures, config["vision_cfg"]["image_size"], plan.seed)
     loader = Loader(pictures, pairs.titles, pairs.identity, lambda titles: trim(model, tokenizer(titles)))
-    trainer = Trainer(model, InfoNCE(), options, plan.steps, "cpu")
-    sampler = Sampler(len(pairs.titles), batch, plan.seed)
-    for step, rows in enumerate(loader.batches(sampler, 1, plan.steps), 1):
+    trainer = Trainer(model, InfoNCE(), options, plan.steps or MOST, "cpu")
+    sampler, pace = Sampler(len(pairs.titles), batch, plan.seed), Pace()
+    for rows in loader.batches(sampler, 1, trainer.steps):
         scalars = trainer.advance(rows)
+        pace.tick()
+        if pace.known:
+            trainer.steps = plan.fitting(pace.seconds)
+            pace.warn()
         if on_step:
-            on_step(step, scalars["loss"])
-    return model.eval().to(memory_format=torch.contiguous_format), tokenizer
+            on_step(trainer.step, trainer.steps, scalars["loss"])
+        if trainer.step == trainer.steps:
+            break
+    model = model.eval().to(memory_format=torch.contiguous_format)
+    return Trained(model, tokenizer, trainer.step, pace.seconds, trainer.backward.precision)
 
 
 def untrained(config: dict[str, Any], seed: int) -> tuple[Any, Any]:
     """A model of open_clip configuration `config` with random weights, and its tokenizer."""
     torch.manual_seed(seed)
-    model = open_clip.CLIP(**config)
+    model = open_clip.CLIP(**config, init_logit_scale=math.log(_SCALE))
     look = {**vars(_LOOK), "size": config["vision_cfg"]["image_size"]}
     open_clip.set_model_preprocess_cfg(model, look)
     model.open_clip_config = config

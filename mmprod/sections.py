@@ -1,14 +1,17 @@
 """What can be configured: one frozen model a section of ``mmprod.toml``; unknown keys are refused."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mmprod.datasets.errors import InputError
 from mmprod.datasets.pairs.options import Selection
-from mmprod.datasets.table import TableSpec
+from mmprod.datasets.threads import share
 from mmprod.encoders.training.options import Options
+
+if TYPE_CHECKING:
+    from mmprod.datasets.table import TableSpec
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -214,7 +217,7 @@ class Serving(Section):
     text_bytes: int = Field(default=1_048_576, ge=1)
     image_bytes: int = Field(default=20_000_000, ge=1)
     max_k: int = Field(default=1000, ge=1, le=10_000)
-    threads: int = Field(default=1, ge=0)  # of the runtime, a model instance; 0: one a core
+    threads: int = Field(default=1, ge=0)  # of the runtime, a model instance; 0: all it may use
     instances: int = Field(default=1, ge=1, le=64)  # of each encoder model, on each GPU where there are any
     cache_bytes: int = Field(default=67_108_864, ge=0)  # of vectors kept to be answered again; 0: none
     host: str = "127.0.0.1"  # that the gateway listens on; Triton itself stays on the loopback address
@@ -235,6 +238,7 @@ class Config(Section):
 
     lake: Path = Path("lake")
     keep_generations: int = Field(default=3, ge=1)
+    threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"  # of numeric libraries, a process
     engine: Literal["local", "ray"] = "local"  # where shards are encoded and encoders trained
     table: Table = Table()
     store: Store = Store()
@@ -263,8 +267,15 @@ class Config(Section):
         return self
 
     @property
-    def table_spec(self) -> TableSpec:
+    def thread_count(self) -> int:
+        """Threads of numeric libraries in this process."""
+        return share() if self.threads == "auto" else self.threads
+
+    @property
+    def table_spec(self) -> "TableSpec":
         """How `open_table` is to read the product table."""
+        from mmprod.datasets.table import TableSpec  # with Arrow, which many commands don't need
+
         return TableSpec(**self.table.model_dump(exclude={"snapshot"}))
 
     def profile(self, name: str) -> Profile:

@@ -5,6 +5,7 @@ import pyarrow as pa
 
 from mmprod.datasets.categories import near, within
 from mmprod.datasets.errors import InputError
+from mmprod.retrieval.columns import to_numpy
 
 
 class Categories:
@@ -13,7 +14,7 @@ class Categories:
     def __init__(self, column: pa.ChunkedArray) -> None:
         """column: category paths as in ITEM, "" where unknown."""
         encoded = column.combine_chunks().dictionary_encode()
-        self._codes = encoded.indices.to_numpy(zero_copy_only=False)
+        self._codes = to_numpy(encoded.indices)
         self._paths: list[str] = encoded.dictionary.to_pylist()
 
     def path(self, row: int) -> str:

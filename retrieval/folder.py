@@ -9,6 +9,7 @@ import faiss
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mmprod.datasets import parquet
 from mmprod.datasets.errors import InputError, StateError
 from mmprod.datasets.schemas import ITEM, check
 from mmprod.retrieval import index as faiss_index
@@ -69,9 +70,9 @@ def _fits(folder: Path, index: faiss.Index, items: pa.Table, build: Build) -> No
 def _read_items(path: Path, sha256: str | None) -> pa.Table:
     faiss_index.check_file(path, sha256)
     try:
-        items = pq.read_table(path, page_checksum_verification=True)
+        items = parquet.read(path)
         check(items, ITEM, ITEMS)
-    except (OSError, pa.ArrowException, InputError) as error:
+    except (StateError, InputError) as error:
         raise StateError(f"{path}: damaged; roll back or build the generation again ({error})") from error
     return items
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 from mmprod.datasets.errors import InputError, StateError
 from mmprod.retrieval import approximate, folder
 from mmprod.retrieval.categories import Categories
+from mmprod.retrieval.columns import to_arrow, to_numpy
 from mmprod.retrieval.components import component_scores, spans
 from mmprod.retrieval.folder import Build
 from mmprod.retrieval.ids import Lookup
@@ -43,8 +44,8 @@ class Generation:
         self.ids: pa.Array = items["product_id"].combine_chunks()
         self._lookup = Lookup(self.ids)
         self._categories = Categories(items["category"])
-        self._has_image = items["has_image"].to_numpy()
-        self._has_text = items["has_text"].to_numpy()
+        self._has_image = to_numpy(items["has_image"].combine_chunks())
+        self._has_text = to_numpy(items["has_text"].combine_chunks())
 
     @classmethod
     def open(cls, path: Path, sha256: Mapping[str, str] | None = None) -> Self:
@@ -93,7 +94,7 @@ class Generation:
 
     def ids_of(self, rows: np.ndarray) -> list[str]:
         """Product ids of rows, int64 (m,)."""
-        ids: list[str] = self.ids.take(pa.array(rows)).to_pylist()
+        ids: list[str] = self.ids.take(to_arrow(rows)).to_pylist()
         return ids
 
     def row_of(self, product_id: str) -> int:

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from mmprod.datasets.errors import InputError, StateError
+from mmprod.retrieval.columns import to_arrow
 
 _BLOCK = 100_000
 
@@ -42,7 +43,7 @@ class Lookup:
         """Equal ids have equal hashes, which are neighbours."""
         same = np.zeros(len(self._ids) + 1, bool)
         same[1:-1] = self._hashes[1:] == self._hashes[:-1]
-        suspects = self._ids.take(pa.array(self._rows[same[1:] | same[:-1]])).to_pylist()
+        suspects = self._ids.take(to_arrow(self._rows[same[1:] | same[:-1]])).to_pylist()
         if repeated := len(suspects) - len(set(suspects)):
             count = len(self._ids)
             raise StateError(f"{count} ids, only {count - repeated} of them distinct; build the index again")

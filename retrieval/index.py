@@ -14,7 +14,9 @@ from mmprod.datasets.files import sha256_file
 from mmprod.retrieval.vectors import require_vectors, take_rows
 
 FLAT_BELOW = 50_000  # vectors; exact search of so few takes milliseconds
-_LISTS = re.compile(r"IVF(\d+)")
+_LISTS, _GRAPH = re.compile(r"IVF(\d+)"), re.compile(r"HNSW(\d+)")
+_CODEBOOK = 256  # centroids of each part of a product quantizer
+_REST = 16_384  # bytes of an index that are of no vector and no centroid
 _log = logging.getLogger(__name__)
 
 
@@ -34,6 +36,27 @@ def resolve_factory(factory: str, dim: int, count: int) -> str:
         factory = fewer
     _empty_index(factory, dim)
     return factory
+
+
+def bytes_of(factory: str, dim: int, count: int) -> int:
+    """Bytes of an index of `count` vectors, about: on disk, and in memory while it is built.
+
+    Raises InputError as `resolve_factory`.
+    """
+    if factory == "auto":
+        factory = resolve_factory(factory, dim, count)
+    index = _empty_index(factory, dim)
+    lists, graph = _LISTS.search(factory), _GRAPH.search(factory)
+    try:
+        vector = faiss.downcast_index(getattr(index, "storage", index)).sa_code_size()
+    except RuntimeError:  # a graph behind a transformation
+        vector = 4 * dim
+    if lists:
+        vector += 8  # the number of its row
+    elif graph:
+        vector += 8 * int(graph[1]) + 16  # its edges
+    centroids = (min(int(lists[1]), count) if lists else 0) + (_CODEBOOK if "PQ" in factory else 0)
+    return int(count * vector + 4 * dim * centroids) + _REST
 
 
 def build(

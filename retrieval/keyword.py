@@ -4,13 +4,11 @@ import logging
 import re
 from collections.abc import Sequence
 
-import bm25s
 import numpy as np
 
 from mmprod.datasets.errors import InputError
 
 K1, B = 1.5, 0.75
-logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets itself to DEBUG, with a handler of its own
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
 _RUN = re.compile(rf"[{_CJK}]+|[^\W_{_CJK}]+")
 
@@ -37,6 +35,9 @@ class KeywordIndex:
 
     def __init__(self, ids: Sequence[str], titles: Sequence[str | None]) -> None:
         """ids and titles, one each a product; an empty title is never found. InputError if not as many."""
+        import bm25s  # half a second
+
+        logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets itself to DEBUG, with its own handler
         if len(ids) != len(titles):
             raise InputError(f"{len(ids)} ids for {len(titles)} titles: both must come from the same rows")
         self._ids = list(ids)

@@ -13,6 +13,7 @@ from mmprod.datasets.images import BadImage, decode
 from mmprod.datasets.text import normalise_title
 from mmprod.encoders.export.encoder import ExportedEncoder
 from mmprod.encoders.export.spec import Tower
+from mmprod.encoders.shapes import free
 from mmprod.serving.refused import Refused
 from mmprod.serving.release import Limits
 
@@ -45,7 +46,7 @@ class LocalEncoding:
         towers: Sequence[Tower] | None = None,
     ) -> None:
         """Open the engine, or only some towers of it, every file verified. Raises: StateError."""
-        self._encoder = ExportedEncoder.open(engine, device, threads, towers)
+        self._encoder = ExportedEncoder.open(engine, device, threads, towers, free)
         self._limits = limits
         self.fingerprint, self.width = self._encoder.fingerprint, self._encoder.width
 

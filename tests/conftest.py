@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -9,9 +10,69 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+ROOT = Path(__file__).parents[1]
+CHROMIUM = Path("/usr/bin/chromium")
+DEV = ("check-jsonschema", "hadolint")  # commands of the extra `dev`
+
+
+def _note(test: str, why: str, cure: str | None = None) -> None:
+    """Tell `skips.py` of a skip, where it has asked for that."""
+    if path := os.environ.get("SKIPS"):
+        with Path(path).open("a") as file:
+            file.write(json.dumps({"test": test, "why": why, "cure": cure}) + "\n")
+
+
+def pytest_runtest_makereport(item: pytest.Item, call: "pytest.CallInfo[None]") -> None:
+    if call.excinfo and isinstance(call.excinfo.value, pytest.skip.Exception):
+        _note(item.nodeid, str(call.excinfo.value), getattr(call.excinfo.value, "cure", None))
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    if report.skipped and isinstance(report.longrepr, tuple):
+        _note(report.nodeid, report.longrepr[2].removeprefix("Skipped: "))
+
+
+@pytest.fixture(scope="session")
+def missing() -> Callable[[str, str], NoReturn]:
+    """Skips for want of what a command installs: where `make test` runs in CI, it then fails."""
+
+    def skip(what: str, cure: str) -> NoReturn:
+        skipped = pytest.skip.Exception(f"there is no {what} here: `{cure}` installs it")
+        skipped.cure = cure  # type: ignore[attr-defined]
+        raise skipped
+
+    return skip
+
+
+@pytest.fixture(scope="session")
+def tool(missing: Callable[[str, str], NoReturn]) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Runs a command line tool: of this environment, else of the machine."""
+
+    def run(name: str, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+        path = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+        if path is None and name in DEV:
+            missing(name, 'pip install -e ".[dev]"')
+        if path is None:
+            pytest.skip(f"there is no {name} here")
+        return subprocess.run([path, *arguments], capture_output=True, text=True, check=False, cwd=ROOT)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def browser(missing: Callable[[str, str], NoReturn]) -> Iterator[Browser]:
+    """Chromium, one for a module: starting it takes a second."""
+    if not CHROMIUM.exists():
+        missing("Chromium", "make tools")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
 
 
 @dataclass(frozen=True)
@@ -75,8 +136,10 @@ def forking() -> Callable[..., AbstractContextManager[Forked]]:
 @pytest.fixture(scope="module")
 def forked() -> Iterator[Forked]:
     """For commands of mmprod."""
-    imports = "import mmprod.stages.promotion, mmprod.stages.run"
-    with _forking(Path(sys.executable), imports, Path(__file__).parents[1] / "benchmarks") as forked:
+    when_needed = ("datasets.ingest", "datasets.fetch", "encoders.clip", "retrieval.gate", "retrieval.recall")
+    modules = ("stages.promotion", "stages.run", *when_needed)
+    imports = "import " + ", ".join(f"mmprod.{module}" for module in modules)
+    with _forking(Path(sys.executable), imports, ROOT / "benchmarks") as forked:
         yield forked
 
 

@@ -34,15 +34,6 @@ POD = KINDS["Deployment"]["spec"]["template"]["spec"]
 CONTAINER = POD["containers"][0]
 
 
-def tool(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run a command line tool: of this environment, else of the machine."""
-    own = Path(sys.executable).parent
-    path = shutil.which(name, path=str(own)) or shutil.which(name)
-    if path is None:
-        pytest.skip(f"there is no {name} here")
-    return subprocess.run([path, *arguments], capture_output=True, text=True, check=False, cwd=ROOT)
-
-
 def test_every_file_is_known_to_somebody() -> None:
     """No manifest is forgotten by the kustomization, no file by the page."""
     assert set(yaml.safe_load((DEPLOY / "kubernetes/kustomization.yaml").read_text())["resources"]) == {
@@ -120,7 +111,7 @@ def test_gpus_change_little() -> None:
 
 
 @pytest.mark.parametrize("folder", SETTINGS)
-def test_kustomize_puts_them_together(folder: str) -> None:
+def test_kustomize_puts_them_together(folder: str, tool) -> None:
     done = tool("kubectl", "kustomize", DEPLOY / folder)
     assert done.returncode == 0, done.stderr
     found = {one["kind"]: one for one in yaml.safe_load_all(done.stdout)}
@@ -136,7 +127,7 @@ def test_kustomize_puts_them_together(folder: str) -> None:
     )
 
 
-def test_compose_files_have_their_form() -> None:
+def test_compose_files_have_their_form(tool) -> None:
     files = DEPLOY / "compose.yaml", DEPLOY / "compose.gpu.yaml"
     done = tool("check-jsonschema", "--builtin-schema", "vendor.compose-spec", *files)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -165,7 +156,7 @@ def test_prometheus_finds_the_service_and_its_rules() -> None:
     assert job["static_configs"] == [{"targets": [f"serving:{port}"]}]
 
 
-def test_the_images_have_no_faults_that_a_linter_knows() -> None:
+def test_the_images_have_no_faults_that_a_linter_knows(tool) -> None:
     done = tool("hadolint", DEPLOY / "Dockerfile")
     assert done.returncode == 0, done.stdout
 
@@ -208,7 +199,7 @@ def test_the_images_context_is_enough_for_the_wheel(tmp_path: Path) -> None:
     assert {f"{package.replace('.', '/')}/__init__.py" for package in packages} <= inside
 
 
-def test_the_systemd_unit_is_accepted(tmp_path: Path) -> None:
+def test_the_systemd_unit_is_accepted(tmp_path: Path, tool) -> None:
     text = (DEPLOY / "mmprod-serving.service").read_text()
     commands = re.findall(r"^Exec\w+=/srv/mmprod/.venv/bin/(.*)$", text, re.MULTILINE)
     assert commands == ["mmprod triton run", "mmprod triton reload"]

@@ -3,9 +3,7 @@
 import json
 import os
 import re
-import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,10 +54,10 @@ print(json.dumps({
 
 
 @pytest.fixture(scope="module")
-def airflow(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def airflow(missing, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What Airflow itself says of the settings, of its options and metrics, and of where each task goes."""
     if not PYTHON.exists():
-        pytest.skip("no .venv-airflow here; `make test-airflow` makes it")
+        missing(".venv-airflow", "make test-airflow")
     environment = {
         **os.environ,
         "AIRFLOW_HOME": str(tmp_path_factory.mktemp("home")),
@@ -70,13 +68,6 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Any:
     done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def tool(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    path = shutil.which(name, path=str(Path(sys.executable).parent))
-    if path is None:
-        pytest.skip(f"there is no {name} here")
-    return subprocess.run([path, *arguments], capture_output=True, text=True, check=False)
 
 
 def test_every_file_is_told_of() -> None:
@@ -108,7 +99,7 @@ def test_the_image_has_what_the_settings_name() -> None:
     assert set(packages) <= set(let_in)
 
 
-def test_images_have_no_faults_that_a_linter_knows() -> None:
+def test_images_have_no_faults_that_a_linter_knows(tool) -> None:
     """A user's name rather than its number: it is the one of Airflow's image."""
     done = tool("hadolint", "--ignore", "DL3066", FOLDER / "Dockerfile")
     assert done.returncode == 0, done.stdout
@@ -139,7 +130,7 @@ def test_the_chart_mounts_volumes_that_there_are() -> None:
     assert {volume["name"] for volume in VALUES["volumes"]} == {m["name"] for m in VALUES["volumeMounts"]}
 
 
-def test_the_compose_file_has_its_form_and_publishes_to_this_machine_only() -> None:
+def test_the_compose_file_has_its_form_and_publishes_to_this_machine_only(tool) -> None:
     done = tool("check-jsonschema", "--builtin-schema", "vendor.compose-spec", FOLDER / "compose.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
     for name, service in COMPOSE.items():

@@ -69,14 +69,17 @@ def small(forked, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "small"
 
 
+def to_run(page: Path) -> tuple[list[Shown], list[str]]:
+    """Commands of mmprod and Python snippets of a page."""
+    steps = [s for s in shown(page) if s.words[0] == "mmprod" and s.runs]
+    return steps, _PYTHON.findall(page.read_text("utf-8"))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [page for page in PAGES if any(to_run(page))], ids=lambda page: page.name)
 def test_everything_that_a_page_shows_runs(page: Path, forked, small: Path, tmp_path: Path) -> None:
     """In a folder with the demo, as demo/ and small/, and a configuration that names its lake."""
-    steps = [s for s in shown(page) if s.words[0] == "mmprod" and s.runs]
-    snippets = _PYTHON.findall(page.read_text("utf-8"))
-    if not steps + snippets:
-        pytest.skip("this page shows nothing to run")
+    steps, snippets = to_run(page)
     for name in ("demo", "small"):
         shutil.copytree(small, tmp_path / name)
     (tmp_path / "mmprod.toml").write_text('lake = "demo/lake"\n')

@@ -15,8 +15,9 @@ from mmprod.embedding_table import EmbeddingTable, read_pointer
 from mmprod.lake import Lake
 from mmprod.retrieval.generation import Generation
 from mmprod.stages.groups import FEATURES_FILE, read_groups
-from mmprod.stages.index import open_index, read_recall
+from mmprod.stages.index import open_index
 from mmprod.stages.ingest import open_store
+from mmprod.stages.recall import read_recall
 
 _TEMPORARY = re.compile(
     r"^\.(draft-|.*\.draft$|.+\.[a-z0-9_]{8}$)"

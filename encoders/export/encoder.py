@@ -1,7 +1,7 @@
 """An exported encoder: raw titles and pictures in, unit vectors out, without torch."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,10 @@ from mmprod.encoders.export.engine import Engine, load_engine
 from mmprod.encoders.export.pixels import Geometry
 from mmprod.encoders.export.spec import RAW, Tower
 from mmprod.encoders.export.titles import FILE, Tokens
+from mmprod.encoders.shapes import Batch, fixed
 
-_TOGETHER = 64  # titles of about equal length, or pictures, that go through a tower at once
+Batches = Callable[[Sequence[int], int], Iterator[Batch]]
+"""How inputs of some lengths, for a tower that takes so many tokens, go through it together."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +26,21 @@ class ExportedEncoder:
     engine: Engine
     geometry: Geometry
     tokens: Tokens
+    batches: Batches = fixed
 
     @classmethod
     def open(
-        cls, folder: Path, device: str = "cpu", threads: int = 0, towers: Sequence[Tower] | None = None
+        cls,
+        folder: Path,
+        device: str = "cpu",
+        threads: int = 0,
+        towers: Sequence[Tower] | None = None,
+        batches: Batches = fixed,
     ) -> "ExportedEncoder":
         """Open a folder, or only some of its towers; every file's sha256 is compared first.
 
+        `batches`: `fixed`, so that a vector doesn't depend on what is encoded with it, or `free`, where an
+        answer is waited for and compared with none.
         Raises: StateError, also for a folder that was exported without what raw inputs need.
         """
         engine = load_engine(folder, device, threads, towers)
@@ -38,7 +48,7 @@ class ExportedEncoder:
             raise StateError(f"{folder} takes tokens and pixels only: it has no {RAW}; export it again")
         content = json.loads((folder / RAW).read_bytes())
         tokens = Tokens.read(folder, content["clean"], engine.spec.pad)
-        return cls(engine, Geometry(**content["pictures"]), tokens)
+        return cls(engine, Geometry(**content["pictures"]), tokens, batches)
 
     @property
     def fingerprint(self) -> str:
@@ -53,22 +63,27 @@ class ExportedEncoder:
     def titles(self, titles: Sequence[str]) -> np.ndarray:
         """Titles in normal form to float32 [n, width] of unit length.
 
-        Titles of about equal length go through the tower together, on no more columns than they need.
+        Titles of about equal length go through the tower together, on few more columns than they need.
         """
-        rows, shortest = self.tokens.rows(titles), self.engine.spec.shortest
+        rows, spec = self.tokens.rows(titles), self.engine.spec
         vectors = np.empty((len(titles), self.width), np.float32)
-        order = np.argsort([len(row) for row in rows], kind="stable")
-        for part in _parts(order):
-            vectors[part] = self.engine.titles(self.tokens.padded([rows[i] for i in part], shortest))
+        for batch in self.batches([max(spec.shortest, len(row)) for row in rows], spec.longest):
+            tokens = self.tokens.padded([rows[i] for i in batch.rows], batch.columns)
+            vectors[batch.rows] = self.engine.titles(tokens[batch.filling])[: len(batch.rows)]
         return vectors
 
     def pictures(self, pictures: Sequence[Image.Image]) -> np.ndarray:
         """RGB pictures to float32 [n, width] of unit length."""
         vectors = np.empty((len(pictures), self.width), np.float32)
-        for part in _parts(np.arange(len(pictures))):
-            vectors[part] = self.engine.pictures(np.stack([self.geometry.pixels(pictures[i]) for i in part]))
+        for batch in self.batches([0] * len(pictures), 0):
+            pixels = np.stack([self.geometry.pixels(pictures[i]) for i in batch.rows])
+            vectors[batch.rows] = self.engine.pictures(pixels[batch.filling])[: len(batch.rows)]
         return vectors
 
-
-def _parts(order: np.ndarray) -> list[np.ndarray]:
-    return [order[start : start + _TOGETHER] for start in range(0, len(order), _TOGETHER)]
+    def cut(self, titles: Sequence[str]) -> int:
+        """How many titles leave at most one token of the context window free: what follows is not seen."""
+        if not titles:
+            return 0
+        spec = self.engine.spec
+        tokens = self.tokens.padded(self.tokens.rows(titles), spec.longest)
+        return int((tokens[:, -2] != spec.pad).sum())

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mmprod.datasets.errors import InputError, StateError
+from mmprod.datasets.threads import threads as threads_here
 from mmprod.encoders.export import onnx, openvino, tensorrt
 from mmprod.encoders.export.onnx import Runner
 from mmprod.encoders.export.spec import INPUTS, Spec, Tower
@@ -64,10 +65,10 @@ def load_engine(
 
     A TensorRT folder has its ONNX files with it and runs them where its plans can't be used: another version
     of TensorRT, another GPU, none at all. That is logged. Newer versions of ONNX Runtime and OpenVINO read
-    what older ones wrote. `threads` 0 leaves their number to the library; `towers`: only these are loaded.
+    what older ones wrote. `threads` 0: as many as this process may use; `towers`: only these are loaded.
     Raises: StateError for damaged files or a library that is not there.
     """
-    spec = Spec.read(folder)
+    spec, threads = Spec.read(folder), threads or threads_here()
     wanted = [tower for tower in spec.towers if towers is None or tower in towers]
     if spec.kind == "openvino":
         runners = {

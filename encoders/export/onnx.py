@@ -47,7 +47,7 @@ def write(tower: "ImageTower | TextTower", precision: Precision, path: Path) -> 
 
 
 def open_runner(path: Path, input_name: str, precision: Precision, device: str, threads: int) -> Runner:
-    """Load an ONNX file; `threads` 0 leaves their number to ONNX Runtime. Raises: StateError."""
+    """Load an ONNX file, to run on so many threads that sleep while they wait. Raises: StateError."""
     try:
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as raised
@@ -56,6 +56,7 @@ def open_runner(path: Path, input_name: str, precision: Precision, device: str, 
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if precision == "fp16":  # the further fusions of ONNX Runtime 1.31 crash on fp16 text towers
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     failures = (raised.Fail, raised.InvalidArgument, raised.InvalidGraph, raised.InvalidProtobuf)

@@ -1,6 +1,7 @@
 """OpenVINO models: converted from the ONNX file, run on the CPU."""
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +18,19 @@ _ARITHMETIC = {"fp32": "f32", "fp16": "f32", "bf16": "bf16"}
 def write(onnx_path: Path, precision: Precision, path: Path) -> None:
     """Convert an fp32 ONNX file to `path` (.xml, with its .bin); fp16 halves the stored weights."""
     openvino = _library()
-    model = openvino.Core().read_model(onnx_path)  # convert_model would report to OpenVINO's makers
+    model = _core().read_model(onnx_path)  # convert_model would report to OpenVINO's makers
     openvino.save_model(model, path, compress_to_fp16=precision == "fp16")
 
 
 def open_runner(path: Path, input_name: str, precision: Precision, threads: int) -> Runner:
-    """Load and compile; `threads` 0 leaves their number to OpenVINO. Raises: StateError."""
+    """Load and compile for so many threads. Raises: StateError."""
     try:
-        openvino = _library()
+        core = _core()
     except ModuleNotFoundError as error:
         raise StateError(f"{path} needs OpenVINO: pip install 'mmprod[export]'") from error
-    options: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": _ARITHMETIC[precision]}
-    if threads:
-        options["INFERENCE_NUM_THREADS"] = threads
+    options = {"INFERENCE_PRECISION_HINT": _ARITHMETIC[precision], "INFERENCE_NUM_THREADS": threads}
     try:
-        model = openvino.Core().compile_model(path, "CPU", options)
+        model = core.compile_model(path, "CPU", options)
     except RuntimeError as error:
         raise StateError(f"{path} is no usable OpenVINO model: {error}") from error
     check_input(path, model.input(0).any_name, input_name)
@@ -43,6 +42,17 @@ def open_runner(path: Path, input_name: str, precision: Precision, threads: int)
             raise StateError(f"{path} fails on a batch of shape {batch.shape}: {error}") from error
 
     return run
+
+
+@cache
+def _core() -> Any:
+    """The one Core of this process, which is never freed.
+
+    Each moves signal handlers to a stack of its own, and in the end back to the one it had found. Of two
+    that are freed in the order they were made, that one is gone by then: the next signal that Python handles
+    (Ctrl-C, the end of a data loader's worker) kills the process.
+    """
+    return _library().Core()
 
 
 def _library() -> Any:

@@ -49,9 +49,11 @@ def cleaned(title: str, how: Clean) -> str:
     """A title as open_clip's tokenizers of that kind see it."""
     if how == "none":
         return title
-    import ftfy
+    text = title
+    if not (title.isascii() and title.isprintable()) or "&" in title:  # else there is nothing to repair
+        import ftfy
 
-    text = html.unescape(html.unescape(ftfy.fix_text(title)))
+        text = html.unescape(html.unescape(ftfy.fix_text(title)))
     if how == "canonicalize":
         text = text.replace("_", " ").translate(_PUNCTUATION)
     text = " ".join(text.split())

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mmprod.datasets.errors import InputError
+from mmprod.encoders.hardware import DTYPES, fitting
 from mmprod.encoders.training.batch import Batch
 from mmprod.encoders.training.dual import Contrastive, features
 from mmprod.encoders.training.objective import Objective
@@ -24,10 +25,11 @@ class Backward:
     """
 
     def __init__(self, model: Any, objective: Objective, options: Options, device: str, seed: int) -> None:
+        self.precision = fitting(options.precision, device)
         self.model, self.objective, self.options, self.seed = model, objective, options, seed
         self.device = device.partition(":")[0]
         self._in_cached_parts = options.grad_cache and options.accum_freq > 1
-        self.scaler = torch.amp.GradScaler(self.device, enabled=options.precision == "amp")
+        self.scaler = torch.amp.GradScaler(self.device, enabled=self.precision == "amp")
         if options.grad_cache and not isinstance(objective, Contrastive):
             raise InputError(
                 f"--grad-cache takes contrastive losses apart, not {type(objective).__name__}; "
@@ -77,14 +79,13 @@ class Backward:
             yield batch.rows(start, start + size)
 
     def _autocast(self) -> torch.autocast:
-        dtype = torch.float16 if self.options.precision == "amp" else torch.bfloat16
-        return torch.autocast(self.device, dtype, enabled=self.options.precision != "fp32")
+        return torch.autocast(self.device, DTYPES[self.precision], enabled=self.precision != "fp32")
 
     def _attention(self) -> AbstractContextManager[None]:
         """In half precision on a CPU attention by plain products: up to about 200 patches or words the fused
         kernel is slower there, by its backward pass. Around both passes, since gradient
         checkpointing computes again in the second what the first did."""
-        plain = self.device == "cpu" and self.options.precision != "fp32"
+        plain = self.device == "cpu" and self.precision != "fp32"
         return sdpa_kernel(SDPBackend.MATH) if plain else nullcontext()
 
     def _backward(self, loss: Tensor) -> None:

@@ -45,8 +45,10 @@ class Options(BaseModel):
         default=1.0, gt=0, le=1, description="Each layer further from the output learns so much less."
     )
     grad_clip_norm: float | None = Field(default=1.0, gt=0, description="Largest norm of the gradient.")
-    precision: Literal["fp32", "amp_bf16", "amp"] = Field(
-        default="amp_bf16", description="amp: float16 with a gradient scaler."
+    precision: Literal["auto", "fp32", "amp_bf16", "amp"] = Field(
+        default="auto",
+        description="auto: what this machine computes fastest in, tried out; amp_bf16: mostly bfloat16; "
+        "amp: float16 with a gradient scaler.",
     )
     grad_checkpointing: bool = Field(
         default=False, description="Recompute activations: less memory, a third slower."

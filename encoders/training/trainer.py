@@ -23,6 +23,7 @@ from mmprod.encoders.training.lora import add_lora, merged
 from mmprod.encoders.training.objective import Objective
 from mmprod.encoders.training.optim import learning_rate, optimizer_of, set_learning_rate
 from mmprod.encoders.training.options import Options
+from mmprod.encoders.training.pace import Pace
 from mmprod.encoders.training.sampler import Sampler
 
 log = logging.getLogger(__name__)
@@ -143,9 +144,12 @@ def fit(
     if state := checkpoint.latest(folder, trainer.device):
         trainer.restore(state)
         log.info("continuing after step %d of %d", trainer.step, trainer.steps)
-    clock = time.perf_counter()
+    clock, pace = time.perf_counter(), Pace()
     for batch in loader.batches(sampler, trainer.step + 1, trainer.steps, rank(), world()):
         scalars = trainer.advance(batch)
+        pace.tick()
+        if pace.known and trainer.device == "cpu":
+            pace.warn()
         clock, before = time.perf_counter(), clock
         scalars["pairs_per_second"] = len(batch) * world() / (clock - before)
         last = trainer.step == trainer.steps

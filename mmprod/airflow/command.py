@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,9 +15,12 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from mmprod.airflow import outcomes
 from mmprod.airflow.settings import Settings
+from mmprod.datasets import threads
 
 RUN = "MMPROD_RUN"
 """Names the work and its attempt to the command, so that a superseded attempt publishes nothing."""
+ENCODING = "mmprod_gpu"
+"""The pool of tasks that encode side by side."""
 _MISUSED = 2
 _PATIENCE = 30  # seconds from a polite end to a hard one
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
@@ -46,17 +49,22 @@ class Mmprod(BaseOperator):
         words = [line for word in self.words for line in str(word).splitlines() if line]
         line = [settings.command, *words, "--config", config, "--lake", settings.lake, "--json"]
         self._lake = settings.lake
-        content = self._run(line, _attempt(context["ti"]))
+        content = self._run(line, {RUN: _attempt(context["ti"]), **self.share(settings)})
         self.log.info("%s", "\n".join(outcomes.lines(content)))
         told = outcomes.summary(content)
         for asset in self.outlets:
             context["outlet_events"][asset].extra = told
         return told
 
-    def _run(self, line: Sequence[str], attempt: str) -> Any:
+    def share(self, settings: Settings) -> dict[str, str]:
+        """How many threads the command gets, as a variable: those that encode together share the cores."""
+        beside = settings.encoding if self.pool == ENCODING else 1
+        return {threads.SHARE: str(max(1, threads.share() // beside))}
+
+    def _run(self, line: Sequence[str], variables: Mapping[str, str]) -> Any:
         """What the command printed; its messages go to the task's log as they come."""
         self.log.info("%s", " ".join(line))
-        with tempfile.TemporaryFile("w+") as printed, self._started(line, attempt, printed) as process:
+        with tempfile.TemporaryFile("w+") as printed, self._started(line, variables, printed) as process:
             for message in process.stderr or ():
                 self.log.info("%s", message.rstrip())
             code = process.wait()
@@ -71,7 +79,7 @@ class Mmprod(BaseOperator):
 
     @contextlib.contextmanager
     def _started(
-        self, line: Sequence[str], attempt: str, printed: IO[str]
+        self, line: Sequence[str], variables: Mapping[str, str], printed: IO[str]
     ) -> Iterator["subprocess.Popen[str]"]:
         """The running command, in a process group of its own that does not outlive the block."""
         environment = {
@@ -85,7 +93,7 @@ class Mmprod(BaseOperator):
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            env={**environment, RUN: attempt},
+            env={**environment, **variables},
             start_new_session=True,
         )
         try:

@@ -17,7 +17,8 @@ class Settings:
     folder of all state. `tables`: where a day's product table arrives, with ``{day}`` for 2025-03-01.
     `backups`: where copies of the store go. `selection`: TOML file of the weekly selection, `config` if not
     given. `texts`: saved searches, one a line. `lists`: the folder for lists of what they found; none if not
-    given. `alerts`: an address that failures and delays are posted to.
+    given. `alerts`: an address that failures and delays are posted to. `encoding`: how many tasks of pool
+    `mmprod_gpu` run at once on one machine and share its cores, by default the pool's slots.
     """
 
     command: str
@@ -29,6 +30,7 @@ class Settings:
     texts: str = ""
     lists: str = ""
     alerts: str = ""
+    encoding: int = 2
 
     @classmethod
     def read(cls) -> "Settings":
@@ -46,6 +48,8 @@ class Settings:
             raise AirflowFailException(
                 f"the Airflow variable {VARIABLE!r} is {content!r}, want a JSON object of {wanted} ({error})"
             ) from None
+        if not isinstance(settings.encoding, int) or settings.encoding < 1:
+            raise AirflowFailException(f"encoding is {settings.encoding!r}, want a number from 1 up")
         if "{day}" not in settings.tables:
             raise AirflowFailException(f"tables is {settings.tables!r}, want a path with {{day}} in it")
         return settings

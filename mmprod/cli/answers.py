@@ -1,5 +1,6 @@
 """Commands that answer questions from the current index."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,8 @@ from mmprod.cli.session import ConfigOption, JsonOption, LakeOption, Session
 from mmprod.datasets.errors import InputError
 
 if TYPE_CHECKING:
-    from mmprod.encoders.clip import Encoder
+    from mmprod.datasets.store import Store
+    from mmprod.stages.search import Found
 
 
 def register(app: typer.Typer) -> None:
@@ -56,30 +58,27 @@ def search(
     session.config.profile(profile)
     from dataclasses import asdict
 
-    from mmprod.stages.lists import write_list
-    from mmprod.stages.search import as_table, search_product, search_text
+    from mmprod.stages.encoder import load_encoder, load_query_encoder
+    from mmprod.stages.index import encoder_of
+    from mmprod.stages.search import search_product, search_text
 
     with session.store() as store:
-        depth = max(top, rerank)
-        encoder = _encoder(session, profile) if query is not None or rerank else None
-        if encoder and query is not None:
+        fingerprint, depth = encoder_of(session.lake, profile), max(top, rerank)
+        blip = load_encoder(session.lake, session.config, fingerprint) if rerank else None
+        if query is not None:
+            encoder = blip or load_query_encoder(session.lake, session.config, fingerprint)
             found = search_text(session.lake, store, encoder, query, profile, depth, category)
         else:
             found = search_product(session.lake, store, product or "", profile, depth, category)
-        if encoder and rerank:
+        if blip:
             from mmprod.stages.rerank import rerank as look_again
             from mmprod.stages.rerank import title_of
 
             text = query or title_of(store, product or "")
-            found = look_again(session.config, store, encoder, text, found, rerank)
+            found = look_again(session.config, store, blip, text, found, rerank)
         found = found[:top]
-        if out and out.suffix == ".html":
-            from mmprod.report.lake import search_page
-            from mmprod.report.page import save
-
-            save(search_page(store, query or f"like {product}", found), out)
-        elif out:
-            write_list(as_table(found), out)
+        if out:
+            _take_away(store, query or f"like {product}", found, out)
     headings = ("", "score", "picture", "title", *(["match"] if rerank else []), "product", "", "category")
     rows: list[tuple[object, ...]] = []
     for f in found:
@@ -88,6 +87,19 @@ def search(
     session.table(query or f"like {product}", headings, rows, {"results": [asdict(f) for f in found]})
     if out:
         typer.echo(f"written to {out}", err=True)
+
+
+def _take_away(store: "Store", title: str, found: "Sequence[Found]", out: Path) -> None:
+    if out.suffix == ".html":
+        from mmprod.report.lake import search_page
+        from mmprod.report.page import save
+
+        save(search_page(store, title, found), out)
+    else:
+        from mmprod.stages.lists import write_list
+        from mmprod.stages.search import as_table
+
+        write_list(as_table(found), out)
 
 
 def similarity(
@@ -117,11 +129,12 @@ def similarity(
         raise InputError(f"--server {server} is asked with --online only")
     from dataclasses import asdict
 
-    from mmprod.stages.encoder import load_encoder
+    from mmprod.stages.similarity import load_comparing_encoder
     from mmprod.stages.similarity import similarity as compare
 
     with session.store() as store:
-        found = compare(session.config, store, load_encoder(session.lake, session.config), a, b)
+        encoder = load_comparing_encoder(session.lake, session.config)
+        found = compare(session.config, store, encoder, a, b)
     rows = [("picture", found.image), ("title", found.text), *found.profiles.items()]
     if found.match_ab is not None:
         rows.append((f"match: title of {a}, picture of {b}", found.match_ab))
@@ -141,11 +154,3 @@ def _compare_online(session: Session, a: str, b: str, server: str | None) -> Non
     rows = [(name, *(told[number] for number in numbers), told["verdict"]) for name, told in found.items()]
     headings = ("", "score", "picture", "title", "threshold", "verdict")
     session.table(f"{a} and {b}", headings, rows, {"a": a, "b": b, "profiles": found})
-
-
-def _encoder(session: Session, profile: str) -> "Encoder":
-    """The encoder that the profile's index was made with."""
-    from mmprod.stages.encoder import load_encoder
-    from mmprod.stages.index import encoder_of
-
-    return load_encoder(session.lake, session.config, encoder_of(session.lake, profile))

@@ -14,6 +14,7 @@ from mmprod.cli import (
     bases,
     caption,
     demonstration,
+    doctor,
     encoders,
     evaluation,
     export,
@@ -75,7 +76,7 @@ app = typer.Typer(
     epilog="Start with [bold]mmprod demo[/], or [bold]mmprod run --day 2024-05-01 --table products.csv[/].",
 )
 _DAILY = (pipeline, products, answers, reviews, evaluation)
-_SELDOM = (pairs, finetune, encoders, caption, lakes, demonstration, bases, export, serving)
+_SELDOM = (pairs, finetune, encoders, caption, lakes, demonstration, bases, export, serving, doctor)
 for module in (*_DAILY, *_SELDOM):
     module.register(app)
 app.add_typer(stores.app, name="store")

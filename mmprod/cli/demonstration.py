@@ -21,7 +21,10 @@ def register(app: typer.Typer) -> None:
 def demo(
     folder: Annotated[Path, typer.Option("--folder", help="Where everything is made.")] = Path("demo"),
     items: Annotated[int, typer.Option("--items", min=60, help="Items of the marketplace.")] = 1500,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Training steps of the encoder.")] = 360,
+    steps: Annotated[
+        int | None,
+        typer.Option("--steps", min=1, help="Training steps of the encoder; as many as fit into its time."),
+    ] = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -75,11 +78,11 @@ def report(
     session = Session(config, lake, json)
     from mmprod.report.lake import Shown, lake_page
     from mmprod.report.page import save
-    from mmprod.stages.encoder import load_encoder
+    from mmprod.stages.encoder import load_query_encoder
     from mmprod.stages.index import encoder_of
 
     with session.store() as store:
-        encoder = load_encoder(session.lake, session.config, encoder_of(session.lake, "selection"))
+        encoder = load_query_encoder(session.lake, session.config, encoder_of(session.lake, "selection"))
         shown = Shown(query or (), anchor or ())
         save(lake_page(session.lake, session.config, store, encoder, shown), out)
     session.show({"report": str(out)}, f"report: {out}")

@@ -38,6 +38,7 @@ _TOWERS: "dict[Towers, tuple[Tower, ...]]" = {
 class Precision(StrEnum):
     """Of weights and arithmetic."""
 
+    AUTO = "auto"
     FP32 = "fp32"
     FP16 = "fp16"
     BF16 = "bf16"
@@ -55,7 +56,11 @@ def export(
     ] = None,
     tower: Annotated[Towers, typer.Option("--tower", help="Which towers.")] = Towers.BOTH,
     precision: Annotated[
-        Precision, typer.Option("--precision", help="fp16: onnx, tensorrt, openvino; bf16: openvino.")
+        Precision,
+        typer.Option(
+            "--precision",
+            help="fp16: onnx, tensorrt, openvino; bf16: openvino; auto: half where faster here.",
+        ),
     ] = Precision.FP32,
     samples: Annotated[
         Path | None,

@@ -219,7 +219,7 @@ def recall(
     Example: mmprod recall --profile same_item
     """
     session = Session(config, lake, json)
-    from mmprod.stages.index import build_recall
+    from mmprod.stages.recall import build_recall
 
     names = [profile] if profile else session.config.recall.profiles
     with session.lake.writing(wait), session.watching() as watch:
@@ -229,25 +229,27 @@ def recall(
 
 def train(
     table: TableOption,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Training steps.")] = 240,
-    batch: Annotated[int, typer.Option("--batch-size", min=2, help="Pairs a step.")] = 256,
-    rate: Annotated[float, typer.Option("--lr", min=1e-6, max=1.0, help="Peak learning rate.")] = 2.5e-3,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Training steps; as many as fit into --seconds.")
+    ] = None,
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="Time for them, about.")] = 120,
+    batch: Annotated[int, typer.Option("--batch-size", min=2, help="Pairs a step.")] = 128,
+    rate: Annotated[float, typer.Option("--lr", min=1e-6, max=1.0, help="Peak learning rate.")] = 1.5e-3,
     seed: Annotated[int, typer.Option("--seed", help="Random seed.")] = 0,
     wait: WaitOption = False,
     config: ConfigOption = None,
     lake: LakeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Train the small encoder from scratch on a table's pictures and titles (about a minute).
+    """Train the small encoder from scratch on a table's pictures and titles (a minute or two).
 
-    Example: mmprod train --table products.parquet --steps 240
+    Example: mmprod train --table products.parquet --seconds 120
     """
     session = Session(config, lake, json)
     from mmprod.encoders.train import Plan
     from mmprod.stages.encoder import train_encoder
 
-    plan = Plan(steps=steps, batch=batch, learning_rate=rate, seed=seed)
+    plan = Plan(steps=steps, seconds=seconds, batch=batch, learning_rate=rate, seed=seed)
     with session.lake.writing(wait), session.watching() as watch:
-        advance = watch("train", steps)
-        outcome = train_encoder(session.lake, session.config, table, plan, lambda step, loss: advance(1))
+        outcome = train_encoder(session.lake, session.config, table, plan, watch)
     session.outcomes([outcome])

@@ -76,13 +76,13 @@ def searches(
         raise InputError(f"--since {since:%Y-%m-%d} narrows the list that --out writes: name one")
     session = Session(config, lake, json)
     session.config.profile(profile)
-    from mmprod.stages.encoder import load_encoder
+    from mmprod.stages.encoder import load_query_encoder
     from mmprod.stages.index import encoder_of
     from mmprod.stages.searches import read_searches, rerun_searches
 
     wanted, today = read_searches(file), datetime.now(UTC).date()
     with session.lake.writing(wait):
-        encoder = load_encoder(session.lake, session.config, encoder_of(session.lake, profile))
+        encoder = load_query_encoder(session.lake, session.config, encoder_of(session.lake, profile))
         outcome = rerun_searches(session.lake, encoder, wanted, profile, top, today)
         if out:
             _take_away(session, out, since.date() if since else None)

@@ -118,12 +118,12 @@ def sample(
 
 
 def _sample_searches(session: Session, store: "Store", file: Path, watch: "Watch") -> "Outcome":
-    from mmprod.stages.encoder import load_encoder
+    from mmprod.stages.encoder import load_query_encoder
     from mmprod.stages.index import encoder_of
     from mmprod.stages.review.searches import PROFILE, read_texts, sample_searches
 
     texts = read_texts(file)
-    encoder = load_encoder(session.lake, session.config, encoder_of(session.lake, PROFILE))
+    encoder = load_query_encoder(session.lake, session.config, encoder_of(session.lake, PROFILE))
     return sample_searches(session.lake, session.config, store, encoder, texts, watch)
 
 

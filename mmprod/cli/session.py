@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from mmprod.config import Loaded
     from mmprod.datasets.store import Store
     from mmprod.stages.outcome import Outcome, Watch
@@ -31,11 +33,13 @@ class Session:
         self, config: Path | None, lake: Path | None, json: bool, overrides: dict[str, Any] | None = None
     ) -> None:
         from mmprod.config import load
+        from mmprod.datasets.threads import limit
         from mmprod.lake import Lake
 
         self.json = json
         self.loaded: Loaded = load(config, {**(overrides or {}), "lake": str(lake) if lake else None})
         self.config = self.loaded.config
+        limit(self.config.thread_count)  # before the libraries are loaded: most read it then
         self.lake: Lake = Lake(self.config.lake)
         logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 
@@ -59,7 +63,6 @@ class Session:
         if self.json:
             self.show(content)
             return
-        from rich.console import Console
         from rich.table import Table
 
         table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None)
@@ -68,9 +71,14 @@ class Session:
             table.add_column(heading, justify="right" if number and rows else "left", overflow="fold")
         for row in rows:
             table.add_row(*(_cell(cell) for cell in row))
+        self.console().print(table)
+
+    def console(self) -> "Console":
+        """Where tables for people are printed."""
+        from rich.console import Console
+
         console = Console()
-        console = console if console.is_terminal else Console(width=_WIDTH)
-        console.print(table)
+        return console if console.is_terminal else Console(width=_WIDTH)
 
     def outcomes(self, outcomes: Sequence["Outcome"], title: str = "") -> None:
         """Print what stages did."""

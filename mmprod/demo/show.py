@@ -114,8 +114,7 @@ def _render(catalogue: Path, items: int) -> Outcome:
 
 
 def _train(lake: Lake, config: Config, catalogue: Path, plan: Plan, watch: Watch) -> Outcome:
-    advance = watch("train", plan.steps)
-    return train_encoder(lake, config, catalogue / "train.parquet", plan, lambda step, loss: advance(1))
+    return train_encoder(lake, config, catalogue / "train.parquet", plan, watch)
 
 
 def _serve(lake: Lake, config: Config) -> list[Outcome]:

@@ -1,10 +1,10 @@
 """Draws many pictures on all cores. The result does not depend on how many there are."""
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
+from mmprod.datasets.threads import threads
 from mmprod.demo.draw import picture
 from mmprod.demo.items import Item
 
@@ -13,15 +13,15 @@ _CHUNK = 100  # pictures; fewer than some chunks are drawn here, starting proces
 
 
 def draw_all(orders: Sequence[Order], workers: int | None = None) -> list[bytes]:
-    """The JPEG of every order, in order, drawn by `workers` processes (None: one a core this one may use).
+    """The JPEG of every order, in order, drawn by `workers` processes (None: one for each thread it may use).
 
     Processes are spawned, never forked: a fork after a Faiss search hangs.
     """
-    cores = workers or len(os.sched_getaffinity(0))
+    workers = workers or threads()
     chunks = [orders[at : at + _CHUNK] for at in range(0, len(orders), _CHUNK)]
-    if cores == 1 or len(chunks) < 6:
+    if workers == 1 or len(chunks) < 6:
         return _draw(orders)
-    with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         return [jpeg for chunk in pool.map(_draw, chunks) for jpeg in chunk]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from mmprod import artifacts
 from mmprod.datasets.errors import InputError
 from mmprod.datasets.store import Store
-from mmprod.encoders.clip import Encoder
+from mmprod.encoders.encoder import Encoder
 from mmprod.eval.survey.pair import pair_id
 from mmprod.lake import Lake
 from mmprod.report.card import card

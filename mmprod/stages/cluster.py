@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from mmprod.datasets import fence
+from mmprod.datasets import fence, threads
 from mmprod.datasets.errors import InputError, StateError
 from mmprod.sections import Ray
 
@@ -106,7 +106,7 @@ class _Job:
         number = _number(self.name, latest.submission_id) if latest else 0
         self.id = f"{self.name}-{number + 1}"
         client.submit_job(
-            entrypoint=_entrypoint(self.settings.command, self.words, self.name),
+            entrypoint=_entrypoint(self.settings, self.words, self.name),
             submission_id=self.id,
             entrypoint_num_cpus=self.settings.cpus,
             entrypoint_num_gpus=self.settings.gpus,
@@ -204,14 +204,16 @@ def _client(address: str) -> Any:
         raise InputError(f"ray.address is {address!r}: {_brief(str(error))}") from error
 
 
-def _entrypoint(command: str, words: Sequence[str], name: str) -> str:
-    """The shell line of a job, with our settings and an attempt that no earlier one can publish over."""
+def _entrypoint(ray: Ray, words: Sequence[str], name: str) -> str:
+    """The shell line of a job, with our settings, as many threads as it has cores on its node, and an attempt
+    that no earlier one can publish over."""
     ours = (fence.VARIABLE, _LOCAL)
     settings = [
         f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith("MMPROD_") and k not in ours
     ]
     attempt = f"{fence.VARIABLE}=ray/{name}:{time.time_ns() // 1_000_000}"
-    line = ["env", *settings, attempt, f"{_LOCAL}=local", *shlex.split(command), *words, "--json"]
+    share = f"{threads.SHARE}={max(1, int(ray.cpus))}"
+    line = ["env", *settings, share, attempt, f"{_LOCAL}=local", *shlex.split(ray.command), *words, "--json"]
     return "exec " + shlex.join(line)
 
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mmprod.datasets.schemas import ITEM
 from mmprod.datasets.store import Store
-from mmprod.embedding_table import EmbeddingTable
-from mmprod.encoders.clip import Encoder
+from mmprod.encoders.encoder import Encoder
 from mmprod.encoders.fusion import Weights, fuse_query
 from mmprod.eval.runs import Scores, ranked_scores
 from mmprod.lake import Lake
@@ -16,6 +16,9 @@ from mmprod.retrieval import exact
 from mmprod.retrieval.keyword import KeywordIndex
 from mmprod.stages.fused import FusedVectors
 from mmprod.stages.index import open_index
+
+if TYPE_CHECKING:
+    from mmprod.embedding_table import EmbeddingTable
 
 WEIGHTINGS: Mapping[str, Weights] = {
     "picture only": (1.0, 0.0),
@@ -34,7 +37,7 @@ class Query:
 
 
 def compare_weights(
-    table: EmbeddingTable, store: Store, relevant: Mapping[str, Set[str]], measures: Sequence[str]
+    table: "EmbeddingTable", store: Store, relevant: Mapping[str, Set[str]], measures: Sequence[str]
 ) -> dict[str, Scores]:
     """Each weighting's scores at finding `relevant` (other listings of the same item) by exact search.
 

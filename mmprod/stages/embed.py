@@ -11,7 +11,7 @@ from mmprod.datasets.faults import fault
 from mmprod.datasets.identity import EMPTY
 from mmprod.datasets.store import Changed, Position, Store
 from mmprod.embedding_table import EmbeddingTable, Row
-from mmprod.encoders.clip import Encoder
+from mmprod.encoders.encoder import Encoder
 from mmprod.encoders.stream import Encoded, Job, embed
 from mmprod.lake import Lake
 from mmprod.sections import Config

@@ -48,7 +48,10 @@ def bring_up(
     from mmprod.stages.encoder import load_encoder
 
     encoder = load_encoder(lake, config, candidate=candidate)
-    return embed_changes(config, store, open_embeddings(lake, config, encoder), encoder, watch, retry_failed)
+    table = open_embeddings(lake, config, encoder)
+    encoded = embed_changes(config, store, table, encoder, watch, retry_failed)
+    encoded.detail = outcome.detail | encoded.detail
+    return encoded
 
 
 def shard_encoded(

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
 
@@ -13,6 +14,7 @@ from mmprod import artifacts
 from mmprod.datasets.errors import GateError, InputError
 from mmprod.datasets.files import sync_file, sync_tree
 from mmprod.datasets.images import BadImage, decode
+from mmprod.datasets.room import require
 from mmprod.datasets.store import Store
 from mmprod.datasets.text import normalise_title
 from mmprod.encoders.clip import Encoder
@@ -22,8 +24,10 @@ from mmprod.encoders.export.gate import Limits, Report, Truth, gate
 from mmprod.encoders.export.inputs import Inputs, with_hard_ones
 from mmprod.encoders.export.raw import differences
 from mmprod.encoders.export.spec import FORM, RAW, Kind, Precision, Tower
+from mmprod.encoders.hardware import fitting_engine
 from mmprod.lake import Lake
 from mmprod.sections import Config, Export
+from mmprod.stages import needs
 from mmprod.stages.encoder import load_encoder
 from mmprod.stages.outcome import Outcome, timed
 
@@ -35,17 +39,19 @@ def export_engine(
     lake: Lake,
     config: Config,
     kind: Kind,
-    precision: Precision,
+    precision: Precision | Literal["auto"],
     towers: Sequence[Tower],
     samples: Path | None = None,
 ) -> Outcome:
     """Export towers of the configured encoder and publish them once the gate has let them through.
 
+    `precision` "auto": half where this machine computes faster in it.
     `samples`: a folder of pictures and a titles.txt to try the engine on, in place of the lake's store.
     Nothing is done where the current engine was made from the same encoder in the same way.
     Raises: InputError for what can't be exported; GateError, with the checks that failed, when the gate
-    refuses: then nothing is published and what was current stays so.
+    refuses: then nothing is published and what was current stays so; StateError when the disk has no room.
     """
+    precision = fitting_engine(kind, precision, config.encoder.device)
     check(kind, precision)
     encoder = load_encoder(lake, config)
     root = lake.engines(config.encoder.model, encoder.fingerprint, f"{kind}-{precision}")
@@ -60,6 +66,8 @@ def export_engine(
             return outcome
         tried = with_hard_ones(_inputs(lake, config, samples))
         with artifacts.publishing(root, "engine", inputs, options) as draft:
+            weights = sum(tensor.nbytes for tensor in encoder.model.state_dict().values())
+            require("the engine", needs.engine_bytes(kind, precision, weights), root)
             spec = build(encoder, kind, precision, towers, draft.path)
             report = _gated(draft.path, encoder, tried, limits)
             draft.counts |= {"opset": spec.opset, "gate": report.to_dict(), "tried": len(tried.titles)}
@@ -84,7 +92,11 @@ def check_free(folder: Path) -> None:
 
 
 def copy_engine(source: Path, target: Path) -> None:
-    """Copy a published engine to a folder that is not there yet; it appears whole."""
+    """Copy a published engine to a folder that is not there yet; it appears whole.
+
+    Raises: StateError when the disk has no room.
+    """
+    require("a copy of the engine", sum(path.stat().st_size for path in source.rglob("*")), target.parent)
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name}.draft")
     shutil.copytree(source, draft, dirs_exist_ok=True)

@@ -23,9 +23,11 @@ from mmprod.datasets.pairs.augment import Augment
 from mmprod.datasets.pairs.pairs import HELD_OUT, TRAIN, identity
 from mmprod.datasets.pairs.reader import PairReader
 from mmprod.datasets.store import Store
+from mmprod.datasets.threads import limit, threads
 from mmprod.encoders.blip.model import Blip
 from mmprod.encoders.blip.objective import blip_objective
 from mmprod.encoders.clip import Encoder, save, wrap
+from mmprod.encoders.hardware import fitting
 from mmprod.encoders.towers import trim
 from mmprod.encoders.training import checkpoint
 from mmprod.encoders.training.board import Board
@@ -61,6 +63,7 @@ def finetune_encoder(
     """
     with timed("finetune") as outcome:
         base = load_encoder(lake, config)
+        config = _fitted(config, base.device)
         with Store.open(store_path, read_only=True) as store:
             selected = select_pairs(lake, config, store, watch)
         inputs = {"base": base.fingerprint, "pairs": _fingerprint(selected.pairs), "task": task}
@@ -83,6 +86,17 @@ def finetune_encoder(
                 outcome.detail, outcome.made = _tell(root, generation), {str(root): generation}
         wait()
     return outcome
+
+
+def _fitted(config: Config, device: str) -> Config:
+    """The configuration with the precision that training computes in here: it is part of what a run is.
+
+    Readers of pictures take their share of the threads.
+    """
+    options = config.finetune
+    limit(max(1, threads() - options.workers))
+    precision = share(lambda: fitting(options.precision, device))
+    return config.model_copy(update={"finetune": options.model_copy(update={"precision": precision})})
 
 
 class Work:

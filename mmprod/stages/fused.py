@@ -1,6 +1,7 @@
 """The live products of an embedding table as fused vectors, to be made into an index."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -8,8 +9,10 @@ import pyarrow as pa
 from mmprod.datasets.schemas import ITEM, category_path
 from mmprod.datasets.store import Store
 from mmprod.datasets.vectors import from_column
-from mmprod.embedding_table import EmbeddingTable
 from mmprod.encoders.fusion import Weights, fuse, half_width
+
+if TYPE_CHECKING:
+    from mmprod.embedding_table import EmbeddingTable
 
 
 class FusedVectors:
@@ -18,7 +21,7 @@ class FusedVectors:
     Products without any modality that the weights count are left out, here and in `items`.
     """
 
-    def __init__(self, table: EmbeddingTable, weights: Weights, form: str = "exact") -> None:
+    def __init__(self, table: "EmbeddingTable", weights: Weights, form: str = "exact") -> None:
         self.table, self.weights = table, weights
         self._fuse = fuse if form == "exact" else half_width
 

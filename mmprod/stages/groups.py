@@ -1,21 +1,22 @@
 """Recall table → groups of products that are the same item; and vectors with groups, for other systems."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from mmprod import artifacts
 from mmprod.datasets import parquet
 from mmprod.datasets.schemas import GROUP, feature_schema
-from mmprod.embedding_table import EmbeddingTable
 from mmprod.lake import Lake
 from mmprod.sections import Config
-from mmprod.stages.index import read_recall
 from mmprod.stages.outcome import Outcome, timed
+from mmprod.stages.recall import read_recall
+
+if TYPE_CHECKING:
+    from mmprod.embedding_table import EmbeddingTable
 
 GROUPS_FILE, FEATURES_FILE = "groups.parquet", "features.parquet"
 
@@ -48,6 +49,9 @@ def group(recall: pa.Table, score: float) -> pa.Table:
     Two products are joined where each is among the other's neighbours (table of schema RECALL) with at
     least `score`. One-sided finds don't count: they are what makes long chains of unlike products.
     """
+    from scipy.sparse import coo_array  # a second to import
+    from scipy.sparse.csgraph import connected_components
+
     near = recall.filter(pc.greater_equal(recall["score"], score))
     ids = pc.unique(pa.chunked_array([*near["anchor_id"].chunks, *near["product_id"].chunks], pa.string()))
     ids = ids.take(pc.sort_indices(ids))
@@ -62,7 +66,7 @@ def group(recall: pa.Table, score: float) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=GROUP)
 
 
-def export_features(lake: Lake, table: EmbeddingTable) -> Outcome:
+def export_features(lake: Lake, table: "EmbeddingTable") -> Outcome:
     """Publish every live product's vectors and group as one Parquet file, unless neither has moved."""
     pointer = table.pointer
     with timed("features") as outcome:
@@ -94,7 +98,7 @@ def read_groups(lake: Lake) -> pa.Table:
         return parquet.read(opened.path / GROUPS_FILE)
 
 
-def _features(table: EmbeddingTable, groups: pa.Table) -> Iterator[pa.RecordBatch]:
+def _features(table: "EmbeddingTable", groups: pa.Table) -> Iterator[pa.RecordBatch]:
     schema, grouped = feature_schema(table.pointer.width), groups["product_id"].combine_chunks()
     group_ids = groups["group_id"].combine_chunks()
     for batch in table.batches():

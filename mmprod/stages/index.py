@@ -1,44 +1,41 @@
-"""Embedding table → fused vectors → Faiss generation → gate → CURRENT; and the recall table from that."""
+"""Embedding table → fused vectors → Faiss generation → gate → CURRENT."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from mmprod import artifacts
-from mmprod.datasets import parquet
 from mmprod.datasets.errors import GateError, StateError
 from mmprod.datasets.faults import fault
-from mmprod.datasets.schemas import RECALL
+from mmprod.datasets.room import require
 from mmprod.datasets.store import Store
-from mmprod.embedding_table import EmbeddingTable, Pointer
 from mmprod.lake import Lake
-from mmprod.retrieval import folder, index
-from mmprod.retrieval.gate import gate
-from mmprod.retrieval.generation import Generation
-from mmprod.retrieval.recall import neighbours
 from mmprod.sections import Config
+from mmprod.stages import needs
 from mmprod.stages.fused import FusedVectors
-from mmprod.stages.outcome import Advance, Outcome, Watch, silent, timed
+from mmprod.stages.outcome import Outcome, timed
 
-RECALL_FILE = "recall.parquet"
-_BLOCK = 1024  # anchors searched at once
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from mmprod.embedding_table import EmbeddingTable, Pointer
+    from mmprod.retrieval.generation import Generation
 
 
 def build_indexes(
     lake: Lake,
     config: Config,
     store: Store,
-    table: EmbeddingTable,
+    table: "EmbeddingTable",
     profiles: Sequence[str],
     hold: bool = False,
 ) -> list[Outcome]:
     """Build and check a new index generation of each profile, unless nothing has changed; then use all.
 
     With `hold` they stay beside those in use until `promote_indexes`.
-    Raises: StateError when an embedding file is damaged, GateError when a gate refuses; then all go on
-    serving what they did, so that no two profiles are of different encoders.
+    Raises: StateError when the disk has no room or an embedding file is damaged, GateError when a gate
+    refuses; then all go on serving what they did, so that no two profiles are of different encoders.
     """
     outcomes = [_build_index(lake, config, store, table, profile) for profile in profiles]
     _passed(lake, profiles)
@@ -99,7 +96,7 @@ def _failed(root: Path, name: str) -> list[str]:
     return [f"{check['name']} {check['value']:.4g} (limit {check['limit']:.4g})" for check in checks]
 
 
-def _build_index(lake: Lake, config: Config, store: Store, table: EmbeddingTable, profile: str) -> Outcome:
+def _build_index(lake: Lake, config: Config, store: Store, table: "EmbeddingTable", profile: str) -> Outcome:
     """A generation beside the current one, with what the gate says of it; none when nothing has changed."""
     chosen, root = config.profile(profile), lake.index(profile)
     pointer = table.pointer
@@ -113,11 +110,13 @@ def _build_index(lake: Lake, config: Config, store: Store, table: EmbeddingTable
         if name and artifacts.matches(root / name, inputs, options) and not _failed(root, name):
             outcome.reused, outcome.made = outcome.rows, {str(root): name}
             return outcome
-        if problems := table.verify():
-            cure = f"remove {table.root} and run `mmprod embed`"
-            raise StateError(f"the embedding table is damaged: {'; '.join(problems)}; {cure}")
         vectors = FusedVectors(table, chosen.weights, chosen.form)
         with artifacts.publishing(root, "index", inputs, options) as draft:
+            need = needs.index_bytes(config, profile, pointer.width, outcome.rows)
+            require(f"an index of {outcome.rows:,} products", need, root)
+            if problems := table.verify():
+                cure = f"remove {table.root} and run `mmprod embed`"
+                raise StateError(f"the embedding table is damaged: {'; '.join(problems)}; {cure}")
             items = vectors.items(store)
             _write(draft, vectors, items, config, table, profile, _comparable(root, pointer))
             outcome.changed, outcome.refused = items.num_rows, outcome.rows - items.num_rows
@@ -129,17 +128,21 @@ def _build_index(lake: Lake, config: Config, store: Store, table: EmbeddingTable
 def _write(
     draft: artifacts.Draft,
     vectors: FusedVectors,
-    items: pa.Table,
+    items: "pa.Table",
     config: Config,
-    table: EmbeddingTable,
+    table: "EmbeddingTable",
     profile: str,
     previous: int | None,
 ) -> None:
     """Build the index into the draft and gate what was really written, read back from disk."""
+    from mmprod.retrieval import folder, index  # Faiss takes half a second to import
+    from mmprod.retrieval.gate import gate
+    from mmprod.retrieval.generation import Generation
+
     weights, width, count = vectors.weights, table.pointer.width, items.num_rows
     if not count:
         raise StateError(f"profile {profile}: no product has a vector that its weights {weights} count")
-    dim = width * (sum(weight > 0 for weight in weights) if config.profile(profile).form == "exact" else 1)
+    dim = needs.fused_width(config.profile(profile), width)
     factory = index.resolve_factory(config.index.factory, dim, count)
     built = index.build(vectors, dim, count, factory)
     fault("index.built")
@@ -158,7 +161,7 @@ def _write(
     draft.counts |= {"products": count, "factory": factory, "gate": report.to_dict()}
 
 
-def _comparable(root: Path, pointer: Pointer) -> int | None:
+def _comparable(root: Path, pointer: "Pointer") -> int | None:
     """Products of the generation in use; None where there is none or it was made for other categories."""
     if (name := artifacts.current(root)) is None:
         return None
@@ -168,8 +171,10 @@ def _comparable(root: Path, pointer: Pointer) -> int | None:
 
 
 @contextmanager
-def open_index(lake: Lake, profile: str, generation: str | None = None) -> Iterator[Generation]:
+def open_index(lake: Lake, profile: str, generation: str | None = None) -> Iterator["Generation"]:
     """Hold the current index generation of a profile, every file verified."""
+    from mmprod.retrieval.generation import Generation
+
     with artifacts.opened(lake.index(profile), generation, checked=False) as opened:
         yield Generation.open(opened.path, opened.manifest.files)
 
@@ -178,40 +183,3 @@ def encoder_of(lake: Lake, profile: str) -> str:
     """Fingerprint of the encoder that a profile's current index was made with."""
     with artifacts.opened(lake.index(profile), checked=False) as opened:
         return str(opened.manifest.inputs["encoder"])
-
-
-def build_recall(lake: Lake, config: Config, profile: str, watch: Watch = silent) -> Outcome:
-    """Write every product's nearest neighbours under a profile, unless the index is the one it has."""
-    config.profile(profile)
-    root = lake.recall(profile)
-    with timed(f"recall {profile}") as outcome:
-        inputs = {"index": artifacts.reference(lake.index(profile))}
-        options = {"k": config.recall.k}
-        with open_index(lake, profile) as generation:
-            outcome.rows = len(generation)
-            inputs |= {"encoder": generation.build.encoder}
-            if name := artifacts.reusable(root, inputs, options):
-                outcome.reused, outcome.made = outcome.rows, {str(root): name}
-                return outcome
-            with artifacts.publishing(root, "recall", inputs, options) as draft:
-                advance = watch(outcome.stage, outcome.rows)
-                batches = _watched(neighbours(generation, config.recall.k, _BLOCK), advance)
-                rows = parquet.write(draft.path / RECALL_FILE, batches, RECALL)
-                draft.counts |= {"anchors": outcome.rows, "rows": rows}
-            artifacts.switch(root, draft.generation)
-            outcome.changed = outcome.rows
-            outcome.detail = {"generation": draft.generation, **draft.counts}
-            outcome.made[str(root)] = draft.generation
-    return outcome
-
-
-def _watched(batches: Iterator[pa.RecordBatch], advance: Advance) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        yield batch
-        advance(_BLOCK)
-
-
-def read_recall(lake: Lake, profile: str) -> pa.Table:
-    """The current recall table of a profile, verified."""
-    with artifacts.opened(lake.recall(profile)) as opened:
-        return parquet.read(opened.path / RECALL_FILE)

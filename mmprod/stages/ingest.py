@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -14,16 +15,15 @@ from mmprod.datasets import parquet
 from mmprod.datasets.counts import DayCounts
 from mmprod.datasets.errors import StateError
 from mmprod.datasets.faults import fault
-from mmprod.datasets.fetch import Fetcher
 from mmprod.datasets.files import sync_file
-from mmprod.datasets.ingest import ingest_day
-from mmprod.datasets.picture_source import PictureSource
 from mmprod.datasets.schemas import CHANGE
 from mmprod.datasets.store import Store
-from mmprod.datasets.table import ProductTable, open_table
 from mmprod.lake import Lake
 from mmprod.sections import Config
 from mmprod.stages.outcome import Advance, Outcome, Watch, silent, timed
+
+if TYPE_CHECKING:
+    from mmprod.datasets.table import ProductTable
 
 CHANGES_FILE = "changes.parquet"
 
@@ -51,6 +51,8 @@ def ingest_table(
     one left behind. A day that changes nothing and refuses nothing publishes nothing; nor does a replay.
     Raises: InputError, before anything changes, for a table that can't be used or that removes too much.
     """
+    from mmprod.datasets.table import open_table
+
     with timed("ingest") as outcome:
         table = open_table(path, config.table_spec)
         _forget_published(lake, store, day)
@@ -96,8 +98,12 @@ def _counted(batches: Iterator[pa.RecordBatch], kinds: Counter[str]) -> Iterator
 
 
 def _ingest(
-    config: Config, store: Store, table: ProductTable, day: date, approve_removals: bool, advance: Advance
+    config: Config, store: Store, table: "ProductTable", day: date, approve_removals: bool, advance: Advance
 ) -> DayCounts:
+    from mmprod.datasets.fetch import Fetcher  # with HTTP, which who only opens the store doesn't need
+    from mmprod.datasets.ingest import ingest_day
+    from mmprod.datasets.picture_source import PictureSource
+
     images = config.images
     done = 0
 
@@ -132,7 +138,7 @@ def compact_store(lake: Lake, config: Config) -> tuple[int, int]:
     The caller holds the lake's lock. The copy is complete on disk before the live store is moved aside, and
     `open_store` puts it in place should this process die in between. Whoever has the store open goes on
     reading the old one until it is opened again. Positions of consumers stay valid.
-    Raises: StateError when there is no store; OSError when the disk has no room for the copy.
+    Raises: StateError when there is no store, or the disk has no room for the copy.
     """
     open_store(lake, config).close()  # raises if there is none, where a writer would make one
     new, old = _beside(lake)
@@ -151,8 +157,8 @@ def compact_store(lake: Lake, config: Config) -> tuple[int, int]:
 def backup_store(lake: Lake, config: Config, folder: Path, keep: int) -> tuple[Path, list[Path]]:
     """Copy the store into `folder` under the time of now, read the copy back, and keep the newest `keep`.
 
-    The copy and those that were removed. The caller holds the lake's lock. Raises: StateError when the copy
-    is not sound: it is dropped, and the older ones stay.
+    The copy and those that were removed. The caller holds the lake's lock. Raises: StateError when the disk
+    has no room for it, or the copy is not sound: it is dropped, and the older ones stay.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(".store-*"):  # by backups that died

@@ -14,7 +14,7 @@ from mmprod.datasets.errors import InputError
 from mmprod.datasets.identity import EMPTY
 from mmprod.datasets.images import BadImage, decode
 from mmprod.datasets.store import Store
-from mmprod.encoders.clip import Encoder
+from mmprod.encoders.encoder import Encoder
 from mmprod.encoders.fusion import fuse
 from mmprod.lake import Lake
 from mmprod.retrieval import exact

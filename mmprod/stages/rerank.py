@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -10,20 +11,23 @@ from mmprod.datasets.images import BadImage, decode
 from mmprod.datasets.record import Record
 from mmprod.datasets.store import Store
 from mmprod.datasets.text import normalise_title
-from mmprod.encoders.blip.match import match_probabilities
-from mmprod.encoders.clip import Encoder
 from mmprod.sections import Config
 from mmprod.stages.search import Found
 
+if TYPE_CHECKING:
+    from mmprod.encoders.clip import Encoder
+
 
 def rerank(
-    config: Config, store: Store, encoder: Encoder, text: str, found: Sequence[Found], first: int
+    config: Config, store: Store, encoder: "Encoder", text: str, found: Sequence[Found], first: int
 ) -> list[Found]:
     """The `first` products of an answer, ordered by P(`text` describes the picture); the rest as they were.
 
     That is their `match_score`; those without a usable picture have none and come after those that have one.
     Raises: InputError for an encoder that can't match, or an empty text.
     """
+    from mmprod.encoders.blip.match import match_probabilities  # seconds to import
+
     text = normalise_title(text)
     if not text:
         raise InputError("there is no text to match pictures with")

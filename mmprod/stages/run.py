@@ -6,13 +6,18 @@ from pathlib import Path
 
 from mmprod.datasets.faults import fault
 from mmprod.datasets.files import replace_file
-from mmprod.lake import Lake
+from mmprod.datasets.store import Store
+from mmprod.embedding_table import EmbeddingTable
+from mmprod.encoders.encoder import Encoder
+from mmprod.lake import LAKE_ENCODER, Lake
 from mmprod.sections import Config
 from mmprod.stages.embed import embed_changes, open_embeddings
+from mmprod.stages.embedded import bring_up, read_embeddings
 from mmprod.stages.encoder import load_encoder
-from mmprod.stages.index import build_indexes, build_recall
+from mmprod.stages.index import build_indexes
 from mmprod.stages.ingest import ingest_table, open_store
 from mmprod.stages.outcome import Outcome, Watch, silent
+from mmprod.stages.recall import build_recall
 
 
 def run_day(
@@ -28,16 +33,34 @@ def run_day(
     Raises: InputError before anything changes when the table, the configuration or the encoder can't be
     used; StateError when something in the lake is damaged or an index does not pass its gate.
     """
-    encoder = load_encoder(lake, config)
+    encoder = _usable(lake, config)
     with open_store(lake, config, read_only=False) as store:
         outcomes = [ingest_table(lake, config, store, table, day, approve_removals, watch)]
-        embeddings = open_embeddings(lake, config, encoder)
-        outcomes.append(embed_changes(config, store, embeddings, encoder, watch))
+        embedded, embeddings = _embed(lake, config, store, encoder, watch)
+        outcomes.append(embedded)
         outcomes += build_indexes(lake, config, store, embeddings, list(config.profiles))
         outcomes += [build_recall(lake, config, name, watch) for name in config.recall.profiles]
     fault("run.finished")
     _record(lake, day, table, outcomes)
     return outcomes
+
+
+def _usable(lake: Lake, config: Config) -> Encoder | None:
+    """The encoder; None for one of the lake: its files are verified, and bring_up loads it at need."""
+    if not config.encoder.model.startswith(LAKE_ENCODER):
+        return load_encoder(lake, config)
+    lake.encoder_name(config.encoder.model)
+    return None
+
+
+def _embed(
+    lake: Lake, config: Config, store: Store, encoder: Encoder | None, watch: Watch
+) -> tuple[Outcome, EmbeddingTable]:
+    """What was embedded, and the table as it is then."""
+    if encoder is None:
+        return bring_up(lake, config, store, watch), read_embeddings(lake, config)
+    table = open_embeddings(lake, config, encoder)
+    return embed_changes(config, store, table, encoder, watch), table
 
 
 def _record(lake: Lake, day: date, table: Path, outcomes: list[Outcome]) -> None:

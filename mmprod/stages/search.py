@@ -10,7 +10,7 @@ from mmprod.datasets.errors import InputError
 from mmprod.datasets.schemas import category_path
 from mmprod.datasets.store import Store
 from mmprod.datasets.text import normalise_title
-from mmprod.encoders.clip import Encoder
+from mmprod.encoders.encoder import Encoder
 from mmprod.encoders.fusion import fuse_query
 from mmprod.lake import Lake
 from mmprod.retrieval.generation import Generation, Hits

@@ -15,7 +15,7 @@ from mmprod.datasets import parquet
 from mmprod.datasets.errors import InputError
 from mmprod.datasets.schemas import FOUND, category_path
 from mmprod.datasets.store import Store
-from mmprod.encoders.clip import Encoder
+from mmprod.encoders.encoder import Encoder
 from mmprod.encoders.fusion import fuse_query
 from mmprod.eval.survey.strata import NO_CATEGORY
 from mmprod.lake import Lake

@@ -6,14 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from mmprod import artifacts
 from mmprod.datasets.errors import InputError
 from mmprod.datasets.record import Record
 from mmprod.datasets.store import Store
-from mmprod.encoders.blip.match import match_probabilities
-from mmprod.encoders.blip.network import Blip
-from mmprod.encoders.clip import Encoder
+from mmprod.encoders.encoder import Encoder
+from mmprod.encoders.folders import kind_of
 from mmprod.encoders.fusion import fuse, half_width
+from mmprod.lake import LAKE_ENCODER, Lake
 from mmprod.sections import Config
+from mmprod.stages.encoder import load_encoder, load_query_encoder
 from mmprod.stages.rerank import picture_of
 
 
@@ -33,6 +35,20 @@ class Similarity:
     profiles: dict[str, float]
     match_ab: float | None = None
     match_ba: float | None = None
+
+
+def load_comparing_encoder(lake: Lake, config: Config) -> Encoder:
+    """The configured encoder, as `similarity` wants it: its engine where there is one, but torch's of a BLIP.
+
+    Only torch's can also tell whether a title fits a picture. Of an encoder that isn't of the lake, no engine
+    is known before it is loaded.
+    """
+    model = config.encoder.model
+    if fingerprint := lake.encoder_fingerprint(model):
+        root = lake.encoder(model.removeprefix(LAKE_ENCODER))
+        if kind_of(root / str(artifacts.current(root))) != "blip":
+            return load_query_encoder(lake, config, fingerprint, ("image", "text"))
+    return load_encoder(lake, config)
 
 
 def similarity(config: Config, store: Store, encoder: Encoder, a: str, b: str) -> Similarity:
@@ -75,7 +91,13 @@ def _matches(
     encoder: Encoder, pictures: list[Image.Image], titles: list[str]
 ) -> tuple[float | None, float | None]:
     """P(a's title describes b's picture) and the other way round; None where the encoder can't tell."""
-    if not isinstance(encoder.model, Blip):
+    if not hasattr(encoder, "model"):  # an engine; it needs no torch, and neither do we then
+        return None, None
+    from mmprod.encoders import clip
+    from mmprod.encoders.blip.match import match_probabilities
+    from mmprod.encoders.blip.network import Blip
+
+    if not (isinstance(encoder, clip.Encoder) and isinstance(encoder.model, Blip)):
         return None, None
     ab, ba = match_probabilities(encoder, pictures[::-1], titles).tolist()
     return ab, ba

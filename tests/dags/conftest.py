@@ -84,11 +84,11 @@ def answered() -> Callable[[Path, Path], None]:
 
 
 @pytest.fixture(scope="session")
-def airflow() -> Path:
+def airflow(missing) -> Path:
     """The environment's Python."""
     python = AIRFLOW / "bin" / "python"
     if not python.exists():
-        pytest.skip("no .venv-airflow here; `make test-airflow` makes it and runs these tests")
+        missing(".venv-airflow", "make test-airflow")
     return python
 
 

@@ -4,6 +4,7 @@
     structure()          tasks, order, schedule, pools, retries and assets of each DAG
     run(DAG, DAY, CONF)  `dag.test()`; the state of each task, and of the run
     runs(DAG)            the states of its runs
+    shares(DAG)          the threads that each of its commands is given
 
 All but `parse` in a child of a process that has called `warm`.
 """
@@ -74,6 +75,19 @@ def _task(task: Any) -> dict[str, Any]:
         "retries": task.retries,
         "owner": task.owner,
         "outlets": [asset.name for asset in getattr(task, "outlets", ()) or ()],
+    }
+
+
+def shares(dag_id: str) -> dict[str, str]:
+    """The threads that each command of a DAG is given, by its task."""
+    from mmprod.airflow.command import Mmprod
+    from mmprod.airflow.settings import Settings
+
+    settings, tasks = Settings("mmprod", "", "", "{day}", "", encoding=2), bag()[dag_id].tasks
+    return {
+        task.task_id: Mmprod(task_id="t", words=[], pool=task.pool).share(settings)["OMP_NUM_THREADS"]
+        for task in tasks
+        if task.pool.startswith("mmprod_")
     }
 
 

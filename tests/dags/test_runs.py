@@ -19,7 +19,7 @@ from mmprod.airflow import demo
 from mmprod.datasets import parquet
 from mmprod.datasets.store import Store
 from mmprod.stages.groups import FEATURES_FILE
-from mmprod.stages.index import read_recall
+from mmprod.stages.recall import read_recall
 from mmprod.stages.searches import read_found
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -187,10 +187,10 @@ def test_selection_builds_its_index_and_reruns_the_searches(world) -> None:
 
 
 @pytest.fixture(scope="module")
-def online(world, command: Path, free_port: Callable[[], int]) -> Iterator[Callable[..., Any]]:
+def online(missing, world, command: Path, free_port: Callable[[], int]) -> Iterator[Callable[..., Any]]:
     """Asks the online service, which serves the indexes that there are now, by a command of mmprod."""
     if not (ROOT / ".venv-triton" / ".installed").exists():
-        pytest.skip("no .venv-triton here; `make triton` makes it")
+        missing(".venv-triton", "make triton")
     environment = {**os.environ, "MMPROD_SERVING__PORT": str(free_port())}
     lake = ["--config", world.variable["config"], "--lake", world.variable["lake"], "--json"]
 

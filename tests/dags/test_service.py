@@ -27,7 +27,7 @@ from kills.victims import Aim, Command, commands, kills
 from mmprod import artifacts
 from mmprod.airflow import demo
 from mmprod.datasets.store import Store
-from mmprod.stages.index import read_recall
+from mmprod.stages.recall import read_recall
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 DAILY, TUNING = "catalog_daily", "encoder_finetune"

@@ -43,6 +43,12 @@ def test_every_dag_says_who_owns_it_and_what_to_do(world) -> None:
             assert facts["owner"] not in ("", "airflow"), f"{name} {task}"
 
 
+@pytest.mark.parametrize(("given", "encode", "index"), [("8", "4", "8"), ("1", "1", "1")])
+def test_shards_that_are_encoded_side_by_side_share_the_cores(world, given, encode, index) -> None:
+    shares = world.ask("shares", "catalog_daily", OMP_NUM_THREADS=given)
+    assert (shares["encode"], shares["index_same_item"]) == (encode, index)
+
+
 def test_every_pool_is_made_by_the_pools_file(world) -> None:
     known = {"default_pool", *json.loads((DAGS / "pools.json").read_text())}
     used = {task["pool"] for dag in world.ask("structure").values() for task in dag["tasks"].values()}

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from mmprod.datasets import fetch
-from mmprod.datasets.fetch import Fetcher, read_image_path
-from mmprod.datasets.images import BadImage
+from mmprod.datasets import images
+from mmprod.datasets.fetch import Fetcher
+from mmprod.datasets.images import BadImage, read_image_path
 from mmprod.datasets.network import is_public
 
 PICTURE = b"\xff\xd8\xff picture"
@@ -265,5 +265,5 @@ def test_paths_stay_below_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert refused_path(path, root) == "outside_root"
     for path in ("none.jpg", "sub", "", "loop", "a\0b", "x" * 5000):
         assert refused_path(path, root) == "missing"
-    monkeypatch.setattr(fetch, "MAX_BYTES", len(PICTURE) - 1)
+    monkeypatch.setattr(images, "MAX_BYTES", len(PICTURE) - 1)
     assert refused_path("sub/a.jpg", root) == "too_large"

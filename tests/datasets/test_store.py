@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmprod.datasets import environment
+from mmprod.datasets.copies import copy_bytes
 from mmprod.datasets.errors import InputError, StateError
 from mmprod.datasets.ingest import ingest_day
 from mmprod.datasets.schemas import PRODUCT, check
@@ -276,3 +277,9 @@ def test_an_export_is_a_product_table_that_makes_the_same_catalogue(store, tmp_p
         assert copy.state_hash() != store.state_hash()
         assert copy.get("0012").attributes == store.get("0012").attributes
     assert pictures.asked == ["http://x/1"]
+
+
+def test_a_copy_takes_the_room_that_is_asked_for(store, tmp_path):
+    store.compact(tmp_path / "copy")
+    written = sum(file.stat().st_size for file in tmp_path.glob("copy/*/data.mdb"))
+    assert written <= copy_bytes(store.shards) <= 1.05 * written

@@ -20,7 +20,8 @@ def picture(colour: str, side: int = 80) -> Image.Image:
 @pytest.fixture(scope="session")
 def model() -> tuple[torch.nn.Module, Any]:
     pairs = load_pairs([(picture(c), c) for c in COLOURS], tiny_config())
-    return train(pairs, tiny_config(), Plan(steps=1, batch=8))
+    trained = train(pairs, tiny_config(), Plan(steps=1, batch=8))
+    return trained.model, trained.tokenizer
 
 
 @pytest.fixture(scope="session")

@@ -68,6 +68,8 @@ def test_vectors_are_the_encoders(encoder: Encoder, tmp_path: Path) -> None:
     np.testing.assert_allclose(exported.titles(TRIED.titles), encoder.titles(TRIED.titles), atol=2e-5)
     np.testing.assert_allclose(exported.pictures(TRIED.pictures), encoder.pictures(TRIED.pictures), atol=2e-5)
     assert exported.titles([]).shape == exported.pictures([]).shape == (0, encoder.width)
+    assert exported.cut(TRIED.titles) == encoder.cut(TRIED.titles) > 0
+    assert exported.cut([]) == 0
 
 
 def test_another_tokenizer_is_noticed(tmp_path: Path) -> None:
@@ -86,7 +88,10 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> tuple[Encoder, Tokens]:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.text(st.characters(exclude_categories=["Cn", "Cs", "Co"]), max_size=60))
+@given(
+    st.text(st.characters(exclude_categories=["Cn", "Cs", "Co"]), max_size=60)
+    | st.text(st.characters(codec="ascii"), max_size=60)
+)
 def test_any_title_has_the_tokens_of_clip(clip: tuple[Encoder, Tokens], text: str) -> None:
     """Of characters that this Python knows; whether newer ones are letters, libraries differ on."""
     encoder, made = clip

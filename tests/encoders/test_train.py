@@ -46,7 +46,7 @@ def test_equal_titles_are_the_same_product() -> None:
 
 
 def test_the_same_seed_gives_the_same_weights(pairs: Pairs) -> None:
-    one, two, other = (train(pairs, tiny_config(), Plan(2, 8, seed=seed))[0] for seed in (5, 5, 6))
+    one, two, other = (train(pairs, tiny_config(), Plan(2, batch=8, seed=seed)).model for seed in (5, 5, 6))
     weights = [torch.cat([p.flatten() for p in model.parameters()]) for model in (one, two, other)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
@@ -55,7 +55,8 @@ def test_the_same_seed_gives_the_same_weights(pairs: Pairs) -> None:
 def test_it_learns_which_title_goes_with_which_picture(pairs: Pairs) -> None:
     losses: list[float] = []
     plan = Plan(steps=60, batch=48, learning_rate=2e-3)
-    encoder = wrap(*train(pairs, tiny_config(), plan, lambda step, loss: losses.append(loss)))
+    trained = train(pairs, tiny_config(), plan, lambda step, steps, loss: losses.append(loss))
+    encoder = wrap(trained.model, trained.tokenizer)
     names = [(c, s) for c in COLOURS for s in SHAPES]
     image = encoder.pictures([drawn(c, s) for c, s in names])
     text = encoder.titles([f"{c} {s}" for c, s in names])

@@ -1,5 +1,6 @@
 """A small rendered catalogue and a lake with a briefly trained encoder, made once for all tests here."""
 
+import importlib.util
 import json
 import shutil
 from collections.abc import Callable
@@ -57,6 +58,13 @@ class World:
         """Run days by number, from 1."""
         chosen = [self.days[number - 1] for number in numbers]
         return [run_day(self.lake, self.config, table, day) for table, day in chosen]
+
+
+@pytest.fixture(scope="session")
+def ray(missing) -> None:
+    """For tests that need Ray."""
+    if importlib.util.find_spec("ray") is None:
+        missing("Ray", 'pip install -e ".[ray]"')
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,9 @@ from mmprod.datasets.vectors import from_column
 from mmprod.encoders.clip import Encoder
 from mmprod.stages.embed import open_embeddings
 from mmprod.stages.encoder import load_encoder
-from mmprod.stages.index import read_recall
 from mmprod.stages.ingest import open_store
 from mmprod.stages.lists import write_list
+from mmprod.stages.recall import read_recall
 from mmprod.stages.search import Found, as_table, search_product, search_text
 
 

@@ -26,8 +26,7 @@ from mmprod.sections import Ray
 from mmprod.stages import cluster
 from mmprod.stages.encoder import train_encoder
 
-pytestmark = pytest.mark.slow
-pytest.importorskip("ray", reason="needs Ray: pip install -e .[ray]")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray")]
 
 # Notes each start and how it ends in a file, waits for another file, then says what it was told to say.
 COMMAND = """
@@ -41,7 +40,8 @@ note("started")
 print("counting", file=sys.stderr, flush=True)
 while not (folder / "go").exists():
     time.sleep(0.05)
-print(json.dumps({"error": "no such day"} if code else {"stages": [], "run": os.environ["MMPROD_RUN"]}))
+told = {"stages": [], "run": os.environ["MMPROD_RUN"], "threads": os.environ["OMP_NUM_THREADS"]}
+print(json.dumps({"error": "no such day"} if code else told))
 sys.exit(code)
 """
 # What a process that submits does, so that it can be killed.
@@ -133,7 +133,7 @@ def test_the_job_is_told_of_as_it_runs_and_its_json_comes_back(work: Work, monke
         told = work.run()
     [[_, attempt, engine]] = work.notes("started")
     assert engine == "local", "the job works where it is"
-    assert told == {"stages": [], "run": attempt}
+    assert told == {"stages": [], "run": attempt, "threads": "1"}
     assert attempt.startswith(f"ray/{work.name}:") and int(attempt.rpartition(":")[2]) > 1.7e12
     assert any("MMPROD_ENCODER__BATCH=7" in line for line in work.told)
     assert not any(line.startswith("{") for line in work.told)

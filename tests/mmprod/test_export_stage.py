@@ -12,6 +12,7 @@ from mmprod.encoders.export.engine import load_engine
 from mmprod.lake import Lake
 from mmprod.stages.encoder import load_encoder
 from mmprod.stages.export import copy_engine, export_engine
+from mmprod.stages.needs import engine_bytes
 
 
 def _config(lake: Lake, **export: float) -> Config:
@@ -35,6 +36,14 @@ def test_an_engine_is_an_artifact_with_its_figures(exported: tuple[Lake, Path]) 
     assert all(check["value"] >= check["limit"] for check in checks)
     assert manifest.inputs["libraries"].keys() == {"torch", "onnxscript", "onnxruntime"}
     assert manifest.config["precision"] == "fp32" and manifest.counts["opset"] >= 18
+
+
+def test_it_takes_about_the_disk_that_is_asked_for(exported: tuple[Lake, Path]) -> None:
+    lake, folder = exported
+    model = load_encoder(lake, _config(lake)).model
+    weights = sum(tensor.nbytes for tensor in model.state_dict().values())
+    written = sum(path.stat().st_size for path in folder.iterdir())
+    assert written <= engine_bytes("onnx", "fp32", weights) <= 2 * written + 1_000_000
 
 
 def test_its_vectors_are_the_encoders(exported: tuple[Lake, Path]) -> None:

@@ -9,8 +9,9 @@ import pytest
 from mmprod.datasets.errors import StateError
 from mmprod.stages.embed import open_embeddings
 from mmprod.stages.encoder import load_encoder
-from mmprod.stages.index import build_indexes, open_index, read_recall
+from mmprod.stages.index import build_indexes, open_index
 from mmprod.stages.ingest import open_store
+from mmprod.stages.recall import read_recall
 from mmprod.stages.status import lake_status, prune_lake, verify_lake
 
 UNPUBLISHED = {"LOCK", ".lock", "lock.mdb", "latest_version_hint.json"}  # locks, and a hint nobody needs

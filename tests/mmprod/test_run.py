@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mmprod.datasets.errors import StateError
+from mmprod.datasets.errors import InputError, StateError
 from mmprod.encoders.train import Plan
 from mmprod.stages.embed import open_embeddings
 from mmprod.stages.encoder import load_encoder, train_encoder
@@ -65,6 +65,19 @@ def test_only_what_changed_is_encoded(world) -> None:
 def test_a_second_writer_is_refused_and_told_who_writes(world) -> None:
     with world.lake.writing(), pytest.raises(StateError, match="another run"), world.lake.writing():
         pass
+
+
+def test_an_unusable_encoder_is_refused_before_anything_changes(world) -> None:
+    weights = next(world.lake.root.rglob("*.safetensors"))
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(StateError, match="sha256"):
+        world.run(1)
+    settings = world.folder / "mmprod.toml"
+    settings.write_text(settings.read_text().replace("[encoder]", '[encoder]\nmodel = "lake:none"'))
+    with pytest.raises(InputError, match="no encoder 'none'"):
+        world.run(1)
+    assert not world.lake.store.exists()
 
 
 def test_a_run_record_says_what_was_done(world) -> None:

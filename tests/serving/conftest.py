@@ -105,10 +105,10 @@ def service(world: World) -> Service:
 
 
 @pytest.fixture(scope="session")
-def environment() -> Path:
+def environment(missing) -> Path:
     """The server's environment."""
     if not (ENVIRONMENT / ".installed").is_file():
-        pytest.skip("there is no server environment: run `make triton`")
+        missing(".venv-triton", "make triton")
     return ENVIRONMENT
 
 

@@ -12,7 +12,7 @@ from mmprod.datasets.schemas import ANCHOR, CANDIDATE
 from mmprod.datasets.store import Store
 from mmprod.datasets.text import normalise_title
 from mmprod.datasets.textfile import encoding_of
-from mmprod.encoders.clip import Encoder
+from mmprod.encoders.encoder import Encoder
 from mmprod.encoders.fusion import fuse_query
 from mmprod.eval.survey.strata import NO_CATEGORY
 from mmprod.lake import Lake

@@ -21,8 +21,8 @@ from mmprod.eval.survey.plan import NOTHING_KNOWN, Plan, plan
 from mmprod.eval.survey.questions import PAIR_KEYS, questions
 from mmprod.lake import Lake
 from mmprod.sections import Config
-from mmprod.stages.index import RECALL_FILE
 from mmprod.stages.outcome import Outcome, Watch, silent, timed
+from mmprod.stages.recall import RECALL_FILE
 from mmprod.stages.review.judgements import ever_asked, gold, verdicts
 from mmprod.stages.review.sheets import texts_of, write_sheets
 

@@ -1,16 +1,15 @@
-"""Sheets with every troublesome title and id, and a real browser to open their pages in."""
+"""Sheets with every troublesome title and id, and LibreOffice to open and save them with."""
 
 import io
-from collections.abc import Iterator
+import os
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
 
 from mmprod.eval.sheets.sheet import SEARCHED_FOR, Row, Side
-
-CHROMIUM = Path("/usr/bin/chromium")
 
 IDS = [
     "0012345",
@@ -66,12 +65,21 @@ def text_rows(rows: list[Row]) -> list[Row]:
     return [Row(f"p{i:019x}t", text, row.product, "listing 1") for i, row in enumerate(rows[:3])]
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium, one for a module: starting it takes a second."""
-    if not CHROMIUM.exists():
-        pytest.skip(f"there is no {CHROMIUM}: install Debian's chromium to test the page")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
+@pytest.fixture(scope="session")
+def libreoffice() -> Callable[[Path, str], Path]:
+    """Opens a file and saves it as csv, ods or xlsx, in a folder beside it."""
+    if not os.environ.get("OFFICE"):
+        pytest.skip("`make test-office` installs LibreOffice and runs this")
+    # Comma, quote and UTF-8: it would take CSV for Windows-1252 here; with a window it asks.
+    form = "44,34,76"
+
+    def save(path: Path, kind: str) -> Path:
+        folder = path.parent / "saved"
+        into = f"csv:Text - txt - csv (StarCalc):{form}" if kind == "csv" else kind
+        command = ["soffice", "--headless", "--convert-to", into, "--outdir", str(folder), str(path)]
+        if path.suffix == ".csv":
+            command.insert(2, f"--infilter=CSV:{form}")
+        subprocess.run(command, check=True, timeout=120, capture_output=True)
+        return folder / f"{path.stem}.{kind}"
+
+    return save

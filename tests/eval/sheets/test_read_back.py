@@ -45,24 +45,39 @@ def check(path, questions, reviewer="bo"):
     assert set(read.judgements["reviewer"].to_pylist()) == {reviewer}
 
 
-def test_csv(tmp_path, rows, questions):
-    write_csv(tmp_path / "s.csv", rows)
-    header, *lines = csv.reader(io.StringIO((tmp_path / "s.csv").read_text("utf-8-sig"), newline=""))
+def filled_csv(folder, rows):
+    write_csv(folder / "s.csv", rows)
+    header, *lines = csv.reader(io.StringIO((folder / "s.csv").read_text("utf-8-sig"), newline=""))
     filled = [[*line[:5], label, "bo"] for line, label in zip(lines, LABELS, strict=True)]
-    with (tmp_path / "filled.csv").open("w", newline="", encoding="utf-8") as file:
+    with (folder / "filled.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([header, *filled])
-    check(tmp_path / "filled.csv", questions)
+    return folder / "filled.csv"
+
+
+def filled_xlsx(folder, rows, kind=str):
+    write_xlsx(folder / "s.xlsx", rows)
+    book = openpyxl.load_workbook(folder / "s.xlsx")
+    for number, label in enumerate(LABELS, start=2):
+        book["pairs"].cell(number, 6).value = kind(label) if label else None
+        book["pairs"].cell(number, 7).value = "bo"
+    book.save(folder / "filled.xlsx")
+    return folder / "filled.xlsx"
+
+
+def test_csv(tmp_path, rows, questions):
+    check(filled_csv(tmp_path, rows), questions)
 
 
 @pytest.mark.parametrize("kind", [str, int], ids=["typed as text", "typed as numbers"])
 def test_xlsx(tmp_path, rows, questions, kind):
-    write_xlsx(tmp_path / "s.xlsx", rows)
-    book = openpyxl.load_workbook(tmp_path / "s.xlsx")
-    for number, label in enumerate(LABELS, start=2):
-        book["pairs"].cell(number, 6).value = kind(label) if label else None
-        book["pairs"].cell(number, 7).value = "bo"
-    book.save(tmp_path / "filled.xlsx")
-    check(tmp_path / "filled.xlsx", questions)
+    check(filled_xlsx(tmp_path, rows, kind), questions)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("filled", [filled_csv, filled_xlsx])
+@pytest.mark.parametrize("kind", ["csv", "xlsx"])
+def test_what_libreoffice_saves(tmp_path, rows, questions, libreoffice, filled, kind):
+    check(libreoffice(filled(tmp_path, rows), kind), questions)
 
 
 def test_page(browser, tmp_path, rows, questions):

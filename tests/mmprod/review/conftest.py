@@ -1,15 +1,14 @@
-"""A shop of rendered products, surveys of it, and a browser to look at their reports."""
+"""A shop of rendered products, surveys of it, and windows to look at their reports in."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from mmprod.config import Config
 from mmprod.datasets.schemas import ANCHOR, CANDIDATE, JUDGEMENT, RECALL, category_path
@@ -32,7 +31,6 @@ from mmprod.sections import Review
 from mmprod.stages.ingest import ingest_table, open_store
 from mmprod.stages.review.evaluation import Evaluated, assess
 
-CHROMIUM = Path("/usr/bin/chromium")
 SYSTEMS = {"similar_item": 0.11, "titles_only": 0.17}  # and how far their scores are off
 REVIEW = Review(
     profile="similar_item",
@@ -217,16 +215,6 @@ def first(shop: Shop) -> Evaluated:
     judged = Judged(pa.Table.from_pylist(rows, ANCHOR), candidates, pairs, decide(said).same)
     found = assess(judged, said, {}, FIRST, "similar_item")
     return Evaluated("similar_item", "g000001", WEEKS[0].isoformat(), judged, found, HISTORY.empty_table())
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        pytest.skip(f"there is no {CHROMIUM}: install Debian's chromium to look at the pages")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(params=[(1280, 900), (390, 844)], ids=["desktop", "phone"])

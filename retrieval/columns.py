@@ -1,0 +1,17 @@
+"""NumPy arrays and Arrow columns, by their buffers: pyarrow's own ways import pandas, half a second."""
+
+import numpy as np
+import pyarrow as pa
+
+
+def to_arrow(rows: np.ndarray) -> pa.Int64Array:
+    """Row numbers, integers [n], as a column."""
+    buffer = pa.py_buffer(np.ascontiguousarray(rows, np.int64))
+    return pa.Array.from_buffers(pa.int64(), len(rows), [None, buffer])
+
+
+def to_numpy(column: pa.Array) -> np.ndarray:
+    """A column of integers or booleans without nulls as an array [n] that can't be written to."""
+    if pa.types.is_boolean(column.type):  # eight to a byte
+        return np.from_dlpack(column.cast(pa.uint8())).view(bool)
+    return np.from_dlpack(column)
