@@ -23,7 +23,7 @@ def paced(work: list[float], busy: bool) -> Pace:
 
 
 def test_the_first_steps_do_not_count() -> None:
-    pace = paced([0.3, 0.2, 0.01, 0.01, 0.01, 0.01], busy=False)
+    pace = paced([0.3, 0.2, *[0.01] * (MEASURED - 2)], busy=False)
     assert pace.known
     assert 0.01 <= pace.seconds < 0.1
 
