@@ -39,7 +39,7 @@ def bring_up(
     retry_failed: bool = False,
     candidate: str | None = None,
 ) -> Outcome:
-    """What `embed_changes` does; where shards have encoded all there is, the encoder is not loaded for it."""
+    """What `embed_changes` does; an encoder of the lake is loaded only if something is left to encode."""
     with timed("embed") as outcome:
         table = None if retry_failed else _of_the_lake(lake, config, candidate)
         if table and settle(config, store, table, outcome):

@@ -51,22 +51,19 @@ def load_encoder(
 
 
 def load_query_encoder(
-    lake: Lake, config: Config, fingerprint: str | None, towers: Sequence[Tower] = ("text",)
+    lake: Lake, config: Config, fingerprint: str, towers: Sequence[Tower] = ("text",)
 ) -> Encoder:
     """The encoder of that fingerprint for who only asks: its exported engine, else what `load_encoder` loads.
 
-    `fingerprint`: of the index that is to be asked; None where it isn't known without loading. Of an engine
-    only `towers` are there. One that can't be used, damaged or without its library, is warned of.
+    `fingerprint`: of the index that is to be asked. Of an engine only `towers` are there. One that can't be
+    used, damaged or without its library, is warned of.
     """
-    if fingerprint:
-        try:
-            if engine := _engine(
-                lake.engines(config.encoder.model, fingerprint, ENGINE), fingerprint, towers
-            ):
-                return engine
-        except StateError as error:
-            log.warning("torch answers instead of the engine, and takes longer to load: %s", error)
-    return load_encoder(lake, config, fingerprint)
+    engine = None
+    try:
+        engine = _engine(lake.engines(config.encoder.model, fingerprint, ENGINE), fingerprint, towers)
+    except StateError as error:
+        log.warning("torch answers instead of the engine, and takes longer to load: %s", error)
+    return engine or load_encoder(lake, config, fingerprint)
 
 
 def _engine(root: Path, fingerprint: str, towers: Sequence[Tower]) -> Encoder | None:
