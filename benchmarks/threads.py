@@ -97,7 +97,7 @@ def shards(folder: Path, products: int, rounds: int) -> None:
         for way in ways:
             lake = folder / f"{way.__name__}{number}"
             shutil.copytree(folder / "lake", lake)
-            line = [mmprod, "embed", "--config", str(folder / "mmprod.toml"), "--lake", str(lake)]
+            line = [mmprod, "embed", "--wait", "--config", str(folder / "mmprod.toml"), "--lake", str(lake)]
             found[way.__name__].append(way([[*line, "--shard", str(shard)] for shard in range(SHARDS)]))
     _told("four shards", "CPU-s", found)
 

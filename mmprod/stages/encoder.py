@@ -14,10 +14,11 @@ from PIL import Image
 
 from mmprod import artifacts
 from mmprod.datasets.errors import InputError, StateError
+from mmprod.datasets.files import sha256_file
 from mmprod.datasets.images import BadImage, decode, read_image_path
 from mmprod.datasets.text import normalise_title
 from mmprod.encoders.encoder import Encoder
-from mmprod.encoders.export.spec import Tower
+from mmprod.encoders.export.spec import SPEC, Tower
 from mmprod.encoders.training.pace import MEASURED
 from mmprod.lake import LAKE_ENCODER, Lake
 from mmprod.sections import Config
@@ -72,11 +73,13 @@ def _engine(root: Path, fingerprint: str, towers: Sequence[Tower]) -> Encoder | 
         return None
     from mmprod.encoders.export.encoder import ExportedEncoder
 
-    with artifacts.opened(root) as opened:
-        made = opened.manifest
+    with artifacts.opened(root, checked=False) as opened:
+        made, spec = opened.manifest, opened.path / SPEC
         if made.inputs["encoder"] != fingerprint or not set(towers) <= set(made.config["towers"]):
             return None
-        return ExportedEncoder.open(opened.path, towers=towers)
+        if (found := sha256_file(spec)) != made.files[SPEC]:
+            raise StateError(f"{spec} has sha256 {found}, manifest says {made.files[SPEC]}; export it again")
+        return ExportedEncoder.open(opened.path, towers=towers)  # which compares the files that SPEC names
 
 
 def train_encoder(lake: Lake, config: Config, path: Path, plan: "Plan", watch: Watch = silent) -> Outcome:

@@ -77,28 +77,29 @@ def test_two_products_are_as_alike_by_the_engine(exported) -> None:
             assert (mine.image, mine.text) == pytest.approx((wanted.image, wanted.text), abs=1e-3)
 
 
-def flipped(root: Path) -> None:
-    path = root / str(artifacts.current(root)) / "text.onnx"
+def flipped(root: Path, name: str) -> None:
+    path = root / str(artifacts.current(root)) / name
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
 
 
-def without_pointer(root: Path) -> None:
+def flipped_pointer(root: Path) -> None:
     (root / artifacts.CURRENT).write_text("g000001 0000\n")
 
 
-@pytest.mark.parametrize(
-    ("damage", "told"), [(flipped, r"text.onnx has sha256"), (without_pointer, "CURRENT")]
-)
+@pytest.mark.parametrize("damaged", ["text.onnx", "tokenizer.json", "engine.json", artifacts.CURRENT])
 def test_a_damaged_engine_is_told_of_and_torch_answers(
-    world, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None], told: str
+    world, caplog: pytest.LogCaptureFixture, damaged: str
 ) -> None:
-    damage(engines(world))
+    if damaged == artifacts.CURRENT:
+        flipped_pointer(engines(world))
+    else:
+        flipped(engines(world), damaged)
     with caplog.at_level(logging.WARNING):
         encoder = asked(world)
     assert isinstance(encoder, Encoder)
-    assert "torch answers instead of the engine" in caplog.text and told in caplog.text
+    assert "torch answers instead of the engine" in caplog.text and damaged in caplog.text
 
 
 def removed(root: Path) -> None:
@@ -141,7 +142,7 @@ def test_a_blip_of_the_lake_is_compared_by_torch_which_also_matches(
     artifacts.switch(root, draft.generation)
     engine = world.lake.engines("lake:blip", "f" * 64, ENGINE)
     engine.mkdir(parents=True)
-    without_pointer(engine)  # a warning would tell that it was looked at
+    flipped_pointer(engine)  # a warning would tell that it was looked at
     config = load(world.folder / "mmprod.toml", {"encoder.model": "lake:blip"}).config
     encoder = load_comparing_encoder(world.lake, config)
     with open_store(world.lake, config) as store:
