@@ -10,7 +10,7 @@ AIRFLOW := .venv-airflow
 # Two installations of this project at once would write the same build folder.
 ALONE := flock pyproject.toml
 
-.PHONY: help demo tools test test-parts test-encoders test-rest test-whole test-airflow test-dags test-service test-office \
+.PHONY: help demo tools test test-parts test-encoders test-rest test-whole test-airflow test-dags test-service test-demo test-office \
   check triton airflow bench clean
 
 help:  ## what there is to make
@@ -39,7 +39,7 @@ test:  ## every test, the slow ones too; in the end a table of what was skipped
 	$(MAKE) --no-print-directory --jobs 3 $(STAMP) $(TRITON)/.installed $(AIRFLOW)/.installed tools
 	OMP_NUM_THREADS=1 $(BIN)/python tests/skips.py \
 	  $(MAKE) --no-print-directory --keep-going --jobs 3 --output-sync=line \
-	  test-whole test-parts test-dags test-service
+	  test-whole test-parts test-dags test-service test-demo
 
 test-parts: test-encoders test-rest  ## tests of the libraries, and of the docs
 
@@ -47,7 +47,10 @@ test-encoders: $(STAMP)
 	$(BIN)/pytest tests/encoders
 
 test-rest: $(STAMP)
-	$(BIN)/pytest --ignore tests/encoders --ignore tests/mmprod --ignore tests/dags
+	$(BIN)/pytest --ignore tests/encoders --ignore tests/mmprod --ignore tests/dags --ignore tests/test_demo.py
+
+test-demo: $(STAMP)  ## the demo and its accuracy
+	$(BIN)/pytest tests/test_demo.py
 
 test-whole: $(STAMP)  ## tests of stages and commands
 	$(BIN)/pytest tests/mmprod

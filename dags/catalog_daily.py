@@ -45,6 +45,9 @@ with DAG(
         "approve_removals": Param(
             False, type="boolean", description="Allow a day that removes more than the configured share."
         ),
+        "approve_day": Param(
+            False, type="boolean", description="Allow a day further ahead of the clock than store.days_ahead."
+        ),
         "indexes": Param(
             True, type="boolean", description="Also make indexes and what follows; off for a long backfill."
         ),
@@ -60,6 +63,7 @@ with DAG(
             *("ingest", "--wait", "--day", DAY, "--table", table.output),
             "{{ '--snapshot=' ~ params.snapshot if params.snapshot }}",
             "{{ '--approve-removals' if params.approve_removals }}",
+            "{{ '--approve-day' if params.approve_day }}",
         ],
         outlets=[STORE],
     )

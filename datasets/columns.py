@@ -4,27 +4,29 @@ Values that can't be converted become null, with a mask of where: Python looks a
 whole column won't convert at once.
 """
 
-import math
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any
+import re
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmprod.datasets.schemas import TIME
+from mmprod.datasets.text import decode_entities
 
 Mask = npt.NDArray[np.bool_]
 
 MAX_ID = 511  # bytes: the store's longest key
-TRUE = ("true", "1", "1.0", "yes", "y", "t")
-FALSE = ("false", "0", "0.0", "no", "n", "f")
 # What spreadsheets make of long numbers. 12E5 may be a real id: they would write 1.2E+06.
 _SCIENTIFIC = r"^[+-]?[0-9]+([.,][0-9]*)?[eE][+-][0-9]+$|^[+-]?[0-9]+[.,][0-9]+[eE][0-9]+$"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STRINGS = pa.list_(pa.string())
+# Spaces of all widths, and what has none: a product whose id is only these has no id.
+_BLANKS = (
+    " \xa0\xad\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u200b\u200c\u200d"
+    "\u2060\u202f\u205f\u3000\ufeff"
+)
+# How a spreadsheet is told that an id is no number: ="0012345" and '0012345.
+_PROTECTED = ((r'^="(.*)"$', r"\1"), (r"^'([0-9].*)$", r"\1"))
 
 
 def texts(column: pa.Array) -> pa.Array:
@@ -47,8 +49,11 @@ def filled_texts(column: pa.Array) -> pa.Array:
 
 
 def ids(column: pa.Array) -> tuple[pa.Array, dict[str, Mask]]:
-    """Product ids as text, leading zeros and all, and for each reason to refuse one the rows it holds for."""
-    values = pc.utf8_trim(texts(column), " ")
+    """Product ids as text, leading zeros and all, and for each reason to refuse one the rows it holds for.
+
+    Blanks around an id go, and so does what protects it from spreadsheets (`plain_ids`).
+    """
+    values = plain_ids(column)
     length = pc.fill_null(pc.binary_length(values), 0)
     return values, {
         "id_missing": mask(pc.equal(length, 0)),
@@ -59,51 +64,62 @@ def ids(column: pa.Array) -> tuple[pa.Array, dict[str, Mask]]:
     }
 
 
-def times(column: pa.Array) -> tuple[pa.Array, Mask]:
-    """Timestamps, dates or ISO 8601 text as `TIME`; what names no zone is UTC. And which can't be read."""
-    if is_text(column.type):
-        column = filled_texts(column)
-        for target in (pa.timestamp("us"), TIME):  # all without a zone, or all with one
-            try:
-                return column.cast(target).cast(TIME), nowhere(column)
-            except pa.ArrowInvalid:
-                continue
-        return each(column.to_pylist(), _parse_time, TIME)
-    try:
-        return _cast_time(column), nowhere(column)
-    except pa.ArrowInvalid:  # a year that microseconds can't count to
-        return each(
-            list(column), lambda value: _cast_time(pa.array([value.as_py()], column.type))[0].value, TIME
-        )
+def plain_ids(column: pa.Array) -> pa.Array:
+    """Ids without blanks around them, ``="0012345"`` and ``'0012345`` as 0012345."""
+    values = pc.utf8_trim(texts(column), _BLANKS)
+    for pattern, plain in _PROTECTED:
+        values = pc.replace_substring_regex(values, pattern, plain)
+    return pc.utf8_trim(values, _BLANKS)
 
 
-def integers(column: pa.Array) -> tuple[pa.Array, Mask]:
-    """Numbers, or text of numbers, rounded to int64; NaN and '' are null. And which can't be read."""
-    if is_text(column.type):
-        column = filled_texts(column)
-    elif not pa.types.is_integer(column.type):
-        column = column.cast(pa.float64())
-        column = pc.round(pc.if_else(pc.is_nan(column), pa.scalar(None, pa.float64()), column))
-    try:
-        return column.cast(pa.int64()), nowhere(column)
-    except pa.ArrowInvalid:
-        return each(column.to_pylist(), _parse_integer, pa.int64())
+def unescaped(column: pa.Array) -> pa.Array:
+    """Texts with HTML's entities decoded."""
+    if not pc.any(pc.match_substring(column, "&")).as_py():
+        return column
+    return pa.array([text and decode_entities(text) for text in column.to_pylist()], pa.string())
 
 
-def flags(column: pa.Array) -> tuple[pa.Array, Mask]:
-    """Booleans, 0 and 1, or the words of TRUE and FALSE in any case; '' is null. And which can't be read."""
-    words = pc.utf8_lower(filled_texts(column))
-    true = pc.is_in(words, pa.array(TRUE))
-    known = pc.or_(true, pc.is_in(words, pa.array(FALSE)))
-    return pc.if_else(known, true, pa.scalar(None, pa.bool_())), mask(pc.invert(known)) & mask(
-        words.is_valid()
-    )
+def several(column: pa.Array, separator: str | None) -> pa.Array:
+    r"""The values in each cell as a list of texts, null where there is none.
+
+    Of a list column as they are; of text, all of it, or its parts between `separator`s, of which one behind a
+    backslash is a letter.
+    """
+    if not is_text(column.type):
+        parts = column.cast(_STRINGS).to_pylist()
+    elif separator is None:
+        parts = [text and [text] for text in filled_texts(column).to_pylist()]
+    else:
+        cut = re.compile(rf"(?<!\\){re.escape(separator)}")
+        parts = [
+            text and [part.replace("\\" + separator, separator) for part in cut.split(text)]
+            for text in filled_texts(column).to_pylist()
+        ]
+    return pa.array([_filled(row) for row in parts], _STRINGS)
+
+
+def first_and_others(lists: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """The first text of each list, and the list of the others, null where there are none."""
+    rows = lists.to_pylist()
+    first = pa.array([row[0] if row else None for row in rows], pa.string())
+    return first, pa.array([row[1:] or None if row else None for row in rows], _STRINGS)
+
+
+def concatenated(lists: Sequence[pa.Array]) -> pa.Array:
+    """One list a row of those of several columns, each text once; null where all are."""
+    rows = zip(*(column.to_pylist() for column in lists), strict=True)
+    joined = [list(dict.fromkeys(text for texts in row for text in texts or ())) for row in rows]
+    return pa.array([texts or None for texts in joined], _STRINGS)
+
+
+def _filled(parts: list[str | None] | None) -> list[str] | None:
+    return [part.strip() for part in parts or () if part and part.strip()] or None
 
 
 def level_lists(column: pa.Array) -> pa.Array:
     """Category levels as lists: of a list column as they are, of text like ``"Home > Lamps"`` split at >."""
     if is_text(column.type):
-        return pc.split_pattern_regex(filled_texts(column), r"\s*>\s*")
+        return pc.split_pattern_regex(unescaped(filled_texts(column)), r"\s*>\s*")
     lists = column.cast(_STRINGS)
     try:
         lists.validate(full=True)
@@ -127,18 +143,6 @@ def joined_maps(names: Sequence[str], columns: Sequence[pa.Array]) -> pa.Array:
     offsets, which, values, empty = _by_row(columns)
     keys = pa.array(names, pa.string()).take(which)
     return pa.MapArray.from_arrays(offsets, keys, values, mask=empty)
-
-
-def each(values: Sequence[Any], convert: Callable[[Any], int], target: pa.DataType) -> tuple[pa.Array, Mask]:
-    """Convert row by row; a row whose conversion raises becomes null and is marked in the mask."""
-    found: list[int | None] = [None] * len(values)
-    bad = np.zeros(len(values), dtype=bool)
-    for row, value in enumerate(values):
-        try:
-            found[row] = None if value is None else convert(value)
-        except (ValueError, OverflowError, pa.ArrowException):
-            bad[row] = True
-    return pa.array(found, pa.int64()).cast(target), bad
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -167,24 +171,3 @@ def _by_row(columns: Sequence[pa.Array]) -> tuple[pa.Array, pa.Array, pa.Array, 
     values = pa.concat_arrays(filled).take(pa.array(which * len(present) + row))
     offsets = np.concatenate([[0], present.sum(axis=1).cumsum()]).astype(np.int32)
     return pa.array(offsets), pa.array(which), values, pa.array(~present.any(axis=1))
-
-
-def _cast_time(column: pa.Array) -> pa.Array:
-    if pa.types.is_date(column.type):
-        column = column.cast(pa.timestamp("ms"))
-    return pc.cast(column, options=pc.CastOptions(TIME, allow_time_truncate=True))
-
-
-def _parse_time(text: str) -> int:
-    moment = datetime.fromisoformat(text)
-    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1)
-
-
-def _parse_integer(value: str | float) -> int:
-    try:
-        number = int(value) if isinstance(value, str) else round(value)
-    except ValueError:
-        number = round(float(value))
-    if not math.log2(abs(number) or 1) < 63:
-        raise OverflowError(f"{number} doesn't fit 64 bits")
-    return number

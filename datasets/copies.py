@@ -10,13 +10,14 @@ from pathlib import Path
 import lmdb
 import pyarrow.parquet as pq
 
+from mmprod.datasets import undo
 from mmprod.datasets.errors import InputError, StateError
-from mmprod.datasets.files import sync_file, sync_tree
+from mmprod.datasets.files import make_folder, sync_file, sync_tree
 from mmprod.datasets.identity import EMPTY
 from mmprod.datasets.record import Record
-from mmprod.datasets.room import require
+from mmprod.datasets.room import NoRoom, require, told
 from mmprod.datasets.schemas import PRODUCT, rows_to_batch
-from mmprod.datasets.shard import DATABASES, Shard, View
+from mmprod.datasets.shard import Shard, View
 from mmprod.datasets.state import unpack
 
 EXPORT_ROWS = 1_000
@@ -34,7 +35,7 @@ def shard_hash(shard: Shard, days: bool) -> int:
     for entries, full_day in shard.chunks("states"):
         states = {key: unpack(key, value, full_day) for key, value in entries}
         wanted = [key for key, state in states.items() if (state.known if days else state.live)]
-        bodies = shard.get("records", wanted)
+        bodies = shard.whole("records", wanted)
         for key in wanted:
             state = states[key]
             told: tuple[object, ...] = (*state.content[:3], state.updated_at)
@@ -46,8 +47,9 @@ def shard_hash(shard: Shard, days: bool) -> int:
 
 
 def remove_orphans(shard: Shard) -> int:
-    """Remove the pictures that no product of the shard has any more; how many they were."""
-    used: set[bytes] = set()
+    """Remove the pictures that no product of the shard has any more, nor had before a day that can be taken
+    back; how many they were."""
+    used = undo.images(shard)
     for entries, full_day in shard.chunks("states"):
         used.update(unpack(key, value, full_day).content.image_hash for key, value in entries)
     removed = 0
@@ -60,7 +62,7 @@ def remove_orphans(shard: Shard) -> int:
 
 def pages(view: View) -> int:
     """Pages of a shard that hold something: those of its databases, of their list, and two meta pages."""
-    stats = [view.stat(name) for name in DATABASES]
+    stats = [view.stat(name) for name in view.databases()]
     return 3 + sum(s["branch_pages"] + s["leaf_pages"] + s["overflow_pages"] for s in stats)
 
 
@@ -83,6 +85,7 @@ def compact(path: Path, shards: Sequence[Shard], target: Path) -> None:
     for shard in shards:
         remove_orphans(shard)
     require("a copy of the store", copy_bytes(shards), target.parent)
+    make_folder(target.parent)
     try:
         for shard in shards:
             folder = aside / shard.folder.name
@@ -100,10 +103,7 @@ def _copy(shard: Shard, folder: Path) -> None:
     try:
         shard.environment.copy(str(folder), compact=True)
     except lmdb.Error as error:
-        free = shutil.disk_usage(folder).free
-        raise OSError(
-            f"{folder}: {error}; {free:,} bytes are free on its disk; the copy is dropped"
-        ) from error
+        raise NoRoom("a copy of the store", folder, str(error)) from error
 
 
 def export(records: Iterable[Record], picture: Callable[[bytes], bytes | None], path: Path) -> int:
@@ -111,11 +111,11 @@ def export(records: Iterable[Record], picture: Callable[[bytes], bytes | None], 
 
     The file is written aside with page checksums, synced and renamed over `path`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     count = 0
     try:
-        with pq.ParquetWriter(aside, PRODUCT, write_page_checksum=True) as writer:
+        with told(path.parent), pq.ParquetWriter(aside, PRODUCT, write_page_checksum=True) as writer:
             rows = (_row(record, picture) for record in records)
             while batch := list(itertools.islice(rows, EXPORT_ROWS)):
                 writer.write_batch(rows_to_batch(batch, PRODUCT))
@@ -145,4 +145,6 @@ def _row(record: Record, picture: Callable[[bytes], bytes | None]) -> dict[str, 
         "updated_at": record.updated_at,
         "deleted": False,
         "attributes": list(record.attributes.items()),
+        "pictures": list(record.pictures),
+        "categories": list(record.categories),
     }

@@ -9,7 +9,8 @@ from mmprod.datasets.state import Content, State, version
 
 @dataclass(frozen=True)
 class DayCounts:
-    """Every row read counts once, under the first of these that fits it; `removed_by_absence` has no rows."""
+    """Every row read counts once, under the first of these that fits it; the last three and
+    `removed_by_absence` count no rows of their own."""
 
     read: int = 0
     added: int = 0
@@ -22,7 +23,10 @@ class DayCounts:
     quarantined: int = 0
     removed_by_row: int = 0
     removed_by_absence: int = 0
+    merged: int = 0  # made part of another row with the same id
     pictures_rejected: int = 0  # among the rows above: taken as text only
+    figures_unread: int = 0  # among the rows above: sales and times that can't be read and are left out
+    ids_plain: int = 0  # among the rows above: ids that lost blanks or what protects them
 
     @property
     def removed(self) -> int:
@@ -31,7 +35,8 @@ class DayCounts:
     def check_balance(self) -> None:
         """Raise RuntimeError unless the rows read equal the rows accounted for."""
         rows = dataclasses.asdict(self)
-        outcomes = sum(rows.values()) - self.read - self.removed_by_absence - self.pictures_rejected
+        no_rows = ("read", "removed_by_absence", "pictures_rejected", "figures_unread", "ids_plain")
+        outcomes = sum(rows.values()) - sum(rows[name] for name in no_rows)
         if outcomes != self.read:
             raise RuntimeError(
                 f"counts don't balance: {self.read} rows read, {outcomes} accounted for: {rows}"

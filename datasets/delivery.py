@@ -1,9 +1,11 @@
 """A day's table as ingest sees it: rows that can be used, rows that can't, and where each came from."""
 
 import datetime
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from mmprod.datasets.identity import MAX_KEY, canonical_fields
@@ -30,15 +32,36 @@ class DeliveredBatch(Protocol):
     def sources(self) -> Sequence[str]: ...
     @property
     def refused(self) -> Sequence[RefusedRow]: ...
+    @property
+    def unread(self) -> Sequence[tuple[int, str]]: ...
+    @property
+    def plain_ids(self) -> int: ...
+    @property
+    def merged(self) -> int: ...
+
+
+class Identities(NamedTuple):
+    """Who stands in some rows: ids and `updated_at` (µs since 1970, UTC; None where not given).
+
+    `gone`, bool [n], marks those whose declared words (`mapping.Live`) say that they are gone; None for none.
+    """
+
+    ids: Sequence[str]
+    times: Sequence[int | None]
+    gone: npt.NDArray[np.bool_] | None = None
 
 
 class DeliveredTable(Protocol):
-    """A table that can be read again; `identities` tells of the rows that `batches` accepts, in order."""
+    """A table that can be read again; `identities` tells of the rows that `batches` accepts, in order.
+
+    `check_repeated` is told of ids that stand in several rows, and raises InputError where that is amiss.
+    """
 
     @property
     def fingerprint(self) -> str: ...
     def batches(self, batch_rows: int) -> Iterable[DeliveredBatch]: ...
-    def identities(self, batch_rows: int) -> Iterable[tuple[Sequence[str], Sequence[int | None]]]: ...
+    def identities(self, batch_rows: int) -> Iterable[Identities]: ...
+    def check_repeated(self, product_ids: Collection[str]) -> None: ...
 
 
 class Row(NamedTuple):
@@ -59,7 +82,10 @@ class Row(NamedTuple):
 def rows(batch: DeliveredBatch, start: int) -> Iterator[Row]:
     """The usable rows of a batch, numbered from `start`."""
     table = batch.accepted
-    names = ("category", "spu_id", "brand", "sales", "attributes", "image_path", "image_url")
+    names = (
+        *("category", "spu_id", "brand", "sales", "attributes", "image_path", "image_url"),
+        *("pictures", "categories"),
+    )
     fields = zip(*(table.column(name).to_pylist() for name in names), strict=True)
     columns = (table.column(name).to_pylist() for name in ("product_id", "title", "image", "deleted"))
     updated = table.column("updated_at").cast(pa.int64()).to_pylist()

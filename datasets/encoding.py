@@ -5,9 +5,8 @@ import logging
 from itertools import islice
 from pathlib import Path
 
-from charset_normalizer import from_bytes
-
 from mmprod.datasets.errors import InputError
+from mmprod.datasets.likely_encoding import likely_encodings
 
 log = logging.getLogger(__name__)
 
@@ -18,9 +17,8 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_LIKELY = ["gb18030", "big5", "shift_jis", "cp949", "euc_jp", "cp1252", "cp1251"]
-_FEW = 64  # bytes beyond ASCII: with fewer, statistics name any East Asian encoding
-_SAMPLE = 65536
+_LINES = 2_000  # with letters beyond ASCII
+_SAMPLE = 1 << 18  # bytes
 _CHUNK = 1 << 20
 
 
@@ -28,7 +26,7 @@ def find_encoding(path: Path, declared: str | None = None) -> str:
     """The encoding that decodes all of `path`: the declared one, or by byte order mark, UTF-8, likeness.
 
     GB18030 stands for GBK and GB2312, which it contains.
-    Raises: InputError where the declared encoding is unknown or doesn't fit, and where none is found.
+    Raises: InputError where the declared encoding is unknown or doesn't fit, and where none or several fit.
     """
     if declared:
         _check_declared(path, declared)
@@ -37,8 +35,8 @@ def find_encoding(path: Path, declared: str | None = None) -> str:
         head = file.read(4)
     marked = next((name for mark, name in _MARKS if head.startswith(mark)), None)
     encoding = marked or ("utf-8" if _misfit(path, "utf-8") is None else _likeness(path))
-    if encoding is None or _misfit(path, encoding) is not None:
-        raise InputError(f"{path}: its text encoding can't be told; set `encoding` in the table's config")
+    if _misfit(path, encoding) is not None:
+        raise InputError(f"{path} is no whole {encoding} file; declare table.encoding in the configuration")
     if encoding not in ("utf-8", "utf-8-sig"):
         log.info("%s is read as %s", path, encoding)
     return encoding
@@ -69,11 +67,18 @@ def _misfit(path: Path, encoding: str) -> int | None:
             at += len(chunk)
 
 
-def _likeness(path: Path) -> str | None:
+def _likeness(path: Path) -> str:
+    """The encoding in which real words come out, looked for where most of them are.
+
+    Raises: InputError where none does, or several.
+    """
     with path.open("rb") as file:
-        sample = b"".join(islice((line for line in file if not line.isascii()), 500))[:_SAMPLE]
-    beyond = sum(byte > 127 for byte in sample)
-    if beyond < _FEW and _misfit(path, "gb18030") is None:
-        return "gb18030"
-    best = from_bytes(sample, cp_isolation=_LIKELY).best()
-    return best.encoding if best else None
+        sample = b"".join(islice((line for line in file if not line.isascii()), _LINES))[:_SAMPLE]
+    likely = [name for name in likely_encodings(sample) if _misfit(path, name) is None]
+    if len(likely) == 1:
+        return likely[0]
+    doubt = f"may be {' or '.join(likely)}" if likely else "is in no encoding known here"
+    raise InputError(
+        f"{path} is not UTF-8 and {doubt}: save it as UTF-8, or declare table.encoding (such as "
+        f'"{likely[0] if likely else "gb18030"}") in the configuration'
+    )

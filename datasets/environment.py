@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 import lmdb
 
 from mmprod.datasets.errors import StateError
+from mmprod.datasets.files import make_folder, sync_file, sync_tree
+from mmprod.datasets.room import NoRoom
 
 FIRST_MAP = 1 << 26
 """Bytes of a new map. It doubles whenever it is full."""
@@ -34,8 +36,34 @@ def open_environment(folder: Path, databases: int, read_only: bool) -> Any:
         check_length(file)
     elif read_only:
         raise StateError(f"{file}: no store here; ingest a day first or name the right folder")
+    else:
+        _make(folder)
+    environment = _opened(folder, databases, read_only)
+    environment.reader_check()
+    if not read_only:
+        extend(file, environment.info()["map_size"])
+    return environment
+
+
+def _make(folder: Path) -> None:
+    """A new environment, whole or not at all: LMDB takes no file that a full disk or a kill has cut short."""
+    make_folder(folder.parent)
+    (folder / "lock.mdb").unlink(missing_ok=True)
+    for left in folder.parent.glob(f".{folder.name}.*"):  # by writers that died
+        shutil.rmtree(left)
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
-        environment = lmdb.open(
+        _opened(aside, 0, False).close()
+        sync_tree(aside)
+        aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    sync_file(folder.parent)
+
+
+def _opened(folder: Path, databases: int, read_only: bool) -> Any:
+    try:
+        return lmdb.open(
             str(folder),
             map_size=FIRST_MAP,
             max_dbs=databases,
@@ -43,11 +71,9 @@ def open_environment(folder: Path, databases: int, read_only: bool) -> Any:
             lib_version=0,
         )
     except lmdb.Error as error:
+        if of_the_disk(error):
+            raise NoRoom("a new store", folder.parent, str(error)) from error
         raise StateError(f"{folder}: can't be opened: {error}") from error
-    environment.reader_check()
-    if not read_only:
-        extend(file, environment.info()["map_size"])
-    return environment
 
 
 def check_length(file: Path) -> None:
@@ -80,20 +106,30 @@ def extend(file: Path, size: int) -> None:
 
 
 def reading(environment: Any, work: Callable[[Any], _T]) -> _T:
-    """`work` in a short read transaction. A map that the writer has grown meanwhile is taken over."""
+    """`work` in a short read transaction. A map that the writer has grown meanwhile is taken over.
+
+    Raises: StateError, naming the file, where LMDB finds that its pages can't be what was written.
+    """
     try:
-        transaction = environment.begin()
-    except lmdb.MapResizedError:
-        environment.set_mapsize(0)
-        transaction = environment.begin()
-    with transaction:
-        return work(transaction)
+        try:
+            transaction = environment.begin()
+        except lmdb.MapResizedError:
+            environment.set_mapsize(0)
+            transaction = environment.begin()
+        with transaction:
+            return work(transaction)
+    except lmdb.Error as error:
+        raise StateError(
+            f"{environment.path()}/data.mdb can't be read: {error}; run `mmprod store verify`, then restore "
+            "the store from a copy or ingest its days anew"
+        ) from error
 
 
-def writing(environment: Any, work: Callable[[Any], None]) -> None:
+def writing(environment: Any, work: Callable[[Any], None], size: int = 0) -> None:
     """`work` in a durable write transaction: all of it or nothing. A full map is grown and `work` repeated.
 
-    Raises: OSError when the disk is full or fails; nothing of `work` is kept then.
+    `size`: bytes that it writes, about, for the message. Raises: NoRoom, an OSError, when the disk is full or
+    fails; nothing of `work` is kept then.
     """
     while True:
         try:
@@ -105,11 +141,11 @@ def writing(environment: Any, work: Callable[[Any], None]) -> None:
             environment.set_mapsize(size)
             extend(Path(environment.path()) / "data.mdb", size)
         except lmdb.Error as error:
-            if type(error) not in (lmdb.Error, lmdb.DiskError):  # what LMDB itself objects to
+            if not of_the_disk(error):
                 raise
-            raise OSError(_disk_trouble(environment.path(), error)) from error
+            raise NoRoom("a batch", Path(environment.path()), str(error), size) from error
 
 
-def _disk_trouble(path: str, error: lmdb.Error) -> str:
-    free = shutil.disk_usage(path).free
-    return f"{path}: {error}; {free:,} bytes are free on its disk; nothing of this batch is kept, run again"
+def of_the_disk(error: Exception) -> bool:
+    """Rather than what LMDB itself objects to. On a full disk it may tell of EIO: a page was cut short."""
+    return type(error) in (lmdb.Error, lmdb.DiskError)

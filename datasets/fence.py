@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mmprod.datasets.errors import InputError, StateError
+from mmprod.datasets.files import make_folder
 
 VARIABLE = "MMPROD_RUN"
 FOLDER = ".runs"
@@ -61,8 +62,8 @@ def enter(folder: Path) -> Iterator[None]:
     if any((held.work, held.number) == (mine.work, mine.number) for _, held in _held):
         yield  # this very attempt, one lock further in
         return
-    path = folder / FOLDER / f"{hashlib.sha256(mine.work.encode()).hexdigest()[:24]}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = _path(folder, mine.work)
+    make_folder(path.parent)
     _end_earlier(path, mine)  # first: one that was stopped while publishing would keep the lock
     with _locked(path, fcntl.LOCK_EX) as fd:
         before = _read(fd)
@@ -87,11 +88,25 @@ def publishing() -> Iterator[None]:
         yield
 
 
+def latest(folder: Path, work: str) -> int:
+    """The number of the attempt at `work` that counts in the lake at `folder`; 0 before the first."""
+    path = _path(folder, work)
+    if not path.exists():
+        return 0
+    with _locked(path, fcntl.LOCK_SH) as fd:
+        found = _read(fd)
+    return found.number if found else 0
+
+
 def forget(folder: Path, days: int = 30) -> None:
     """Remove the records of work that nobody has entered for so many days."""
     for path in (folder / FOLDER).glob("*.json"):
         if time.time() - path.stat().st_mtime > days * 86_400:
             path.unlink()
+
+
+def _path(folder: Path, work: str) -> Path:
+    return folder / FOLDER / f"{hashlib.sha256(work.encode()).hexdigest()[:24]}.json"
 
 
 def _attempt(wanted: str) -> Attempt:

@@ -23,10 +23,21 @@ def sync_tree(folder: Path) -> None:
         sync_file(Path(root))
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and the parents it lacks. Each is synced into the one above it, once: when it is made.
+
+    Raises: FileExistsError where something else has that name.
+    """
+    missing = [folder for folder in (path, *path.parents) if not folder.is_dir()]
+    for folder in reversed(missing):
+        folder.mkdir(exist_ok=True)  # another process may be as far
+        sync_file(folder.parent)
+
+
 def replace_file(path: Path, content: bytes | str) -> None:
     """Write `content` aside, sync it and rename it over `path`: readers see the old or the new, whole."""
     data = content.encode() if isinstance(content, str) else content
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     fd, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(fd, "wb") as file:

@@ -8,7 +8,7 @@ import datetime
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 EMPTY = bytes(16)
 """The hash of nothing: no picture, no title."""
@@ -33,17 +33,20 @@ def canonical_fields(
     attributes: Iterable[tuple[str, str | None]] | Mapping[str, str | None] | None,
     image_path: str | None,
     image_url: str | None,
+    pictures: Sequence[str] | None = None,
+    categories: Sequence[str] | None = None,
 ) -> bytes:
     """The other fields as one JSON array, equal bytes for equal meaning.
 
     Empty strings count as not given, empty category levels are dropped, attributes are sorted by name (of a
-    name given twice the last value holds).
+    name given twice the last value holds). Further pictures and categories stand at the end where there are
+    any, so that a product without them is what it was before there were such columns.
     """
     levels = [level for level in category or () if level]
     pairs = sorted(dict(attributes or ()).items())
-    return _canonical(
-        [levels, spu_id or None, brand or None, sales, pairs, image_path or None, image_url or None]
-    ).encode()
+    fields = [levels, spu_id or None, brand or None, sales, pairs, image_path or None, image_url or None]
+    further = [list(pictures or ()), list(categories or ())]
+    return _canonical([*fields, *further] if any(further) else fields).encode()
 
 
 def shard_of(key: bytes, shards: int) -> int:

@@ -1,15 +1,19 @@
 """Pictures as sellers deliver them: read, told apart from what only looks like one, decoded to RGB."""
 
+import errno
 import logging
 import re
 import warnings
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageChops
 
-from mmprod.datasets.errors import InputError
+from mmprod.datasets import jpeg_marks, picture_bombs
+from mmprod.datasets.colours import UnfitProfile, to_srgb
+from mmprod.datasets.errors import InputError, shortage
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +22,22 @@ MAX_PIXELS = 40_000_000
 MAX_BYTES = 20_000_000
 MIN_SIDE = 8
 MAX_ASPECT = 20
+TRUNCATED = "truncated"
 
+PROFILE_IGNORED = "profile_ignored"
+"""In the `info` of a decoded picture: why its colour profile was passed over."""
+_NOT_THERE = (  # what an error number says of a path; whatever else goes wrong says it of the machine
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EINVAL,
+    errno.ENXIO,
+)
+_BYTES_A_PIXEL = 16  # that decoding may take at its height, with whatever libraries hold beside the picture
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*")
 _REFUSED = {
     b"%!PS": "unsupported:eps",
@@ -31,6 +50,7 @@ _REFUSED = {
     b"\0\0\0\x0cJXL ": "unsupported:jpegxl",
     b"\xff\n": "unsupported:jpegxl",
 }
+_GREY, _PLAIN = ("1", "L", "LA"), ("L", "RGB", "CMYK")
 _TURN = {  # EXIF orientation -> what makes it upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -57,7 +77,8 @@ def read_image_path(path: str, root: Path) -> bytes:
     """The bytes of the picture at `path`, relative to `root`; sellers name paths, so none may lead elsewhere.
 
     Raises: BadImage with ``outside_root`` where the real path, links followed, is not below `root`;
-    ``missing`` where no regular file can be read there; ``too_large`` over MAX_BYTES.
+    ``missing`` where no regular file can be read there; ``too_large`` over MAX_BYTES. OSError where it is the
+    machine that fails: a disk, a network drive, too many open files.
     """
     try:
         real = (root / path).resolve()
@@ -69,7 +90,11 @@ def read_image_path(path: str, root: Path) -> bytes:
             data = file.read(MAX_BYTES + 1)
     except BadImage:
         raise
-    except (OSError, RuntimeError, ValueError) as error:  # no permission, a loop of links, a NUL in the name
+    except OSError as error:
+        if error.errno in _NOT_THERE:
+            raise BadImage("missing") from error
+        raise
+    except (RuntimeError, ValueError) as error:  # a loop of links, a NUL in the name
         raise BadImage("missing") from error
     if len(data) > MAX_BYTES:
         raise BadImage("too_large")
@@ -106,21 +131,38 @@ def _sniff_text(head: bytes) -> str:
 
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS, draft_size: int | None = None) -> Image.Image:
-    """The picture in `data` as 8-bit RGB: upright, its first frame, transparency on white, 16 bits scaled.
+    """The picture in `data` as 8-bit sRGB: upright, its first frame, transparency on white, 16 bits scaled.
 
+    A colour profile is followed; one that is broken or fits another kind of picture is passed over, which the
+    picture's ``info[PROFILE_IGNORED]`` tells. A JPEG that lacks nothing but its end mark is whole.
     With `draft_size`, a JPEG is decoded at the smallest of its scales 1, 1/2, 1/4, 1/8 whose shorter side
     still has `draft_size` pixels: enough for resizing to that size, for a fraction of the time.
 
-    Raises: BadImage, and nothing else, whatever the bytes. Reasons: those of `sniff`, ``too_many_pixels`` (by
-    the header, before decoding), ``too_small`` (a side under MIN_SIDE), ``extreme_aspect`` (over MAX_ASPECT),
-    ``truncated``, ``text_bomb``, ``damaged``.
+    Raises: BadImage, whatever the bytes. Reasons: those of `sniff` and of `picture_bombs.found`,
+    ``too_many_pixels`` (by the header, before decoding), ``too_small`` (a side under MIN_SIDE),
+    ``extreme_aspect`` (over MAX_ASPECT), ``truncated``, ``damaged``. MemoryError, or the OSError of a process
+    that may open no more files, is not the picture's doing.
     """
-    if reason := sniff(data):
+    if reason := sniff(data) or picture_bombs.found(data, max_pixels):
         raise BadImage(reason)
     if _QUIET not in warnings.filters:
         warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
+        return _decoded(data, max_pixels, draft_size)
+    except BadImage as bad:
+        if bad.reason != TRUNCATED:
+            raise
+        ended = [_decoded(whole, max_pixels, draft_size) for whole in jpeg_marks.with_ends(data)]
+        if not ended or ImageChops.difference(*ended).getbbox():
+            raise
+        return ended[0]
+
+
+def _decoded(data: bytes, max_pixels: int, draft_size: int | None) -> Image.Image:
+    pixels = picture_bombs.declared_pixels(data)
+    try:
         with Image.open(BytesIO(data), formats=FORMATS) as picture:
+            pixels = picture.width * picture.height
             _check_size(*picture.size, max_pixels)
             if draft_size:
                 picture.draft(None, (draft_size, draft_size))
@@ -128,8 +170,15 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, draft_size: int | None = N
             return _upright(_rgb(picture), picture)
     except BadImage:
         raise
+    except Image.DecompressionBombError as error:
+        raise BadImage(picture_bombs.TOO_MANY) from error
     except Exception as error:
-        raise BadImage(_reason(error)) from error
+        if own := shortage(error):
+            raise own from None
+        np.empty(
+            min(pixels, max_pixels) * _BYTES_A_PIXEL, np.uint8
+        )  # MemoryError: libraries call that damage
+        raise BadImage("damaged" if picture_bombs.is_whole(data) else TRUNCATED) from error
 
 
 def thumbnail(data: bytes, side: int) -> bytes:
@@ -139,6 +188,11 @@ def thumbnail(data: bytes, side: int) -> bytes:
     out = BytesIO()
     picture.save(out, "JPEG", quality=85)
     return out.getvalue()
+
+
+def _check_room(pixels: int) -> None:
+    """MemoryError where there is no memory to decode so many in: libraries tell it as damage, if at all."""
+    np.empty(pixels * _BYTES_A_PIXEL, np.uint8)
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
@@ -153,14 +207,28 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 def _rgb(picture: Image.Image) -> Image.Image:
     if picture.mode == "LAB":
         raise BadImage("unsupported:lab")
+    profile = picture.info.get("icc_profile")
     if picture.mode[0] in "IF":  # I, I;16, I;16B, F
-        return _eight_bit(picture).convert("RGB")
+        return _in_srgb(_eight_bit(picture), profile)
     if not picture.has_transparency_data:
-        return picture.convert("RGB")
+        return _in_srgb(picture, profile)
     layer = picture.convert("RGBA")
     white = Image.new("RGB", layer.size, "white")
-    white.paste(layer, mask=layer)
+    opaque = _in_srgb(picture.convert("L") if picture.mode in _GREY else layer.convert("RGB"), profile)
+    white.paste(opaque, mask=layer)
+    white.info = opaque.info
     return white
+
+
+def _in_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
+    told: dict[str | tuple[int, int], Any] = {}
+    plain = picture if picture.mode in _PLAIN else picture.convert("L" if picture.mode in _GREY else "RGB")
+    try:
+        rgb = to_srgb(plain, profile) if profile else plain.convert("RGB")
+    except UnfitProfile as error:
+        rgb, told = plain.convert("RGB"), {PROFILE_IGNORED: str(error)}
+    rgb.info = told  # whatever else it had is of the file, such as the profile that it is now free of
+    return rgb
 
 
 def _eight_bit(picture: Image.Image) -> Image.Image:
@@ -181,14 +249,3 @@ def _upright(rgb: Image.Image, source: Image.Image) -> Image.Image:
         log.debug("unreadable EXIF data is ignored", exc_info=True)
         turn = None
     return rgb.transpose(turn) if turn is not None else rgb
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, Image.DecompressionBombError):
-        return "too_many_pixels"
-    said = str(error).lower()
-    if "decompressed data too large" in said or "max_text_memory" in said:
-        return "text_bomb"
-    if "truncated" in said and not isinstance(error, UnidentifiedImageError):
-        return "truncated"
-    return "damaged"

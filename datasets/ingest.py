@@ -50,13 +50,17 @@ def ingest_day(
     whose rows can't be used do, though they are not removed.
 
     Raises: InputError, before anything is changed, when the table is empty or would remove more than
-    `max_removed_share` of the live products without approval (from 20 live products on);
-    OSError when the disk is full or fails.
+    `max_removed_share` of the live products without approval (from 20 live products on), `TableRefused` in
+    both cases, or when rows of one id may be parts of a product; OSError when the disk is full or fails.
     """
     today = Day(day, full, table.fingerprint)
     roll = call_roll(lambda: table.identities(batch_rows), today.number)
     if not len(roll.hashes):
-        raise InputError(f"the table of {day} has no usable row, and an empty table is never a mass removal")
+        raise TableRefused(
+            f"the table of {day} has no usable row of a live product, and is never a mass removal"
+        )
+    if roll.winners:
+        table.check_repeated(roll.winners)
     leaving = full and _check_removals(store, today, roll, 1.0 if approve_removals else max_removed_share)
     run = _Run(store, today, pictures, roll)
     for batch in table.batches(batch_rows):
@@ -76,13 +80,17 @@ def _check_removals(store: Store, day: Day, roll: Roll, share: float) -> bool:
             touched += len(writes)
             removed -= sum(write.live for write in writes)
     if live >= SMALL and removed > share * live:
-        raise InputError(
+        raise TableRefused(
             f"the full table of {day.date} leaves out {removed} of {live} live products, rows that "
             f"can't be used counted as left out "
             f"({removed / live:.1%}, allowed {share:.1%}); if it is complete, approve with "
             "--approve-removals, else ingest it as partial"
         )
     return touched > 0
+
+
+class TableRefused(InputError):  # noqa: N818 (what became of a table)
+    """A table that is refused for what it lacks: why its rows can't be used is of interest."""
 
 
 class _Run:
@@ -101,11 +109,19 @@ class _Run:
         self._refused.update(refused)
         found = list(rows(batch, self._places["usable"]))
         self._places["usable"] += len(found)
+        changes += [_unread(found[row], told) for row, told in batch.unread]
         lost = [row for row in found if self.roll.loses(row.key.decode(), row.place)]
         if lost:
             found = [row for row in found if not self.roll.loses(row.key.decode(), row.place)]
         changes += [_duplicate(row) for row in lost]
-        self.tally.update(read=batch.accepted.num_rows + len(batch.refused), stale=len(lost))
+        read = batch.accepted.num_rows + len(batch.refused) + batch.merged
+        self.tally.update(
+            read=read,
+            stale=len(lost),
+            merged=batch.merged,
+            figures_unread=len(batch.unread),
+            ids_plain=batch.plain_ids,
+        )
         self._merge([], refused, changes)
         step = READ_AT_ONCE if any(row.image is None for row in found) else len(found) or 1
         for start in range(0, len(found), step):
@@ -144,6 +160,11 @@ class _Run:
         for shard, part in zip(self.store.shards, parts, strict=True):
             if any(part):
                 merge_part(shard, self.day, part, self.pictures, self.tally)
+
+
+def _unread(row: Row, told: str) -> Change:
+    """A figure of a row that can't be read: it is left out, the product stays."""
+    return Change(row_place(row.place), row.key.decode(), "figure_unread", told, row.source)
 
 
 def _duplicate(row: Row) -> Change:

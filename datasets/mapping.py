@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from typing import Literal
 
 import pyarrow as pa
 
@@ -10,8 +11,21 @@ from mmprod.datasets.columns import is_text
 from mmprod.datasets.errors import InputError
 from mmprod.datasets.schemas import PRODUCT
 
+_NEEDED = ("product_id", "title")
 CHECKED = ("product_id", "updated_at", "sales", "deleted")
 """The columns whose values can make a row be refused."""
+SEPARATED = ("category", "categories", "image", "image_path", "image_url", "pictures")
+"""The columns of which a cell may hold several values."""
+
+
+@dataclass(frozen=True)
+class Live:
+    """Which words of `column` say that a product is there. Any other says that it is gone; where `gone` lists
+    those that do, one in neither list makes its row be refused. Case and blanks around don't matter."""
+
+    column: str
+    values: Sequence[str]
+    gone: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -20,33 +34,63 @@ class TableSpec:
 
     `columns` maps our names to the table's; equal names need no entry, and ``""`` says that the table has no
     such column. `category` names the table's level columns, widest first (or one column of lists, or of text
-    like ``"Home > Lamps"``); `attributes` the columns to keep as attributes. `encoding` and `delimiter` are
-    for CSV, found out when None.
+    like ``"Home > Lamps"``); `attributes` the columns to keep as attributes, `pictures` those of further
+    pictures. `separators` tells what stands between several values in a cell of ``category``, of ``image``,
+    ``image_path`` or ``image_url``, and of ``pictures``.
+
+    `rows` tells what several rows of one id mean. "one": the newest of them is the product.
+    "first_non_empty": together they are, a cell holds what the first row has that has anything there, and
+    pictures of later rows are further ones. None: as "one", but refused where a newer row lacks what an
+    older one has.
+
+    For CSV, found out when None: `encoding`, `delimiter` and `quote` (``""``: quotes are letters, as in files
+    with tabs unless told otherwise). `skip_rows` are lines that are no rows: numbers from 1, or how many.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     category: Sequence[str] = ()
     attributes: Sequence[str] = ()
+    pictures: Sequence[str] = ()
+    separators: Mapping[str, str] = field(default_factory=dict)
+    live: Live | None = None
+    rows: Literal["one", "first_non_empty"] | None = None
     encoding: str | None = None
     delimiter: str | None = None
+    quote: str | None = None
+    skip_rows: int | Sequence[int] = 0
+
+    @property
+    def optional(self) -> list[str]:
+        """The table's columns that it names, but for those of ids and titles."""
+        needed = {self.columns.get(name) for name in _NEEDED}
+        named = [*self.columns.values(), *self.category, *self.attributes, *self.pictures]
+        return [name for name in named if name and name not in needed]
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Where each column of `PRODUCT` comes from: one column of the table, or several for the last two."""
+    """Where each column of `PRODUCT` comes from: one column of the table, or several for the sequences."""
 
     columns: Mapping[str, str]
-    category: Sequence[str]
-    attributes: Sequence[str]
+    category: Sequence[str] = ()
+    attributes: Sequence[str] = ()
+    pictures: Sequence[str] = ()
+    separators: Mapping[str, str] = field(default_factory=dict)
+    live: Live | None = None
+    parts: bool = False  # rows of one id are parts of a product: what one lacks another may have
 
     @property
     def all(self) -> list[str]:
-        """Every column of the table that is read."""
-        return list(dict.fromkeys([*self.columns.values(), *self.category, *self.attributes]))
+        """Every column of the table that is read; the first holds the ids."""
+        live = [self.live.column] if self.live else []
+        return list(
+            dict.fromkeys([*self.columns.values(), *self.category, *self.attributes, *self.pictures, *live])
+        )
 
     def only_checked(self) -> "Sources":
         """The few columns that decide whether a row is accepted."""
-        return Sources({name: self.columns[name] for name in CHECKED if name in self.columns}, (), ())
+        found = {name: self.columns[name] for name in CHECKED if name in self.columns}
+        return Sources(found, live=self.live, parts=self.parts)
 
 
 def find_sources(schema: pa.Schema, spec: TableSpec, table: str) -> Sources:
@@ -60,15 +104,21 @@ def find_sources(schema: pa.Schema, spec: TableSpec, table: str) -> Sources:
         source = spec.columns.get(name, name)
         if source in schema.names and not (name == "category" and spec.category):
             columns[name] = source
-        elif name in ("product_id", "title") and source:
+        elif name in _NEEDED and source:
             raise _missing(schema, source, f"{table}: there is no column for {name}")
     category, attributes = list(spec.category), list(spec.attributes)
     if len(category) == 1:
         columns["category"] = category.pop()
     if attributes:
         columns.pop("attributes", None)
-    _check_types(schema, columns, [*category, *attributes], table)
-    return Sources(columns, category, attributes)
+    if spec.live and columns.pop("deleted", None) and "deleted" in spec.columns:
+        raise InputError(f"table.live and table.columns.deleted both say which products of {table} are gone")
+    if len(category) > 1 and "category" in spec.separators:
+        raise InputError(f"table.separators.category is for one column, not for {', '.join(category)}")
+    plain = [*category, *attributes, *([spec.live.column] if spec.live else [])]
+    _check_types(schema, columns, plain, table)
+    parts = spec.rows == "first_non_empty"
+    return Sources(columns, category, attributes, spec.pictures, spec.separators, spec.live, parts)
 
 
 def _check_names(schema: pa.Schema, spec: TableSpec, table: str) -> None:
@@ -78,7 +128,11 @@ def _check_names(schema: pa.Schema, spec: TableSpec, table: str) -> None:
     unknown = sorted(set(spec.columns) - set(PRODUCT.names))
     if unknown:
         raise InputError(f"table.columns: {', '.join(unknown)} is none of {', '.join(PRODUCT.names)}")
-    for source in (*spec.columns.values(), *spec.category, *spec.attributes):
+    odd = sorted(set(spec.separators) - set(SEPARATED))
+    if odd:
+        raise InputError(f"table.separators: {', '.join(odd)} is none of {', '.join(SEPARATED)}")
+    live = [spec.live.column] if spec.live else []
+    for source in (*spec.columns.values(), *spec.category, *spec.attributes, *spec.pictures, *live):
         if source and source not in schema.names:
             raise _missing(schema, source, f"{table}: the config asks for column {source!r}")
 
@@ -155,4 +209,6 @@ _WANTED: dict[str, tuple[Callable[[pa.DataType], bool], str]] = {
     "updated_at": (_is_moment, "timestamps, dates or ISO 8601 text"),
     "deleted": (_is_flag, "true and false, or 0 and 1"),
     "attributes": (_is_map, "a map from text to text"),
+    "pictures": (_is_levels, "a list of text, or text"),
+    "categories": (_is_levels, "a list of text, or text"),
 }

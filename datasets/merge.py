@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple
 
-from mmprod.datasets import changelog, record
+from mmprod.datasets import changelog, record, undo
 from mmprod.datasets.changelog import Change, absent_place, row_place
 from mmprod.datasets.counts import outcome
 from mmprod.datasets.delivery import Row
@@ -37,7 +37,7 @@ class Day:
     @property
     def note(self) -> str:
         """Name of the note that says which table of the day was completed last."""
-        return f"day:{self.date.isoformat()}"
+        return undo.note(self.date)
 
     def closed(self, view: View) -> bool:
         """Whether that was this very table, as this kind: the run is a replay then."""
@@ -111,7 +111,7 @@ def merge_part(shard: Shard, day: Day, part: Part, pictures: Pictures, tally: Co
         if new != group.settled[key]
     ]
     changes = _of_writes(told, writes) if group.closed else told + part.changes
-    shard.write(writes, group.full_day, log=_log(day, changes))
+    shard.write(writes, group.full_day, log=_log(day, changes), day=day.date)
 
 
 _COUNTS = {"removed": "removed_by_row", "picture_rejected": "pictures_rejected"}
@@ -167,7 +167,7 @@ def merge_absences(shard: Shard, day: Day, roll: Roll, tally: Counter[str]) -> N
     for writes in absences(shard, day, roll):
         left = [write.key for write in writes if write.live < 0]
         tally["removed_by_absence"] += len(left)
-        shard.write(writes, day.number, log=_log(day, [_absence(key) for key in left]))
+        shard.write(writes, day.number, log=_log(day, [_absence(key) for key in left]), day=day.date)
 
 
 def _absence(key: bytes) -> Change:
@@ -182,4 +182,5 @@ def close_day(shard: Shard, day: Day, counts: dict[str, int]) -> None:
         notes["full_day"] = day.number
     if not closed:
         notes[day.note] = {"kind": day.kind, "table": day.table, "counts": counts}
-    shard.write([], latest, notes)
+    shard.write([], latest, notes, day=day.date)
+    undo.forget(shard, undo.KEPT)

@@ -1,6 +1,7 @@
 """Connections that go only where they may, and end when they must."""
 
 import ipaddress
+import os
 import socket
 import ssl
 import threading
@@ -13,6 +14,10 @@ import httpcore
 from mmprod.datasets.images import BadImage
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_UNICAST = ipaddress.ip_network("2000::/3")
+"""All of IPv6 that IANA has given out as global unicast. Outside of it lie `::a.b.c.d`, networks' own NAT64
+(64:ff9b:1::/48), site-local addresses (fec0::/10) and what nobody has thought of yet."""
+_DOCUMENTATION = ipaddress.ip_network("3fff::/20")  # RFC 9637, later than Python's own list
 
 
 def is_public(address: str) -> bool:
@@ -24,6 +29,8 @@ def is_public(address: str) -> bool:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(str(inner))
+        if ip not in _UNICAST or ip in _DOCUMENTATION:
+            return False
     return ip.is_global and not ip.is_multicast
 
 
@@ -100,5 +107,8 @@ def _resolve(host: str, port: int) -> list[str]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError, OverflowError) as error:  # unknown, no name at all, a port beyond 65535
+        if isinstance(error, socket.gaierror) and error.errno == socket.EAI_MEMORY:
+            raise MemoryError(str(error)) from error
+        os.close(os.dup(0))  # raises where no file can be opened: a look-up calls that an unknown name
         raise httpcore.ConnectError(f"{host}:{port} can't be resolved: {error}") from error
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmprod.datasets.errors import shortage
 from mmprod.datasets.images import BadImage, read_image_path
 
 if TYPE_CHECKING:
@@ -19,12 +20,17 @@ class PictureSource:
     fetcher: "Fetcher | None" = None
 
     def read(self, path: str) -> bytes | str:
-        """The bytes at `path` below the root, or the reason why there are none."""
+        """The bytes at `path` below the root, or the reason why there are none.
+
+        Raises: MemoryError, OSError where this process is short of memory or of files it may open.
+        """
         if self.root is None:
             return "no_image_root"
         try:
             return read_image_path(path, self.root)
         except BadImage as bad:
+            if own := shortage(bad):
+                raise own from None
             return bad.reason
 
     def fetch(self, urls: Sequence[str]) -> list[bytes | str]:

@@ -11,6 +11,11 @@ from mmprod.datasets.images import sniff
 from mmprod.datasets.shard import Shard
 from mmprod.datasets.state import Content, State, version
 
+NOT_FETCHED = frozenset(
+    ("unreachable", "timeout", "host_down", "out_of_time", "http_429", "http_502", "http_503", "http_504")
+)
+"""Reasons that are of the day, not of the picture: one in place of another is no change to the product."""
+
 
 class Pictures(Protocol):
     """Where pictures named by path or address come from: their bytes, or the reason why there are none."""
@@ -70,7 +75,8 @@ def _examined(bare: Content, old: Content, data: bytes | str | None) -> Delivere
 
 
 def _rejected(bare: Content, reason: str) -> Delivered:
-    return Delivered(bare._replace(image_fault=zlib.crc32(reason.encode())), None, reason)
+    lasting = "not_fetched" if reason in NOT_FETCHED else reason
+    return Delivered(bare._replace(image_fault=zlib.crc32(lasting.encode())), None, reason)
 
 
 def _same_picture(bare: Content, old: Content) -> Content:
@@ -94,6 +100,6 @@ def _kept(
                 doubtful.append(i)
     if doubtful:
         keys = [rows[i].key for i in doubtful]
-        bodies = shard.get("records", keys)
+        bodies = shard.whole("records", keys)
         kept.update(i for i in doubtful if record.image_url(bodies[rows[i].key]) == rows[i].image_url)
     return kept

@@ -1,22 +1,21 @@
 """Who stands in a day's table: duplicates and absences, from a first pass over the ids at 8 bytes a row."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from mmprod.datasets.delivery import Identities
 from mmprod.datasets.shard import Shard
 from mmprod.datasets.state import version
-
-Identities = Iterable[tuple[Sequence[str], Sequence[int | None]]]
-"""Ids and `updated_at` (µs) of a table's usable rows, in batches, in the order of the table."""
 
 _Hashes = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
 @dataclass(frozen=True)
 class Roll:
-    """The ids of the usable rows of one table.
+    """The ids of the usable rows of one table, but for those that declared words call gone.
 
     Absence is decided by 64-bit hashes: an absent id has the hash of one of a million others with a chance of
     5e-14, and its removal is then seen a day late, since the hash is salted by the day.
@@ -41,25 +40,30 @@ class Roll:
         return [keys[i] for i in np.flatnonzero(self.hashes[places] != wanted)]
 
 
-def call_roll(identities: Callable[[], Identities], day: int) -> Roll:
-    """The roll of a table. Its ids are read again only if hashes repeat. At least one row."""
-    parts = [_hash([text.encode() for text in ids], day) for ids, _ in identities()]
-    hashes = np.sort(np.concatenate([np.empty(0, np.int64), *parts]))
+def call_roll(identities: Callable[[], Iterable[Identities]], day: int) -> Roll:
+    """The roll of a table. Its ids are read again only if hashes repeat."""
+    parts = [(_hash([text.encode() for text in batch.ids], day), batch.gone) for batch in identities()]
+    hashes = np.sort(np.concatenate([np.empty(0, np.int64), *(found for found, _ in parts)]))
     repeated = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+    if any(gone is not None for _, gone in parts):
+        there = [found if gone is None else found[~gone] for found, gone in parts]
+        hashes = np.sort(np.concatenate([np.empty(0, np.int64), *there]))
     return Roll(day, hashes, _winners(identities(), repeated, day) if len(repeated) else {})
 
 
-def _winners(identities: Identities, repeated: _Hashes, day: int) -> dict[str, int]:
-    """Places of the rows with the greatest version, the last of equal ones, for ids with a repeated hash."""
+def _winners(identities: Iterable[Identities], repeated: _Hashes, day: int) -> dict[str, int]:
+    """Places of the rows with the greatest version, the last of equal ones, for ids that come again."""
     best: dict[str, tuple[int, int]] = {}
+    rows: Counter[str] = Counter()
     start = 0
-    for ids, times in identities:
+    for ids, times, _ in identities:
         suspect = np.isin(_hash([text.encode() for text in ids], day), repeated)
         for i in np.flatnonzero(suspect).tolist():
             mark = version(times[i], day), start + i
             best[ids[i]] = max(mark, best.get(ids[i], mark))
+            rows[ids[i]] += 1
         start += len(ids)
-    return {product_id: place for product_id, (_, place) in best.items()}
+    return {product_id: place for product_id, (_, place) in best.items() if rows[product_id] > 1}
 
 
 def _hash(keys: Sequence[bytes], day: int) -> _Hashes:

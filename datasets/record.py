@@ -34,6 +34,8 @@ class Record:
     first_day: datetime.date
     seen_day: datetime.date  # the last day it was seen
     content_day: datetime.date  # the day whose delivery holds
+    pictures: tuple[str, ...] = ()  # paths or addresses of further pictures, in their order
+    categories: tuple[str, ...] = ()  # further category paths
 
 
 def body(title: str, image_reason: str | None, fields: bytes) -> bytes:
@@ -59,7 +61,8 @@ def image_url(data: bytes) -> str | None:
 def decode(product_id: str, state: State, data: bytes) -> Record:
     """The record of a known product from its state and its bytes."""
     title, reason, fields = parts(data)
-    category, spu_id, brand, sales, attributes, path, url = json.loads(fields)
+    category, spu_id, brand, sales, attributes, path, url, *further = json.loads(fields)
+    pictures, categories = further or ((), ())
     moment = state.updated_at
     return Record(
         product_id=product_id,
@@ -80,4 +83,6 @@ def decode(product_id: str, state: State, data: bytes) -> Record:
         first_day=day_date(state.first_day),
         seen_day=day_date(state.seen_day),
         content_day=day_date(state.content_day),
+        pictures=tuple(pictures),
+        categories=tuple(categories),
     )

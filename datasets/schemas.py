@@ -22,6 +22,8 @@ PRODUCT = pa.schema(
         pa.field("updated_at", TIME),
         pa.field("deleted", pa.bool_()),  # true: the product is gone
         pa.field("attributes", pa.map_(pa.string(), pa.string())),
+        pa.field("pictures", pa.list_(pa.string())),  # paths or addresses of further ones, in their order
+        pa.field("categories", pa.list_(pa.string())),  # further paths, such as "Sale > Lamps"
     ]
 )
 

@@ -1,8 +1,13 @@
 """Values that carry a checksum. LMDB has none: a flipped byte on disk would be read as if it were meant."""
 
 import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar
 
 from mmprod.datasets.errors import StateError
+
+_Value = TypeVar("_Value")
 
 
 def seal(key: bytes, body: bytes) -> bytes:
@@ -23,6 +28,18 @@ def unseal(database: str, key: bytes, value: bytes) -> bytes:
             f"{found:08x}; run `mmprod store verify`, then restore the store or ingest its days anew"
         )
     return body
+
+
+def none_missing(
+    shard: Path, database: str, keys: Iterable[bytes], found: dict[bytes, _Value]
+) -> dict[bytes, _Value]:
+    """`found` itself. Raises: StateError naming the file and the first of `keys` that is not in it."""
+    if (lost := next((key for key in keys if key not in found), None)) is not None:
+        raise StateError(
+            f"{shard}/data.mdb is damaged: {database}[{key_text(lost)}] is missing; run `mmprod store "
+            "verify`, then restore the store from a copy or ingest its days anew"
+        )
+    return found
 
 
 def key_text(key: bytes) -> str:

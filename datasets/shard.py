@@ -1,4 +1,4 @@
-"""One shard of the product store: an LMDB environment of six databases.
+"""One shard of the product store: an LMDB environment of seven databases.
 
 ========= =================== ==========================================================
 database  key                 value
@@ -9,6 +9,7 @@ pictures  image hash          the picture's bytes, once for all products of the 
 sequence  8 bytes big endian  product id: one entry a product, that of its latest change
 meta      name                JSON: ``full_day``, ``live``, ``day:2024-05-01``
 changes   day, place          what the days did, until published (`mmprod.datasets.changelog`)
+undo      order, number       what the latest days overwrote (`mmprod.datasets.undo`)
 ========= =================== ==========================================================
 
 All values but those of `sequence` are sealed (checksum over key and value).
@@ -16,6 +17,8 @@ All values but those of `sequence` are sealed (checksum over key and value).
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -23,18 +26,22 @@ from typing import Any, NamedTuple, TypeVar
 
 import lmdb
 
-from mmprod.datasets import fence
-from mmprod.datasets.environment import open_environment, reading, writing
+from mmprod.datasets import fence, undo
+from mmprod.datasets.environment import of_the_disk, open_environment, reading, writing
 from mmprod.datasets.errors import StateError
 from mmprod.datasets.faults import fault
-from mmprod.datasets.sealed import seal, unseal
+from mmprod.datasets.room import NoRoom
+from mmprod.datasets.sealed import none_missing, seal, unseal
 from mmprod.datasets.state import NEVER, State, pack, unpack
 
-DATABASES = ("states", "records", "pictures", "sequence", "meta", "changes")
+DATABASES = ("states", "records", "pictures", "sequence", "meta", "changes", "undo")
+_LATER = ("undo",)  # databases that a store of an earlier version lacks until a day is ingested
 CHUNK = 10_000
 """Entries read in one transaction: a longer one would keep the writer from reusing pages."""
 
 CHUNK_BYTES = 1 << 26
+
+_ENTRY = 200  # bytes of a product's state, sequence number and places in trees
 
 LAST = 2**64 - 1
 """Behind every sequence number."""
@@ -61,14 +68,22 @@ class Shard:
         self.folder = folder
         self.environment = open_environment(folder, len(DATABASES), read_only)
         try:
-            self._databases = {name: self._database(name, read_only) for name in DATABASES}
-        except lmdb.Error as error:
+            self._databases = {
+                name: self._database(name, read_only)
+                for name in DATABASES
+                if not (read_only and name in _LATER and not self._has(name))
+            }
+        except (lmdb.Error, StateError) as error:
             self.environment.close()
+            if of_the_disk(error):
+                raise NoRoom("a new store", folder, str(error)) from error
             raise StateError(f"{folder}: a database is missing: {error}") from error
 
     def _database(self, name: str, read_only: bool) -> Any:
-        exists = reading(self.environment, lambda txn: txn.get(name.encode()) is not None)
-        return self.environment.open_db(name.encode(), create=not read_only and not exists)
+        return self.environment.open_db(name.encode(), create=not read_only and not self._has(name))
+
+    def _has(self, name: str) -> bool:
+        return reading(self.environment, lambda txn: txn.get(name.encode()) is not None)
 
     def close(self) -> None:
         self.environment.close()
@@ -115,6 +130,10 @@ class Shard:
         """
         return {key: unseal(database, key, value) for key, value in self.raw(database, keys).items()}
 
+    def whole(self, database: str, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Values by key of keys that all have to be there. Raises: StateError where one is not."""
+        return none_missing(self.folder, database, keys, self.get(database, keys))
+
     def states(self, keys: Iterable[bytes]) -> dict[bytes, State]:
         """States of the products the shard knows or has noted, as they stand under the latest full day."""
         return self.read(lambda view: view.states(keys))
@@ -125,16 +144,19 @@ class Shard:
         full_day: int,
         notes: Mapping[str, object] = MappingProxyType({}),
         log: Slice = (),
+        day: date | None = None,
     ) -> None:
         """Commit `writes`, sorted by key, `notes` (meta entries) and `log` (new entries of `changes`, sorted
         and sealed) in one durable transaction.
 
-        `full_day`: the latest full day that will be in force, for packing.
+        `full_day`: the latest full day that will be in force, for packing. `day`: whose writes they are; what
+        they overwrite is put aside (`undo`).
         """
         if not writes and not notes and not log:
             return
         with fence.publishing():
-            writing(self.environment, lambda txn: self._write(txn, writes, full_day, notes, log))
+            work = partial(self._write, writes=writes, full_day=full_day, notes=notes, log=log, day=day)
+            writing(self.environment, work, _size(writes, log))
         fault("ingest.committed")
 
     def _write(
@@ -144,8 +166,11 @@ class Shard:
         full_day: int,
         notes: Mapping[str, object],
         log: Slice,
+        day: date | None,
     ) -> None:
         view = View(txn, self._databases)
+        if day and (writes or notes):
+            undo.put_aside(view, day, writes)
         sequence, states, entries = view.head, [], []
         for key, state, _, _, moved, _ in writes:
             if moved:
@@ -171,6 +196,13 @@ class Shard:
             with txn.cursor(db=self._databases[database]) as cursor:
                 cursor.putmulti(items, overwrite=overwrite)
 
+    def transact(self, work: Callable[["View"], _T]) -> _T:
+        """`work`, which may write, in one durable transaction: all of it or nothing."""
+        found: list[_T] = []
+        with fence.publishing():
+            writing(self.environment, lambda txn: found.append(work(View(txn, self._databases))))
+        return found[-1]
+
     def remove(self, database: str, keys: Sequence[bytes]) -> None:
         """Remove entries by their keys, in one durable transaction."""
 
@@ -180,6 +212,12 @@ class Shard:
 
         if keys:
             writing(self.environment, work)
+
+
+def _size(writes: Iterable[Write], log: Slice) -> int:
+    """Bytes of what is to be written, about."""
+    entries = sum(_ENTRY + len(w.key) + len(w.record or b"") + len(w.picture or b"") for w in writes)
+    return entries + sum(len(key) + len(value) for key, value in log)
 
 
 def _note(name: str, value: object) -> tuple[bytes, bytes]:
@@ -221,6 +259,8 @@ class View:
         `CHUNK_BYTES` and one."""
         found: list[tuple[bytes, bytes]] = []
         size = 0
+        if not self.holds(database):
+            return found
         with self._txn.cursor(db=self._databases[database]) as cursor:
             if cursor.set_range(after + b"\0"):
                 for key, value in islice(cursor.iternext(), CHUNK):
@@ -238,6 +278,43 @@ class View:
             if not cursor.set_range(after + b"\0"):
                 return []
             return list(islice(cursor.iternext(values=False), CHUNK))
+
+    def holds(self, database: str) -> bool:
+        """Whether the shard has this database; a store of an earlier version may lack it."""
+        return database in self._databases
+
+    def last_of(self, database: str) -> bytes | None:
+        """The last key, None when there is none."""
+        with self._txn.cursor(db=self._databases[database]) as cursor:
+            return cursor.key() if cursor.last() else None
+
+    def prefixes(self, database: str, length: int) -> Slice:
+        """The entries whose keys are the first of those that begin with the same `length` bytes."""
+        found = []
+        with self._txn.cursor(db=self._databases[database]) as cursor:
+            there = cursor.first()
+            while there:
+                found.append(cursor.item())
+                after = int.from_bytes(cursor.key()[:length], "big") + 1
+                there = cursor.set_range(after.to_bytes(length, "big"))
+        return found
+
+    def put(self, database: str, items: Slice) -> None:
+        """Write sealed values, in a transaction that may."""
+        with self._txn.cursor(db=self._databases[database]) as cursor:
+            cursor.putmulti(items)
+
+    def drop(self, database: str, keys: Iterable[bytes]) -> None:
+        """Remove entries, in a transaction that may."""
+        for key in keys:
+            self._txn.delete(key, db=self._databases[database])
+
+    def set_note(self, name: str, value: object) -> None:
+        """Write a meta entry, or remove it where `value` is None."""
+        if value is None:
+            self.drop("meta", [name.encode()])
+        else:
+            self.put("meta", [_note(name, value)])
 
     def note(self, name: str) -> Any:
         """A meta entry, None when there is none."""
@@ -266,3 +343,7 @@ class View:
         """LMDB's page and entry counts."""
         found: dict[str, int] = self._txn.stat(self._databases[database])
         return found
+
+    def databases(self) -> list[str]:
+        """Those that the shard has; a store of an earlier version may lack some."""
+        return list(self._databases)

@@ -17,14 +17,14 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from mmprod.datasets import changelog
+from mmprod.datasets import changelog, undo
 from mmprod.datasets.copies import compact, export, pages, shard_hash
 from mmprod.datasets.errors import StateError
-from mmprod.datasets.files import replace_file
+from mmprod.datasets.files import make_folder, replace_file
 from mmprod.datasets.identity import EMPTY, day_date, shard_of
 from mmprod.datasets.record import Record, decode
-from mmprod.datasets.sealed import unseal
-from mmprod.datasets.shard import DATABASES, LAST, Shard, View
+from mmprod.datasets.sealed import none_missing, unseal
+from mmprod.datasets.shard import LAST, Shard, View
 from mmprod.datasets.state import NEVER, State, unpack
 from mmprod.datasets.verify import damages
 
@@ -149,9 +149,9 @@ class Store:
             for slice_, full_day in shard.chunks("states"):
                 states = {key: unpack(key, value, full_day) for key, value in slice_}
                 wanted = [k for k, state in states.items() if state.live or (state.known and not live_only)]
-                bodies = shard.get("records", wanted)
+                bodies = shard.whole("records", wanted)
                 for key in wanted:
-                    yield decode(key.decode(), states[key], _body(key, bodies))
+                    yield decode(key.decode(), states[key], bodies[key])
 
     def live_ids(self) -> Iterator[str]:
         """Ids of the live products."""
@@ -178,7 +178,7 @@ class Store:
         ends = until or (LAST,) * len(start)
         for number, (shard, after, end) in enumerate(zip(self.shards, start, ends, strict=True)):
             for keys in shard.changed(after, end):
-                states = shard.states(keys)
+                states = none_missing(shard.folder, "states", keys, shard.states(keys))
                 yield from (Changed(key.decode(), number, states[key]) for key in keys)
 
     def placeholder_hashes(self, min_products: int) -> dict[bytes, int]:
@@ -216,6 +216,15 @@ class Store:
         """Remove what `changes_of` tells of the day, once it is published. Can be repeated after a crash."""
         for shard in self.shards:
             changelog.forget(shard, day)
+
+    def undo_day(self, day: datetime.date) -> int:
+        """Take back what a day did, as if it had never come; the products that change by it.
+
+        Raises: InputError unless it is the day ingested last, of the last `undo.KEPT`, and not the first.
+        """
+        touched = undo.undo_day(self.path, self.shards, day)
+        self.forget_changes(day)
+        return touched
 
     def state_hash(self, days: bool = True) -> str:
         """Hex digest of all that is known, equal for stores that know the same, however it came in.
@@ -291,18 +300,13 @@ def _reader(path: Path) -> Store:
 def _records(shard: Shard, keys: list[bytes]) -> dict[str, Record]:
     states, bodies = shard.read(lambda view: (view.states(keys), view.get("records", keys)))
     states = {key: state for key, state in states.items() if state.known}
-    return {key.decode(): decode(key.decode(), state, _body(key, bodies)) for key, state in states.items()}
-
-
-def _body(key: bytes, bodies: dict[bytes, bytes]) -> bytes:
-    if key not in bodies:
-        raise StateError(f"store is damaged: states[{key!r}] has no record; run `mmprod store verify`")
-    return bodies[key]
+    none_missing(shard.folder, "records", states, bodies)
+    return {key.decode(): decode(key.decode(), state, bodies[key]) for key, state in states.items()}
 
 
 def _measures(view: View) -> dict[str, int]:
     """Entries of the databases, pages in use, live products, latest full day."""
-    entries = {name: view.stat(name)["entries"] for name in DATABASES}
+    entries = {name: view.stat(name)["entries"] for name in view.databases()}
     return {**entries, "pages": pages(view), "live": view.live, "full_day": view.full_day}
 
 
@@ -326,15 +330,13 @@ def _layout(path: Path, shards: int | None, read_only: bool) -> int:
     if found != FORMAT:
         raise StateError(f"{path}: store format {found}, this version reads {FORMAT}; make it anew")
     if shards not in (None, count):
-        raise StateError(
-            f"{path} has {count} shards, {shards} are configured; the number is fixed for a store"
-        )
+        raise StateError(f"{path} has {count} shards, {shards} are configured; a store's number is fixed")
     return count
 
 
 def _lock(path: Path) -> int:
     """The writer's lock, held until the file descriptor is closed or the process ends."""
-    path.mkdir(parents=True, exist_ok=True)
+    make_folder(path)
     fd = os.open(path / "LOCK", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -57,6 +57,11 @@ def normalise_title(text: str | None) -> str:
     return done or ""
 
 
+def decode_entities(text: str) -> str:
+    """The text with HTML's entities, ``&gt;`` or ``&#62;``, as the characters they stand for."""
+    return _ENTITY.sub(lambda entity: html.unescape(entity[0]), text)
+
+
 def _settle(text: str) -> str | None:
     """Repeat the rules until they change nothing, since one may uncover work for another."""
     for _ in range(_MAX_PASSES):
@@ -73,7 +78,7 @@ def _once(text: str) -> str:
     if "<" in text:
         text = _TAG.sub(" ", _without_blocks(text))
     if "&" in text:
-        text = _ENTITY.sub(lambda entity: html.unescape(entity[0]), text)
+        text = decode_entities(text)
     text = _INVISIBLE.sub("", " ".join(text.split()))
     # Before NFKC too, where sorting a long run of marks is quadratic and one character can become eighteen.
     text = unicodedata.normalize("NFKC", _few_marks(text)[:_MAX_INPUT])

@@ -1,7 +1,6 @@
 """Label files as people hand them in: which encoding, which delimiter, and their records with their lines.
 
-Stricter than `encoding` and `csv_table`: an encoding is never guessed from likeness, and a bad record keeps
-its text, so that it can be given back to whoever wrote it.
+Stricter than `csv_table`: a bad record keeps its text, so that it can be given back to whoever wrote it.
 """
 
 import codecs
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmprod.datasets.errors import InputError
+from mmprod.datasets.likely_encoding import likely_encodings
+from mmprod.datasets.private_copy import PrivateCopy
 
 DELIMITERS = (",", ";", "\t")
 
@@ -21,6 +22,8 @@ _NOT_TEXT = (
     (b"\xd0\xcf\x11\xe0", "an .xls workbook or one with a password"),
 )
 _PIECE = 1 << 20
+_SAMPLE = 1 << 18  # bytes of lines beyond ASCII that tell an encoding
+_WAY_OUT = "save it as CSV UTF-8, or declare what it is: `review.encoding`"
 
 
 class Record(NamedTuple):
@@ -34,35 +37,54 @@ class Record(NamedTuple):
     error: str
 
 
-def encoding_of(path: Path, max_bytes: int) -> str:
+def encoding_of(file: PrivateCopy, declared: str | None = None) -> str:
     """The name of a file's encoding; every byte has been decoded by it, a piece at a time.
 
-    UTF-8, UTF-8 or UTF-16 with a byte order mark, UTF-16 without one, else GB18030 (which contains GBK);
-    decoding is strict: no byte is replaced or dropped.
-    Raises: InputError for an empty file, one over `max_bytes`, a workbook, and bytes of no such encoding.
+    In this order: what a byte order mark says; UTF-16 where zero bytes do; UTF-8; `declared`; the one
+    encoding that makes words of it (`likely_encodings`). Decoding is strict: no byte is replaced or dropped.
+    Raises: InputError for a workbook, for bytes that aren't in the encoding, and where none or several
+    encodings may be right, with what to do about it.
     """
-    check_size(path, max_bytes)
-    with path.open("rb") as file:
-        start = file.read(4)
+    with file.path.open("rb") as data:
+        start = data.read(4)
     for mark, name in _NOT_TEXT:
         if start.startswith(mark):
-            raise InputError(f"{path} is {name}, not text: save it as CSV UTF-8")
-    for encoding in _candidates(start):
-        if _decodes(path, encoding):
+            raise InputError(f"{file} is {name}, not text: save it as CSV UTF-8")
+    encoding = _marked(start)
+    if encoding is None and _decodes(file.path, "utf-8"):
+        return "utf-8"
+    encoding = encoding or declared or _likely(file)
+    if not _decodes(file.path, encoding):
+        raise InputError(f"{file} is not UTF-8, and not {encoding} as a whole: {_WAY_OUT}")
+    return encoding
+
+
+def _marked(start: bytes) -> str | None:
+    for mark, encoding in _MARKS:
+        if start.startswith(mark):
             return encoding
-    raise InputError(f"{path} is neither UTF-8, UTF-16 nor GBK: save it as CSV UTF-8")
+    if b"\0" in start:  # a header in ASCII: UTF-16 has a zero byte beside each letter
+        return "utf-16-le" if start[1:2] == b"\0" else "utf-16-be"
+    return None
 
 
-def check_size(path: Path, max_bytes: int) -> None:
-    """Raise InputError unless `path` is a file of 1 to `max_bytes` bytes."""
-    size = path.stat().st_size if path.is_file() else 0
-    if not size:
-        raise InputError(f"{path}: {'the file is empty' if path.is_file() else 'no such file'}")
-    if size > max_bytes:
-        raise InputError(f"{path} has {size} bytes, the limit is {max_bytes}: split it")
+def _likely(file: PrivateCopy) -> str:
+    sample, size = [], 0
+    with file.path.open("rb") as lines:
+        for line in lines:
+            if not line.isascii() and size < _SAMPLE:
+                sample.append(line)
+                size += len(line)
+    found = likely_encodings(b"".join(sample))
+    if len(found) != 1:
+        several = f"may be {' or '.join(found)}: it can't be told which"
+        raise InputError(
+            f"{file} is not UTF-8 and {several if found else 'in no encoding known here'}; {_WAY_OUT}"
+        )
+    return found[0]
 
 
-def delimiter_of(first: str, path: Path) -> str:
+def delimiter_of(first: str, path: object) -> str:
     """Comma, semicolon or tab: the one most often found outside quotes in the first line, `first`.
 
     Raises: InputError, naming `path`, where it has none of them.
@@ -74,7 +96,7 @@ def delimiter_of(first: str, path: Path) -> str:
     return found
 
 
-def records(lines: Iterable[str], delimiter: str, path: Path) -> Iterator[Record]:
+def records(lines: Iterable[str], delimiter: str, path: object) -> Iterator[Record]:
     r"""The records of `lines`, the header among them; each line ends in \n, \r\n or \r, as it stands.
 
     Text after a closing quote and a field beyond `csv.field_size_limit()` are errors of that record; the
@@ -101,15 +123,6 @@ def _noting(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
     for line in lines:
         taken.append(line)
         yield line
-
-
-def _candidates(start: bytes) -> list[str]:
-    for mark, encoding in _MARKS:
-        if start.startswith(mark):
-            return [encoding]
-    if b"\0" in start:  # a header in ASCII: UTF-16 has a zero byte beside each letter
-        return ["utf-16-le" if start[1:2] == b"\0" else "utf-16-be"]
-    return ["utf-8", "gb18030"]
 
 
 def _decodes(path: Path, encoding: str) -> bool:

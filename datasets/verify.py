@@ -52,7 +52,7 @@ def _products(shard: Shard, on_entries: Progress) -> Iterator[str]:
             except StateError as error:
                 yield str(error)
         yield from _against_records(shard, {key: state for key, state in states.items() if state.known})
-        known += sum(state.known for state in states.values())
+        known += sum(state.sequence > 0 for state in states.values())
         live += sum(state.live for state in states.values())
         on_entries(len(entries))
     noted, moved = shard.read(lambda view: (view.live, view.stat("sequence")["entries"]))
@@ -91,13 +91,15 @@ def _sequence(shard: Shard, on_entries: Progress) -> Iterator[str]:
 
 
 def _changes(shard: Shard, on_entries: Progress) -> Iterator[str]:
-    for entries, _ in shard.chunks("changes"):
-        for key, value in entries:
-            try:
-                unseal("changes", key, value)
-            except StateError as error:
-                yield str(error)
-        on_entries(len(entries))
+    """Of what the days did, and of what they overwrote."""
+    for database in ("changes", "undo"):
+        for entries, _ in shard.chunks(database):
+            for key, value in entries:
+                try:
+                    unseal(database, key, value)
+                except StateError as error:
+                    yield str(error)
+            on_entries(len(entries))
 
 
 def _readable(shard: Shard, entries: Slice) -> dict[bytes, State]:

@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors import SafetensorError
 
 from mmprod.datasets.errors import InputError, StateError
-from mmprod.datasets.text import FORM
+from mmprod.datasets.forms import FORMS
 from mmprod.encoders import folders, tokens, towers
 from mmprod.encoders.fingerprint import fingerprint_of
 from mmprod.encoders.folders import OPEN_CLIP as CONFIG
@@ -37,8 +37,9 @@ class Encoder:
     """Both towers with their preprocessing, on one device, ready to encode.
 
     `width` is the vectors' length, 0 for a BLIP that can only caption; `fingerprint` (64 hex digits) changes
-    with weights, architecture, preprocessing, tokenizer or title normal form, and travels with everything
-    made from the vectors. A vector does not depend on what is encoded with it (`mmprod.encoders.shapes`).
+    with weights, architecture, preprocessing, tokenizer or normal forms (`mmprod.datasets.forms`), and
+    travels with everything made from the vectors. A vector does not depend on what is encoded with it
+    (`mmprod.encoders.shapes`).
     """
 
     model: torch.nn.Module
@@ -51,9 +52,20 @@ class Encoder:
 
     def pictures(self, pictures: Sequence[Image.Image]) -> np.ndarray:
         """RGB pictures to float32 [n, width], each row of unit length."""
-        vectors = np.empty((len(pictures), self.width), np.float32)
-        for batch in fixed([0] * len(pictures), 0, self._rows):
-            some = torch.stack([self.transform(pictures[row]) for row in batch.rows])
+        return self._images(len(pictures), lambda row: self.pixels(pictures[row]))
+
+    def pixels(self, picture: Image.Image) -> np.ndarray:
+        """An RGB picture as the image tower takes it: float32 [3, side, side]."""
+        return self.transform(picture).numpy()
+
+    def of_pixels(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
+        """What `pictures` gives for the pictures that these were made of by `pixels`."""
+        return self._images(len(pixels), pixels.__getitem__)
+
+    def _images(self, count: int, pixels: Callable[[int], np.ndarray]) -> np.ndarray:
+        vectors = np.empty((count, self.width), np.float32)
+        for batch in fixed([0] * count, 0, self._rows):
+            some = torch.from_numpy(np.stack([pixels(row) for row in batch.rows]))
             vectors[batch.rows] = self._through(self.model.encode_image, some, batch)
         return vectors
 
@@ -75,10 +87,13 @@ class Encoder:
         return ROWS if self.device == "cpu" else ROWS_GPU
 
     def _through(self, tower: Any, inputs: torch.Tensor, batch: Batch) -> np.ndarray:
-        """The vectors of a batch's inputs, filled up to its size on their way."""
-        with torch.inference_mode():
-            vectors = tower(inputs[batch.filling].to(self.device), normalize=True)
-        return vectors[: len(batch.rows)].float().cpu().numpy()  # type: ignore[no-any-return]
+        """The vectors of a batch's inputs, filled up to its size on their way. Raises: MemoryError."""
+        try:
+            with torch.inference_mode():
+                vectors = tower(inputs[batch.filling].to(self.device), normalize=True)
+            return vectors[: len(batch.rows)].float().cpu().numpy()  # type: ignore[no-any-return]
+        except torch.OutOfMemoryError as error:
+            raise MemoryError(str(error)) from error
 
     def cut(self, titles: Sequence[str]) -> int:
         """How many titles leave at most one token of the context window free: what follows is not seen."""
@@ -128,7 +143,7 @@ def wrap(model: torch.nn.Module, tokenizer: Any, device: str = "cpu") -> Encoder
     described = {
         "picture": model.visual.preprocess_cfg,  # type: ignore[union-attr]
         "tokenizer": tokens.describe(tokenizer),
-        "title": FORM,
+        "forms": FORMS,
     }
     print_, width = fingerprint_of(model, described), _width(model, tokenizer, device)
     return Encoder(model, transform, tokenizer, width, side, print_, device)

@@ -16,7 +16,7 @@ class Encoder(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Of weights, architecture, preprocessing, tokenizer and title form: 64 hex digits."""
+        """Of weights, architecture, preprocessing, tokenizer and normal forms: 64 hex digits."""
 
     @property
     def width(self) -> int:
@@ -27,6 +27,12 @@ class Encoder(Protocol):
 
     def pictures(self, pictures: Sequence[Image.Image]) -> np.ndarray:
         """RGB pictures to float32 [n, d], each row of unit length."""
+
+    def pixels(self, picture: Image.Image) -> np.ndarray:
+        """An RGB picture as the image tower takes it, [3, height, width]: small, however large it was."""
+
+    def of_pixels(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
+        """What `pictures` gives for the pictures that these were made of by `pixels`."""
 
     def cut(self, titles: Sequence[str]) -> int:
         """How many titles leave at most one token of the context window free: what follows is not seen."""

@@ -1,18 +1,19 @@
 """Embedding a stream of changed products: what can be kept is kept, the rest is encoded."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from mmprod.datasets.images import BadImage, decode
+from mmprod.datasets.images import MAX_PIXELS, PROFILE_IGNORED, BadImage, decode
 from mmprod.datasets.schemas import embedding_schema
 from mmprod.datasets.vectors import to_column
 from mmprod.encoders.encoder import Encoder
 
-MAX_PIXELS = 40_000_000
+OUT_OF_MEMORY = "out_of_memory"
+"""Why a picture has no vector where this machine had no memory: not its own fault, so it is tried again."""
 
 
 @dataclass(frozen=True)
@@ -20,14 +21,15 @@ class Job:
     """A product whose row in the embedding table is due.
 
     `kept_image` and `kept_text` are float16 [d] vectors already made from the same picture and title;
-    where one is given, `picture` or `title` is not looked at.
+    where one is given, `picture` or `title` is not looked at. `picture` may also be where to get it: it is
+    asked for when it is decoded, so that a batch of files need not be held.
     """
 
     product_id: str
     live: bool
     image_hash: bytes | None
     text_hash: bytes | None
-    picture: bytes | None = None
+    picture: bytes | Callable[[], bytes | None] | None = None
     title: str | None = None
     image_reason: str | None = None
     kept_image: np.ndarray | None = None
@@ -42,17 +44,60 @@ class Encoded:
     pictures: int
     titles: int
     cut: int  # titles longer than the model's context window
+    profiles_ignored: int  # pictures whose colour profile is broken or of another kind of picture
+
+
+class _Decoded(NamedTuple):
+    """Pictures as the tower takes them, and why others are none; by hash."""
+
+    pixels: dict[bytes, np.ndarray]
+    reasons: dict[bytes, str]
+    profiles_ignored: int
 
 
 def embed(jobs: Sequence[Job], encoder: Encoder, max_pixels: int = MAX_PIXELS) -> Encoded:
     """Encode what the jobs need, equal pictures and equal titles once, into rows of `embedding_schema`.
 
     A picture that can't be decoded, or a vector that is not finite, leaves a null and its reason; it stops
-    neither the batch nor the product's other modality.
+    neither the batch nor the product's other modality. Pictures are decoded one at a time, and only what the
+    tower takes of them is held. Where memory runs out, the jobs are tried again in halves; a picture that
+    there is none for by itself is left out as OUT_OF_MEMORY. Raises: MemoryError where that is all of them.
     """
-    pictures, reasons = _decode(jobs, max_pixels)
+    parts = list(_halved(jobs, encoder, max_pixels))
+    rows = pa.concat_batches([part.rows for part in parts])
+    _check_some(jobs, rows)
+    counts = ((part.pictures, part.titles, part.cut, part.profiles_ignored) for part in parts)
+    return Encoded(rows, *map(sum, zip(*counts, strict=True)))
+
+
+def _halved(jobs: Sequence[Job], encoder: Encoder, max_pixels: int) -> Iterator[Encoded]:
+    """The jobs at once, or in as many parts as it takes."""
+    try:
+        done = _embed(jobs, encoder, max_pixels)
+    except MemoryError:
+        done = None  # and what the attempt held is given back
+    if done:
+        yield done
+    elif len(jobs) > 1:
+        middle = len(jobs) // 2
+        yield from _halved(jobs[:middle], encoder, max_pixels)
+        yield from _halved(jobs[middle:], encoder, max_pixels)
+    else:
+        yield _embed([replace(jobs[0], picture=None, image_reason=OUT_OF_MEMORY)], encoder, max_pixels)
+
+
+def _check_some(jobs: Sequence[Job], rows: pa.RecordBatch) -> None:
+    """MemoryError where several pictures were to be encoded and there was no memory for any of them."""
+    wanted = {job.image_hash for job in jobs if job.picture is not None and job.kept_image is None}
+    named = zip(rows["image_hash"].to_pylist(), rows["image_reason"].to_pylist(), strict=True)
+    if len(wanted) > 1 and wanted <= {key for key, reason in named if reason == OUT_OF_MEMORY}:
+        raise MemoryError(f"for none of {len(wanted)} pictures; close other programs, or lower encoder.batch")
+
+
+def _embed(jobs: Sequence[Job], encoder: Encoder, max_pixels: int) -> Encoded:
+    pixels, reasons, ignored = _decode(jobs, encoder, max_pixels)
     titles = {j.text_hash: j.title for j in jobs if j.title and j.text_hash and j.kept_text is None}
-    images = dict(zip(pictures, encoder.pictures(list(pictures.values())), strict=True))
+    images = dict(zip(pixels, encoder.of_pixels(list(pixels.values())), strict=True))
     texts = dict(zip(titles, encoder.titles([t or "" for t in titles.values()]), strict=True))
     image, has_image = _matrix(jobs, encoder.width, lambda job: _pick(job.kept_image, images, job.image_hash))
     text, has_text = _matrix(jobs, encoder.width, lambda job: _pick(job.kept_text, texts, job.text_hash))
@@ -68,27 +113,31 @@ def embed(jobs: Sequence[Job], encoder: Encoder, max_pixels: int = MAX_PIXELS) -
         ],
         schema=embedding_schema(encoder.width),
     )
-    return Encoded(rows, len(pictures), len(titles), encoder.cut([t or "" for t in titles.values()]))
+    cut = encoder.cut([t or "" for t in titles.values()])
+    return Encoded(rows, len(pixels), len(titles), cut, ignored)
 
 
-def _decode(jobs: Sequence[Job], max_pixels: int) -> tuple[dict[bytes, Any], dict[bytes, str]]:
-    pictures: dict[bytes, Any] = {}
-    reasons: dict[bytes, str] = {}
+def _decode(jobs: Sequence[Job], encoder: Encoder, max_pixels: int) -> _Decoded:
+    pixels, reasons, ignored = dict[bytes, np.ndarray](), dict[bytes, str](), 0
     for job in jobs:
-        key = job.image_hash
-        if (
-            job.picture is None
-            or key is None
-            or job.kept_image is not None
-            or key in pictures
-            or key in reasons
-        ):
+        key, given = job.image_hash, job.picture
+        if given is None or key is None or job.kept_image is not None or key in pixels or key in reasons:
             continue
         try:
-            pictures[key] = decode(job.picture, max_pixels)
+            if (data := given() if callable(given) else given) is not None:
+                pixels[key], passed_over = _pixels(data, encoder, max_pixels)
+                ignored += passed_over
         except BadImage as bad:
             reasons[key] = bad.reason
-    return pictures, reasons
+        except MemoryError:
+            reasons[key] = OUT_OF_MEMORY
+    return _Decoded(pixels, reasons, ignored)
+
+
+def _pixels(data: bytes, encoder: Encoder, max_pixels: int) -> tuple[np.ndarray, bool]:
+    """What the tower takes of a picture, and whether its colour profile was passed over."""
+    picture = decode(data, max_pixels)  # gone before the next one is decoded
+    return encoder.pixels(picture), PROFILE_IGNORED in picture.info
 
 
 def _pick(kept: np.ndarray | None, fresh: dict[Any, np.ndarray], key: bytes | None) -> np.ndarray | None:

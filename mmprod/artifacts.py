@@ -26,7 +26,7 @@ from mmprod import sealed
 from mmprod.datasets import fence
 from mmprod.datasets.errors import InputError, StateError
 from mmprod.datasets.faults import fault
-from mmprod.datasets.files import replace_file, sha256_file, sync_file, sync_tree
+from mmprod.datasets.files import make_folder, replace_file, sha256_file, sync_file, sync_tree
 
 MANIFEST = "manifest.json"
 CURRENT = "CURRENT"
@@ -71,7 +71,7 @@ def publishing(root: Path, kind: str, inputs: dict[str, Any], config: dict[str, 
     `CURRENT` is left alone: call `switch` once the new generation has passed its checks. The caller holds
     the lake's lock, so drafts found here are those of dead processes and are removed.
     """
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root)
     with fence.publishing():
         for dead in root.glob(".draft-*"):
             shutil.rmtree(dead)
@@ -144,18 +144,29 @@ def switch(root: Path, generation: str) -> None:
     fault("artifact.switched")
 
 
-def rollback(root: Path, generation: str | None = None) -> str:
+def in_use(root: Path) -> str | None:
+    """As `current`; None also where the pointer is damaged."""
+    try:
+        return current(root)
+    except StateError:
+        return None
+
+
+def rollback(root: Path, generation: str | None = None, leaving: str | None = None) -> str:
     """Go back to `generation`, or to the newest sound one before the current; it is verified first.
 
     One that its gate refused is gone to only by name. Where the pointer itself is damaged, it is the newest
-    sound one of all.
+    sound one of all. `leaving`: the generation that was in use when this was asked for. Raises: StateError
+    where another is by now, since somebody else has gone back, or on, meanwhile.
     """
     names = generations(root)
+    now = in_use(root)
+    if leaving is not None and now != leaving:
+        raise StateError(
+            f"{root}: {now} is in use, no longer {leaving}: somebody else has switched meanwhile, nothing "
+            "was done; look at what is in use, then ask again if it should still go"
+        )
     if generation is None:
-        try:
-            now = current(root)
-        except StateError:
-            now = None
         older = (name for name in reversed(names) if now is None or name < now)
         generation = next((n for n in older if not verify(root / n) and not refused(root / n)), None)
         if generation is None:

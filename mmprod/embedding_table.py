@@ -20,7 +20,8 @@ from mmprod import sealed
 from mmprod.datasets import fence
 from mmprod.datasets.errors import StateError
 from mmprod.datasets.faults import fault
-from mmprod.datasets.files import replace_file, sha256_file, sync_tree
+from mmprod.datasets.files import make_folder, replace_file, sha256_file, sync_tree
+from mmprod.datasets.room import require
 from mmprod.datasets.schemas import check, embedding_schema
 from mmprod.datasets.vectors import from_column
 
@@ -68,6 +69,7 @@ class EmbeddingTable:
         self.root, self.path = root, root / "vectors.lance"
         self.schema = embedding_schema(width)
         if not (root / POINTER).exists():
+            make_folder(root)
             mode = "overwrite" if self.path.exists() else "create"  # left by one who died before publishing
             dataset = lance.write_dataset(self.schema.empty_table(), self.path, mode=mode)
             for name in ("product_id", "image_hash", "text_hash"):
@@ -99,11 +101,12 @@ class EmbeddingTable:
             found |= {key: matrix[row] for row, key in enumerate(keys) if present[row]}
         return found
 
-    def failed(self) -> list[str]:
-        """Live products that have a picture but no vector of it."""
-        table = self.dataset.scanner(
-            filter="live AND image IS NULL AND image_hash IS NOT NULL", columns=["product_id"]
-        ).to_table()
+    def failed(self, reason: str | None = None) -> list[str]:
+        """Live products that have a picture but no vector of it, for any reason or for this one."""
+        wanted = "live AND image IS NULL AND image_hash IS NOT NULL"
+        if reason:
+            wanted += f" AND image_reason = '{reason}'"
+        table = self.dataset.scanner(filter=wanted, columns=["product_id"]).to_table()
         ids: list[str] = table["product_id"].to_pylist()
         return ids
 
@@ -114,6 +117,7 @@ class EmbeddingTable:
     def upsert(self, rows: pa.Table, position: Sequence[int]) -> None:
         """Insert or replace rows by product_id in one commit and move the pointer."""
         check(rows, self.schema, "embedding")
+        require(f"a commit of {rows.num_rows:,} embeddings", rows.nbytes, self.root)
         with fence.publishing():
             self._upsert(rows, position)
 

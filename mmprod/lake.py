@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmprod import artifacts
-from mmprod.datasets import fence
+from mmprod.datasets import fence, room
 from mmprod.datasets.errors import InputError, StateError
+from mmprod.datasets.files import make_folder
+from mmprod.datasets.forms import FORMS
 
 LAKE_ENCODER = "lake:"
 
@@ -87,6 +89,11 @@ class Lake:
         return self.root / "recall" / profile
 
     @property
+    def quarantine(self) -> Path:
+        """Lists of the rows for which whole product tables were refused."""
+        return self.root / "quarantine"
+
+    @property
     def groups(self) -> Path:
         """Which products are the same item."""
         return self.root / "groups"
@@ -129,22 +136,47 @@ class Lake:
         """Be the only one to fine-tune the encoder `name`; only publishing it takes the lake's own lock."""
         return self._only(self.training(name), wait)
 
+    def go_back(
+        self, root: Path, generation: str | None = None, only_from: str | None = None, wait: bool = False
+    ) -> str | None:
+        """Let an earlier generation below `root` be in use again, as `artifacts.rollback`; which is then.
+
+        With `only_from` nothing is done where another one is in use. Raises: StateError where neither that
+        nor `generation` is named, and somebody else has switched since this was called.
+        """
+        seen = artifacts.in_use(root)
+        with self.writing(wait):
+            if only_from is not None and artifacts.in_use(root) != only_from:
+                return artifacts.current(root)
+            return artifacts.rollback(root, generation, None if generation else seen)
+
     def attempting(self) -> contextlib.AbstractContextManager[None]:
         """Be the attempt that counts at work that needs no lock; see `mmprod.datasets.fence`."""
-        return fence.enter(self.root)
+        return self._entered()
+
+    @contextlib.contextmanager
+    def _entered(self) -> Iterator[None]:
+        with room.told(self.root), fence.enter(self.root):
+            yield
 
     @contextlib.contextmanager
     def _only(self, folder: Path, wait: bool) -> Iterator[None]:
-        with fence.enter(self.root), _locked(folder, wait):
+        with self._entered(), _locked(folder, wait):
             yield
 
     def encoder_fingerprint(self, model: str) -> str | None:
-        """Of the current generation of a ``lake:NAME``; None before there is one, and for other names."""
+        """Of the current generation of a ``lake:NAME``; None before there is one, and for other names.
+
+        None also where it was noted when titles or pictures had other normal forms than now: the same weights
+        make other vectors of them, so who needs the fingerprint has to load the encoder.
+        """
         if not model.startswith(LAKE_ENCODER):
             return None
         root = self.encoder(model.removeprefix(LAKE_ENCODER))
-        name = artifacts.current(root)
-        return name and str(artifacts.Manifest.read(root / name).counts["fingerprint"])
+        if not (name := artifacts.current(root)):
+            return None
+        counts = artifacts.Manifest.read(root / name).counts
+        return str(counts["fingerprint"]) if counts.get("forms") == FORMS else None
 
     def succession(self, model: str, candidate: str) -> tuple[Path, Path]:
         """Where the encoder `candidate` lies, and where `model`, whose place it is to take.
@@ -182,7 +214,7 @@ class Lake:
 
 @contextlib.contextmanager
 def _locked(folder: Path, wait: bool) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     fd = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:

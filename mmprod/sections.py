@@ -1,9 +1,10 @@
 """What can be configured: one frozen model a section of ``mmprod.toml``; unknown keys are refused."""
 
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from mmprod.datasets.errors import InputError
 from mmprod.datasets.pairs.options import Selection
@@ -16,10 +17,37 @@ if TYPE_CHECKING:
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+def _known_encoding(name: str) -> str:
+    try:
+        "x".encode(name)
+    except LookupError:
+        raise ValueError(f"there is no text encoding {name!r}") from None
+    return name
+
+
+TextEncoding = Annotated[str, AfterValidator(_known_encoding)]
+
+
+def _one_form(name: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", name).split())
+
+
+Name = Annotated[str, AfterValidator(_one_form)]
+"""Of a person, in the form that label files are read in."""
+
+
 class Section(BaseModel):
     """Frozen, strict about names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Live(Section):
+    """Which words of a column say that a product is there; any other says that it is gone."""
+
+    column: str
+    values: tuple[str, ...] = Field(min_length=1)
+    gone: tuple[str, ...] = ()  # words that say it is gone; then a row with any other is refused
 
 
 class Table(Section):
@@ -29,8 +57,14 @@ class Table(Section):
     category: tuple[str, ...] = ()  # the table's category columns, widest first
     attributes: tuple[str, ...] = ()  # the table's columns kept as attributes
     snapshot: Literal["full", "partial"] = "full"  # only a full table may remove what it does not list
+    pictures: tuple[str, ...] = ()  # the table's columns with further pictures
+    separators: dict[str, str] = {}  # our name -> what stands between several values in a cell
+    live: Live | None = None  # which products are there, where no column says `deleted`
+    rows: Literal["one", "first_non_empty"] | None = None  # what several rows of one id mean
     encoding: str | None = None  # CSV; found out when not given
     delimiter: str | None = None  # CSV; found out when not given
+    quote: str | None = Field(default=None, max_length=1)  # CSV; "": quotes are letters, as with tabs
+    skip_rows: int | tuple[int, ...] = 0  # CSV: lines that are no rows, how many or which (from 1)
 
 
 class Store(Section):
@@ -39,6 +73,7 @@ class Store(Section):
     shards: int = Field(default=1, ge=1, le=4096)  # fixed when the store is made
     batch_rows: int = Field(default=10_000, ge=1)  # rows a transaction
     max_removed_share: Share = 0.3  # a day that would remove more needs --approve-removals
+    days_ahead: int = Field(default=2, ge=0)  # a day further ahead of the clock needs --approve-day
 
 
 class Images(Section):
@@ -47,6 +82,8 @@ class Images(Section):
     root: Path = Path()  # image paths must lie below it
     max_pixels: int = Field(default=40_000_000, ge=1)
     allow_private_hosts: bool = False  # pictures from addresses that are not public
+    user_agent: str | None = Field(default=None, pattern=r"^[!-~]([ -~]*[!-~])?$")  # mmprod/VERSION
+    fetch_seconds: float = Field(default=14_400, gt=0)  # that fetching may take in a day's run
 
 
 class EncoderSection(Section):
@@ -153,16 +190,17 @@ class Review(Section):
     anchors_per_category: int = Field(default=12, ge=1)
     margin: Annotated[float, Field(gt=0, lt=0.5)] | None = None  # wanted ± by category, sizes the sample
     rank_bands: tuple[tuple[int, int], ...] = ((3, 3), (10, 2))  # (down to rank, how many of these)
-    reviewers: tuple[str, ...] = ()  # who gets a sheet of their own
+    reviewers: tuple[Name, ...] = ()  # who gets a sheet of their own, and may answer
     overlap: Share = 0.2  # of the anchors, asked of two reviewers
     gold_share: Share = 0.05  # of a sheet, pairs an adjudicator has decided, to watch reviewers by
     repeat_share: Share = 0.05  # of a sheet, questions asked twice
     sheets: tuple[Literal["csv", "xlsx", "html", "label-studio"], ...] = ("csv", "xlsx", "html")
     picture: int = Field(default=320, ge=32, le=2048)  # pixels of a sheet's pictures
     settle: float = Field(default=2.0, ge=0)  # seconds a file in the inbox must have stayed as it is
+    encoding: TextEncoding | None = None  # of files that aren't UTF-8; told by their words when not given
     policy: Literal["majority", "unanimous"] = "majority"
-    adjudicators: tuple[str, ...] = ()  # reviewers whose answer decides
-    excluded: tuple[str, ...] = ()  # reviewers whose answers don't count
+    adjudicators: tuple[Name, ...] = ()  # reviewers whose answer decides
+    excluded: tuple[Name, ...] = ()  # reviewers whose answers don't count
     measures: tuple[str, ...] = ()  # P@k, AP@k and R@k of the deepest rank when not given
     wanted_precision: tuple[Share, ...] = (0.9, 0.95)  # that score thresholds are given for
     alerts: tuple[Alert, ...] = (Alert(),)
@@ -274,9 +312,14 @@ class Config(Section):
     @property
     def table_spec(self) -> "TableSpec":
         """How `open_table` is to read the product table."""
-        from mmprod.datasets.table import TableSpec  # with Arrow, which many commands don't need
+        from mmprod.datasets import mapping  # with Arrow, which many commands don't need
+        from mmprod.datasets.mapping import TableSpec
 
-        return TableSpec(**self.table.model_dump(exclude={"snapshot"}))
+        live = self.table.live
+        return TableSpec(
+            **self.table.model_dump(exclude={"snapshot", "live"}),
+            live=mapping.Live(**live.model_dump()) if live else None,
+        )
 
     def profile(self, name: str) -> Profile:
         """The profile of that name; InputError names those there are."""

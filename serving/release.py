@@ -10,7 +10,7 @@ Engine and indexes are of one encoder: what a query is encoded with always fits 
 import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,13 @@ class Limits:
     k: int
 
 
+def scope_of(category: str, scopes: Container[str]) -> str | None:
+    """The narrowest of `scopes` at or above a category, else ALL; None where neither is there."""
+    levels = category.split(" > ")
+    paths = (" > ".join(levels[:depth]) for depth in range(len(levels), 0, -1))
+    return next((scope for scope in (*paths, ALL) if scope in scopes), None)
+
+
 @dataclass(frozen=True)
 class Served:
     """The index generation that a profile is served from, and when two products count as the same item.
@@ -55,14 +62,13 @@ class Served:
         A category goes by the narrowest scope at or above it that is there, else by ALL; one without any
         such scope, as of a product whose category isn't known, has no say.
         """
-        found = [self.thresholds[scope] for category in categories if (scope := self._scope(category))]
+        found = [
+            self.thresholds[scope]
+            for category in categories
+            if (scope := scope_of(category, self.thresholds))
+        ]
         limits = [limit for limit in found if limit is not None]
         return max(limits) if limits and len(limits) == len(found) else None
-
-    def _scope(self, category: str) -> str | None:
-        levels = category.split(" > ")
-        scopes = (" > ".join(levels[:depth]) for depth in range(len(levels), 0, -1))
-        return next((scope for scope in (*scopes, ALL) if scope in self.thresholds), None)
 
 
 @dataclass(frozen=True)

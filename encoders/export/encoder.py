@@ -1,7 +1,7 @@
 """An exported encoder: raw titles and pictures in, unit vectors out, without torch."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,12 +9,15 @@ import numpy as np
 from PIL import Image
 
 from mmprod.datasets.errors import StateError
+from mmprod.datasets.forms import FORMS
 from mmprod.encoders.export.engine import Engine, load_engine
 from mmprod.encoders.export.pixels import Geometry
 from mmprod.encoders.export.spec import RAW, Tower
 from mmprod.encoders.export.titles import FILE, Tokens
 from mmprod.encoders.shapes import Batch, fixed
 
+_BEFORE = {"title": "nfkc-1", "picture": "as stored"}
+"""The forms of engines that don't tell."""
 Batches = Callable[[Sequence[int], int], Iterator[Batch]]
 """How inputs of some lengths, for a tower that takes so many tokens, go through it together."""
 
@@ -41,12 +44,14 @@ class ExportedEncoder:
 
         `batches`: `fixed`, so that a vector doesn't depend on what is encoded with it, or `free`, where an
         answer is waited for and compared with none.
-        Raises: StateError, also for a folder that was exported without what raw inputs need.
+        Raises: StateError, also for a folder that was exported without what raw inputs need, or for other
+        normal forms of them than this version makes.
         """
         engine = load_engine(folder, device, threads, towers)
         if not {RAW, FILE} <= engine.spec.files.keys():
             raise StateError(f"{folder} takes tokens and pixels only: it has no {RAW}; export it again")
         content = json.loads((folder / RAW).read_bytes())
+        _check_forms(folder, content.get("forms", {}), towers or engine.spec.towers)
         tokens = Tokens.read(folder, content["clean"], engine.spec.pad)
         return cls(engine, Geometry(**content["pictures"]), tokens, batches)
 
@@ -74,10 +79,21 @@ class ExportedEncoder:
 
     def pictures(self, pictures: Sequence[Image.Image]) -> np.ndarray:
         """RGB pictures to float32 [n, width] of unit length."""
-        vectors = np.empty((len(pictures), self.width), np.float32)
-        for batch in self.batches([0] * len(pictures), 0):
-            pixels = np.stack([self.geometry.pixels(pictures[i]) for i in batch.rows])
-            vectors[batch.rows] = self.engine.pictures(pixels[batch.filling])[: len(batch.rows)]
+        return self._images(len(pictures), lambda row: self.pixels(pictures[row]))
+
+    def pixels(self, picture: Image.Image) -> np.ndarray:
+        """An RGB picture as the image tower takes it: uint8 [3, height, width]."""
+        return self.geometry.pixels(picture)
+
+    def of_pixels(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
+        """What `pictures` gives for the pictures that these were made of by `pixels`."""
+        return self._images(len(pixels), pixels.__getitem__)
+
+    def _images(self, count: int, pixels: Callable[[int], np.ndarray]) -> np.ndarray:
+        vectors = np.empty((count, self.width), np.float32)
+        for batch in self.batches([0] * count, 0):
+            some = np.stack([pixels(row) for row in batch.rows])
+            vectors[batch.rows] = self.engine.pictures(some[batch.filling])[: len(batch.rows)]
         return vectors
 
     def cut(self, titles: Sequence[str]) -> int:
@@ -87,3 +103,13 @@ class ExportedEncoder:
         spec = self.engine.spec
         tokens = self.tokens.padded(self.tokens.rows(titles), spec.longest)
         return int((tokens[:, -2] != spec.pad).sum())
+
+
+def _check_forms(folder: Path, forms: Mapping[str, str], towers: Sequence[Tower]) -> None:
+    for tower, kind in (("text", "title"), ("image", "picture")):
+        made = forms.get(kind, _BEFORE[kind])
+        if tower in towers and made != FORMS[kind]:
+            raise StateError(
+                f"{folder} was exported for {kind}s in the form {made}, this version makes {FORMS[kind]};"
+                " run `mmprod embed` and export it again"
+            )

@@ -1,6 +1,6 @@
 """What an engine folder needs so that raw titles and pictures can go in, taken from the encoder.
 
-    raw.json         how pictures are resized and titles cleaned
+    raw.json         how pictures are resized and titles cleaned, and in which normal forms both come
     tokenizer.json   the tokenizer, as the `tokenizers` library reads it
 
 Only what says the very same as the encoder's own tokenizer and transform is any good: see `differences`.
@@ -15,6 +15,7 @@ from typing import Any
 import open_clip
 
 from mmprod.datasets.errors import InputError
+from mmprod.datasets.forms import FORMS
 from mmprod.encoders.clip import Encoder
 from mmprod.encoders.export.inputs import Inputs, pad_of, pixels, tokens
 from mmprod.encoders.export.modules import picture_size
@@ -30,7 +31,11 @@ def write(encoder: Encoder, folder: Path) -> None:
 
     Raises: InputError for a tokenizer that can't be written as a file of its own.
     """
-    content = {"pictures": asdict(geometry_of(encoder)), "clean": clean_of(encoder.tokenizer)}
+    content = {
+        "pictures": asdict(geometry_of(encoder)),
+        "clean": clean_of(encoder.tokenizer),
+        "forms": FORMS,
+    }
     tokenizer = tokenizer_of(encoder.tokenizer)
     (folder / RAW).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     (folder / FILE).write_text(tokenizer.to_str(), encoding="utf-8")

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 
 from mmprod.datasets.faults import fault
-from mmprod.datasets.files import replace_file, sha256_file, sync_file
+from mmprod.datasets.files import make_folder, replace_file, sha256_file, sync_file
 
 log = logging.getLogger(__name__)
 
 
 def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> None:
     """Write ``step-N.pt``, then its seal ``step-N.json``; remove all but the newest `keep`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     file = folder / f"step-{step:08d}.pt"
     write_tensors(file, state)
     fault("checkpoint.written")

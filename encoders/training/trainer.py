@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from mmprod.datasets.errors import InputError, StateError
+from mmprod.datasets.files import make_folder
 from mmprod.encoders.losses.momentum import update_twin
 from mmprod.encoders.training import checkpoint
 from mmprod.encoders.training.backward import Backward
@@ -173,7 +174,7 @@ def _measure(trainer: Trainer, judge: Judge, metric: str, folder: Path) -> Scala
         raise InputError(f"metric {metric!r} is not measured: there are {', '.join(sorted(scalars))}")
     if scalars[metric] > trainer.best.value:
         trainer.best = Best(trainer.step, scalars[metric], scalars)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         checkpoint.write_tensors(folder / "best.pt", {"step": trainer.step, "model": model.state_dict()})
     return scalars
 

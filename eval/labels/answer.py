@@ -2,12 +2,13 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import NamedTuple
 
 from mmprod.datasets.textfile import Record
-from mmprod.eval.labels.asked import Asked, plain
+from mmprod.eval.labels.asked import Asked, plain, shows_nothing
 from mmprod.eval.labels.source import Columns
 from mmprod.eval.sheets.cells import unguard
 
@@ -20,6 +21,7 @@ NOT_SAME = frozenset(
 
 MAX_CELL = 32_767  # characters a spreadsheet cell holds
 
+_UNSEEN = "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff "  # without width, left at the ends of a pasted name
 _NUMBER = re.compile(r"[+-]?\d[\d.,]*(e[+-]?\d+)?", re.IGNORECASE)
 
 
@@ -34,15 +36,25 @@ class Answer(NamedTuple):
     same: bool | None
     reviewer: str
     swapped: bool  # anchor and product have changed places
+    protected: bool  # an id stood behind an apostrophe or in ="…"
 
 
-def read_answer(row: Record, columns: Columns, asked: Asked, reviewer: str) -> Answer:
-    """The answer in a row; `reviewer` gave it where the row doesn't say. Raises: RowError."""
+def read_answer(
+    row: Record, columns: Columns, asked: Asked, reviewer: str, reviewers: Collection[str] = ()
+) -> Answer:
+    """The answer in a row; `reviewer` gave it where the row doesn't say.
+
+    Where there are `reviewers`, nobody else may have given it. Raises: RowError.
+    """
     cells = row.cells
     if row.error:
         raise RowError(row.error)
     _check_shape(cells, columns)
-    anchor, product = plain(cells[columns.anchor_id]), plain(cells[columns.product_id])
+    ids = cells[columns.anchor_id], cells[columns.product_id]
+    for name, cell in zip(("anchor_id", "product_id"), ids, strict=True):
+        if shows_nothing(cell):
+            raise RowError(f"{name} shows nothing: {cell[:60]!r}")
+    anchor, product = map(plain, ids)
     if anchor == product:
         raise RowError(f"anchor and product are the same: {anchor[:60]!r}")
     if columns.pair_id is None:
@@ -50,10 +62,22 @@ def read_answer(row: Record, columns: Columns, asked: Asked, reviewer: str) -> A
     else:
         question = _by_id(cells[columns.pair_id].strip(), anchor, product, asked)
     same = _label(_cell(cells, columns.label))
-    who = _reviewer(_cell(cells, columns.reviewer)) or reviewer
+    who = reviewer_name(_cell(cells, columns.reviewer)) or reviewer
     if same is not None and not who:
         raise RowError("no reviewer: fill in the reviewer column, or say whose file it is")
-    return Answer(question, same, who, anchor != asked.anchors[question])
+    if same is not None and reviewers:
+        _check_known(who, reviewers)
+    protected = anchor != ids[0].strip() or product != ids[1].strip()
+    return Answer(question, same, who, anchor != asked.anchors[question], protected)
+
+
+def _check_known(who: str, reviewers: Collection[str]) -> None:
+    if who in reviewers:
+        return
+    names = {name.casefold(): name for name in reviewers}
+    near = get_close_matches(who.casefold(), names, 1)
+    meant = f"did you mean {names[near[0]]!r}?" if near else f"known are {', '.join(sorted(reviewers))[:200]}"
+    raise RowError(f"reviewer {who[:60]!r} is nobody known here: {meant}")
 
 
 def _check_shape(cells: Sequence[str], columns: Columns) -> None:
@@ -118,8 +142,12 @@ def _label(cell: str) -> bool | None:
 
 
 @lru_cache(maxsize=256)
-def _reviewer(cell: str) -> str:
+def reviewer_name(cell: str) -> str:
+    """A name in one form, so that one person counts as one: composed letters, single plain spaces.
+
+    Raises: RowError for characters that are no part of a name.
+    """
     name = unguard(cell).strip()
     if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
         raise RowError(f"reviewer {name[:60]!r} has characters that are no part of a name")
-    return name
+    return "" if shows_nothing(name) else " ".join(unicodedata.normalize("NFC", name).split()).strip(_UNSEEN)

@@ -1,5 +1,7 @@
 """The questions reviewers were asked, to be found by their id or by their two products."""
 
+import re
+import unicodedata
 from collections import defaultdict
 from functools import cached_property
 
@@ -7,6 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmprod.datasets.schemas import QUESTION, check
+
+_AS_TEXT = re.compile('="([^"]*)"')  # how spreadsheets are told that a number is text
 
 
 class Asked:
@@ -59,5 +63,12 @@ class Asked:
 
 
 def plain(product_id: str) -> str:
-    """An id without the space around it and the apostrophes before it that keep it from being a number."""
-    return product_id.strip().lstrip("'")
+    """An id without the space around it and what keeps it from being a number: `'0012`, `="0012"`."""
+    bare = product_id.strip()
+    text = _AS_TEXT.fullmatch(bare)
+    return (text[1] if text else bare).strip().lstrip("'")
+
+
+def shows_nothing(cell: str) -> bool:
+    """Whether a cell is empty to the eye: nothing, spaces of any kind, characters without width."""
+    return all(letter.isspace() or unicodedata.category(letter) in ("Cf", "Cc") for letter in cell)

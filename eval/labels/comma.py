@@ -1,25 +1,36 @@
 """Label files in CSV: comma, semicolon or tab, in any encoding that `textfile` knows."""
 
+import csv
+import re
 from collections.abc import Iterator
-from pathlib import Path
+from itertools import islice
 
+from mmprod.datasets.errors import InputError
+from mmprod.datasets.private_copy import PrivateCopy
 from mmprod.datasets.textfile import Record, delimiter_of, records
-from mmprod.eval.labels.source import Source
+from mmprod.eval.labels.source import ABOVE, Source, check_title, is_header
+
+_SEP = re.compile(r'"?sep=([,;\t])"?[,;\t]*\s*', re.IGNORECASE)  # how Excel is told the delimiter
 
 
-def open_csv(path: Path, encoding: str) -> Source:
+def open_csv(file: PrivateCopy, encoding: str) -> Source:
     """A CSV file whose bytes have been found to be text in `encoding`; it is read a line at a time.
 
-    A record is in error where a quoted cell holds as many delimiters as a whole row does, over several
-    lines: a quote is missing somewhere, and the rows it swallowed are not to be lost in a title.
-    Raises: InputError, here or while reading, for a first line without delimiter and a quote never closed.
+    The header is the first of its ABOVE first lines that has a sheet's columns, else the first line: a
+    title may stand above it, and a line `sep=;`, which tells the delimiter. A record is in error where a
+    quoted cell holds as many delimiters as a whole row does, over several lines: a quote is missing
+    somewhere, and the rows it swallowed are not to be lost in a title.
+    Raises: InputError, here or while reading, for a header without delimiter and a quote never closed.
     """
-    with path.open(encoding=encoding, newline="") as lines:
-        delimiter = delimiter_of(lines.readline(), path)
+    with file.path.open(encoding=encoding, newline="") as lines:
+        above, delimiter = _header(list(islice(lines, ABOVE)), file)
 
     def rows() -> Iterator[Record]:
-        with path.open(encoding=encoding, newline="") as lines:
-            yield from records(lines, delimiter, path)
+        with file.path.open(encoding=encoding, newline="") as lines:
+            for _ in range(above):
+                next(lines)
+            for row in records(lines, delimiter, file):
+                yield row._replace(line=row.line + above)
 
     header = next(rows()).cells
 
@@ -30,6 +41,23 @@ def open_csv(path: Path, encoding: str) -> Source:
             yield row if row.error else _checked(row, delimiter, len(header))
 
     return Source(header, encoding, read)
+
+
+def _header(lines: list[str], file: PrivateCopy) -> tuple[int, str]:
+    """How many lines stand above the header, and the delimiter."""
+    told = _SEP.fullmatch(lines[0])
+    for above, line in enumerate(lines):
+        try:
+            delimiter = told[1] if told else delimiter_of(line, file)
+            found = is_header(next(csv.reader([line], delimiter=delimiter), []))
+        except (InputError, csv.Error):  # a title
+            continue
+        if found:
+            for number, title in enumerate(lines[bool(told) : above], 1 + bool(told)):
+                check_title(title.split(delimiter), number, file)
+            return above, delimiter
+    above = 1 if told and len(lines) > 1 else 0
+    return above, told[1] if told else delimiter_of(lines[0], file)
 
 
 def _checked(row: Record, delimiter: str, width: int) -> Record:

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from mmprod.datasets.errors import InputError
+from mmprod.datasets.private_copy import PrivateCopy
 from mmprod.datasets.textfile import Record
 from mmprod.eval.labels.source import Source
 from mmprod.eval.sheets.sheet import COLUMNS
@@ -13,7 +13,7 @@ from mmprod.eval.sheets.sheet import COLUMNS
 _SPACE = " \t\r\n"
 
 
-def open_label_studio(path: Path, encoding: str) -> Source:
+def open_label_studio(file: PrivateCopy, encoding: str) -> Source:
     """An export whose bytes have been found to be text in `encoding`. Each annotation is a row.
 
     Its cells are those of a sheet: what the task's data says, the choice as label, and who completed it
@@ -21,16 +21,16 @@ def open_label_studio(path: Path, encoding: str) -> Source:
     is a row without label. The line of a row is the place of its task, from 1.
     Raises: InputError, here or while reading, for what is no list of tasks or is cut off.
     """
-    text = path.read_text(encoding=encoding)
+    text = file.path.read_text(encoding=encoding)
 
     def read() -> Iterator[Record]:
-        for place, task in enumerate(_tasks(text, path), 1):
+        for place, task in enumerate(_tasks(text, file), 1):
             yield from _rows(place, task)
 
     return Source(COLUMNS, encoding, read)
 
 
-def _tasks(text: str, path: Path) -> Iterator[Any]:
+def _tasks(text: str, file: PrivateCopy) -> Iterator[Any]:
     """The items of the list, one at a time: a million tasks as objects would be many times the file."""
     decoder = json.JSONDecoder(object_pairs_hook=_unique)
     at, after = _skip(text, 0), "["
@@ -38,14 +38,14 @@ def _tasks(text: str, path: Path) -> Iterator[Any]:
         if text[at : at + 1] != after:
             if after == "," and text[at : at + 1] == "]" and _skip(text, at + 1) == len(text):
                 return
-            raise InputError(f"{path} is no whole list of tasks: character {at} is {text[at : at + 20]!r}")
+            raise InputError(f"{file} is no whole list of tasks: character {at} is {text[at : at + 20]!r}")
         at = _skip(text, at + 1)
         if after == "[" and text[at : at + 1] == "]" and _skip(text, at + 1) == len(text):
             return
         try:
             task, at = decoder.raw_decode(text, at)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{path} is no whole list of tasks: {error}") from error
+            raise InputError(f"{file} is no whole list of tasks: {error}") from error
         yield task
         at, after = _skip(text, at), ","
 

@@ -1,7 +1,7 @@
 """Filled-in label files: every row ends as a judgement, is rejected with a reason, or is counted."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmprod.datasets.errors import InputError
+from mmprod.datasets.private_copy import PrivateCopy, private_copy
 from mmprod.datasets.schemas import JUDGEMENT
 from mmprod.datasets.textfile import Record, encoding_of
-from mmprod.eval.labels.answer import RowError, read_answer
+from mmprod.eval.labels.answer import RowError, read_answer, reviewer_name
 from mmprod.eval.labels.asked import Asked
 from mmprod.eval.labels.comma import open_csv
 from mmprod.eval.labels.label_studio import open_label_studio
@@ -45,6 +46,7 @@ class LabelFile:
     duplicates: int  # the same answer of the same reviewer again
     blank: int  # rows without any content
     swapped: int  # accepted although anchor and product had changed places
+    protected: int  # accepted with an id behind an apostrophe or in ="…", as spreadsheets protect them
     encoding: str  # "" for a workbook
 
     def __post_init__(self) -> None:
@@ -62,6 +64,7 @@ class LabelFile:
             "duplicates": self.duplicates,
             "blank": self.blank,
             "swapped": self.swapped,
+            "protected": self.protected,
         }
 
 
@@ -72,6 +75,8 @@ def read_labels(
     reviewer: str = "",
     max_bytes: int = MAX_BYTES,
     by_ids: bool = False,
+    encoding: str | None = None,
+    reviewers: Collection[str] = (),
 ) -> LabelFile:
     """Read the answers in a CSV file, an XLSX workbook or a JSON export of Label Studio; the content tells.
 
@@ -83,34 +88,60 @@ def read_labels(
 
     Args: judged_at: when the file was handed in, with its time zone; reviewer: who answered, for rows
     that don't say; by_ids: the two ids tell the question even where there is a pair_id column, as in
-    another system's file. Questions whose product is gone aren't asked any more: leave them out.
+    another system's file; encoding: of text that is neither marked nor UTF-8, told by likeness when not
+    given; reviewers: who may have answered, anybody where empty. Questions whose product is gone aren't
+    asked any more: leave them out.
     Memory: of a CSV file, a line; some twenty bytes for each answer; `questions` as Python strings.
     Raises: InputError, with nothing accepted, for a file over `max_bytes`, one that can't be read as any
-    of these, without a column it needs or with one of the sheet's twice, for a quote never closed.
+    of these, without a column it needs or with one of the sheet's twice, for a quote never closed;
+    ChangedError for one that changes while it is copied. It is read from that copy.
     """
+    with private_copy(path, max_bytes) as file:
+        return read_copy(file, questions, judged_at, reviewer, by_ids, encoding, reviewers)
+
+
+def read_copy(
+    file: PrivateCopy,
+    questions: pa.Table,
+    judged_at: datetime,
+    reviewer: str = "",
+    by_ids: bool = False,
+    encoding: str | None = None,
+    reviewers: Collection[str] = (),
+) -> LabelFile:
+    """As `read_labels`, of a file that has been copied already."""
     if judged_at.tzinfo is None:
         raise InputError(f"judged_at {judged_at} has no time zone")
     asked = Asked(questions)
-    source = _open(path, max_bytes)
-    columns = Columns.of(source.header, path)
+    source = _open(file, encoding)
+    columns = Columns.of(source.header, file)
     if by_ids:
         columns = replace(columns, pair_id=None)
     tally = _Tally()
+    whose, known = _name(reviewer), {_name(name) for name in reviewers}
     for row in source.read():
-        tally.add(row, columns, asked, reviewer.strip())
+        tally.add(row, columns, asked, whose, known)
     settled = tally.answers.settle()
     rejected = tally.rejected | _rejected_again(source, settled.conflicts)
     return LabelFile(
         header=source.header,
         rows=tally.rows,
-        judgements=_judgements(settled, questions, judged_at, path),
+        judgements=_judgements(settled, questions, judged_at, file.origin),
         rejected=tuple(rejected[place] for place in sorted(rejected)),
         unanswered=tally.unanswered,
         duplicates=settled.duplicates,
         blank=tally.blank,
         swapped=settled.swapped,
+        protected=settled.protected,
         encoding=source.encoding,
     )
+
+
+def _name(reviewer: str) -> str:
+    try:
+        return reviewer_name(reviewer)
+    except RowError as error:
+        raise InputError(str(error)) from error
 
 
 @dataclass
@@ -123,14 +154,16 @@ class _Tally:
     answers: Answers = field(default_factory=Answers)
     rejected: dict[int, RejectedRow] = field(default_factory=dict)  # by their place in the file
 
-    def add(self, row: Record, columns: Columns, asked: Asked, reviewer: str) -> None:
+    def add(
+        self, row: Record, columns: Columns, asked: Asked, reviewer: str, reviewers: Collection[str]
+    ) -> None:
         place = self.rows
         self.rows += 1
         if not any(map(str.strip, row.cells)):
             self.blank += 1
             return
         try:
-            answer = read_answer(row, columns, asked, reviewer)
+            answer = read_answer(row, columns, asked, reviewer, reviewers)
         except RowError as refused:
             self.rejected[place] = RejectedRow(row.line, str(refused), row.cells)
             return
@@ -140,15 +173,14 @@ class _Tally:
             self.answers.add(place, row.line, answer)
 
 
-def _open(path: Path, max_bytes: int) -> Source:
-    if path.is_file():
-        with path.open("rb") as file:
-            if file.read(4) == b"PK\x03\x04":
-                return open_xlsx(path, max_bytes)
-    encoding = encoding_of(path, max_bytes)
-    with path.open(encoding=encoding) as text:
+def _open(file: PrivateCopy, encoding: str | None) -> Source:
+    with file.path.open("rb") as data:
+        if data.read(4) == b"PK\x03\x04":
+            return open_xlsx(file)
+    encoding = encoding_of(file, encoding)
+    with file.path.open(encoding=encoding) as text:
         start = text.read(1000).lstrip()
-    return open_label_studio(path, encoding) if start[:1] in ("[", "{") else open_csv(path, encoding)
+    return open_label_studio(file, encoding) if start[:1] in ("[", "{") else open_csv(file, encoding)
 
 
 def _rejected_again(source: Source, reasons: Mapping[int, str]) -> dict[int, RejectedRow]:

@@ -18,6 +18,7 @@ class Settled:
     same: np.ndarray  # bool
     reviewer: list[str]
     swapped: int
+    protected: int
     duplicates: int
     conflicts: dict[int, str]  # why, by the row's place in the file
 
@@ -27,7 +28,8 @@ class Answers:
 
     def __init__(self) -> None:
         self._place, self._line, self._question = array("q"), array("q"), array("q")
-        self._reviewer, self._same, self._swapped = array("l"), array("b"), array("b")
+        self._reviewer, self._same = array("l"), array("b")
+        self._swapped, self._protected = array("b"), array("b")
         self._reviewers: dict[str, int] = {}
 
     def add(self, place: int, line: int, answer: Answer) -> None:
@@ -38,6 +40,7 @@ class Answers:
         self._reviewer.append(self._reviewers.setdefault(answer.reviewer, len(self._reviewers)))
         self._same.append(bool(answer.same))
         self._swapped.append(answer.swapped)
+        self._protected.append(answer.protected)
 
     def settle(self) -> Settled:
         """The first of each reviewer's answers to a question, where all of them agree."""
@@ -58,6 +61,7 @@ class Answers:
             same=same[kept],
             reviewer=[names[code] for code in reviewer[kept]],
             swapped=int(np.array(self._swapped)[kept].sum()),
+            protected=int(np.array(self._protected)[kept].sum()),
             duplicates=int((size[agreed] - 1).sum()),
             conflicts=self._conflicts(group, np.flatnonzero(~agreed[group])),
         )

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from mmprod.datasets.errors import InputError
 from mmprod.datasets.textfile import Record
@@ -10,6 +9,7 @@ from mmprod.eval.sheets.cells import unguard
 from mmprod.eval.sheets.sheet import COLUMNS
 
 NEEDED = ("anchor_id", "product_id", "label")
+ABOVE = 10  # rows looked through for the header: a title may stand above it
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Columns:
     width: int
 
     @classmethod
-    def of(cls, header: Sequence[str], path: Path) -> "Columns":
+    def of(cls, header: Sequence[str], path: object) -> "Columns":
         """Raises: InputError, naming `path`, where a column is missing or one of a sheet's is there twice."""
         names = column_names(header)
         if missing := [name for name in NEEDED if name not in names]:
@@ -45,6 +45,21 @@ class Columns:
         at = {name: place for place, name in enumerate(names)}
         anchor_id, product_id, label = (at[name] for name in NEEDED)
         return cls(anchor_id, product_id, label, at.get("pair_id"), at.get("reviewer"), len(names))
+
+
+def is_header(cells: Sequence[str]) -> bool:
+    """Whether a row has the columns of a sheet that no file can do without."""
+    return set(NEEDED) <= set(column_names(cells))
+
+
+def check_title(cells: Sequence[str], line: int, file: object) -> None:
+    """Raise InputError where a row above the header may be an answer that a title would hide."""
+    filled = sum(bool(cell.strip()) for cell in cells)
+    if filled >= len(NEEDED):
+        raise InputError(
+            f"{file}: row {line} stands above the header and has {filled} filled cells: is it an answer? "
+            "Put the header above all answers"
+        )
 
 
 def column_names(header: Sequence[str]) -> list[str]:

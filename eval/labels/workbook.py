@@ -5,42 +5,48 @@ import errno
 import warnings
 import zipfile
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from mmprod.datasets.errors import InputError
-from mmprod.datasets.textfile import Record, check_size
-from mmprod.eval.labels.source import NEEDED, Source, column_names
+from mmprod.datasets.private_copy import PrivateCopy
+from mmprod.datasets.textfile import Record
+from mmprod.eval.labels.archive import Merged, inspect
+from mmprod.eval.labels.source import ABOVE, NEEDED, Source, check_title, is_header
 
-MAX_UNPACKED = 512 << 20  # bytes of all files in the zip
 MAX_ROWS, MAX_COLUMNS = 1_048_576, 256  # a worksheet has no more rows; a sheet of questions has 7 columns
 _DIGITS = 15  # that a spreadsheet keeps of a number
 
 
-def open_xlsx(path: Path, max_bytes: int) -> Source:
-    """The worksheet whose first row with content has the columns of a sheet of questions.
+def open_xlsx(file: PrivateCopy) -> Source:
+    """The worksheet that has the columns of a sheet of questions in one of its first rows with content.
 
     Cells become text as they are stored: a formula is its text, not its value; a number of more digits
     than a spreadsheet keeps is written 1.2E+20, as it would show it, so that it is no id.
-    Raises: InputError, here or while reading, for a file over `max_bytes`, one that unpacks to more than
-    MAX_UNPACKED, is cut off or damaged, and where no worksheet has these columns or more than one has.
+    Raises: InputError, here or while reading, for a file that unpacks to too much (`archive.inspect`), is
+    cut off or damaged, and where no worksheet has these columns or more than one has.
     """
-    check_size(path, max_bytes)
     found = {}
-    with _refusing(path), path.open("rb") as file:
-        _check_archive(file, path)
-        for sheet in _load(file).worksheets:
-            header = next((row for row in _rows(sheet, path, 0) if any(row.cells)), None)
-            if header and set(NEEDED) <= set(column_names(header.cells)):
+    with _refusing(file), file.path.open("rb") as data:
+        merged = inspect(file)
+        for sheet in _load(data).worksheets:
+            rows = (row for row in _rows(sheet, file, Merged([]), 0) if any(row.cells))
+            first = list(islice(rows, ABOVE))
+            if header := next((row for row in first if is_header(row.cells)), None):
+                for row in first[: first.index(header)]:
+                    check_title(row.cells, row.line, file)
                 found[sheet.title] = header
     if len(found) != 1:
         sheets = f"{len(found)} worksheets ({', '.join(found)}) have" if found else "no worksheet has"
-        raise InputError(f"{path}: {sheets} the columns {', '.join(NEEDED)} in the first row: want one")
+        raise InputError(f"{file}: {sheets} the columns {', '.join(NEEDED)} in a first row: want one")
     ((title, header),) = found.items()
 
     def read() -> Iterator[Record]:
-        with _refusing(path), path.open("rb") as file:
-            for row in _rows(_load(file)[title], path, len(header.cells)):
+        with _refusing(file), file.path.open("rb") as data:
+            sheet = _load(data)[title]
+            ranges = Merged(merged.get(sheet._worksheet_path.lstrip("/"), []))
+            for row in _rows(sheet, file, ranges, len(header.cells)):
                 if row.line > header.line:
                     yield row
 
@@ -57,7 +63,7 @@ def whole_zip(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _refusing(path: Path) -> Iterator[None]:
+def _refusing(file: PrivateCopy) -> Iterator[None]:
     """Whatever the library stumbles over in a damaged workbook makes it an InputError."""
     try:
         yield
@@ -68,17 +74,8 @@ def _refusing(path: Path) -> Iterator[None]:
             raise  # the disk's, not the file's; EINVAL: the zip points before its own beginning
         cause = error.__cause__ or error
         raise InputError(
-            f"{path} is no whole .xlsx workbook ({type(cause).__name__}: {cause}): save it again"
+            f"{file} is no whole .xlsx workbook ({type(cause).__name__}: {cause}): save it again"
         ) from error
-
-
-def _check_archive(file: Any, path: Path) -> None:
-    with zipfile.ZipFile(file) as archive:
-        size = sum(part.file_size for part in archive.infolist())  # zipfile never unpacks more than it says
-        if size > MAX_UNPACKED:
-            raise InputError(f"{path} unpacks to {size} bytes, the limit is {MAX_UNPACKED}: split it")
-        if damaged := archive.testzip():
-            raise InputError(f"{path} is damaged: {damaged} doesn't fit its checksum; save it again")
 
 
 def _load(file: Any) -> Any:
@@ -89,7 +86,7 @@ def _load(file: Any) -> Any:
         return load_workbook(file, read_only=True, keep_links=False)
 
 
-def _rows(sheet: Any, path: Path, width: int) -> Iterator[Record]:
+def _rows(sheet: Any, file: PrivateCopy, merged: Merged, width: int) -> Iterator[Record]:
     """The rows that are stored, each filled up to `width` cells; the numbers are the worksheet's.
 
     openpyxl's own iteration leaves out rows and cells that are not in order: its parser tells them all.
@@ -101,9 +98,9 @@ def _rows(sheet: Any, path: Path, width: int) -> Iterator[Record]:
         parser = WorkSheetParser(xml, sheet._shared_strings)
         for number, cells in _quietly(parser.parse()):
             if not last < number <= MAX_ROWS:
-                raise InputError(f"{path}: row {number} of {sheet.title!r} comes after row {last}")
+                raise InputError(f"{file}: row {number} of {sheet.title!r} comes after row {last}")
             last = number
-            yield _record(number, cells, width)
+            yield _record(number, cells, merged, width)
 
 
 def _quietly(rows: Iterator[Any]) -> Iterator[Any]:
@@ -116,7 +113,7 @@ def _quietly(rows: Iterator[Any]) -> Iterator[Any]:
         yield row
 
 
-def _record(number: int, cells: Iterable[dict[str, Any]], width: int) -> Record:
+def _record(number: int, cells: Iterable[dict[str, Any]], merged: Merged, width: int) -> Record:
     """A row as cells side by side, those left out empty; in error where its cells have no such order."""
     filled = [(cell["row"], cell["column"], _text(cell["value"])) for cell in cells]
     filled = [cell for cell in filled if cell[2]]
@@ -124,7 +121,9 @@ def _record(number: int, cells: Iterable[dict[str, Any]], width: int) -> Record:
     last = max(texts, default=0)
     if last > MAX_COLUMNS or len(texts) < len(filled) or any(row != number for row, _, _ in filled):
         return Record(number, tuple(text for _, _, text in filled), "its cells are not in order")
-    return Record(number, tuple(texts.get(column, "") for column in range(1, max(width, last) + 1)), "")
+    error = merged.fill(number, texts, width)
+    last = max(last, max(texts, default=0))
+    return Record(number, tuple(texts.get(column, "") for column in range(1, max(width, last) + 1)), error)
 
 
 def _text(value: object) -> str:

@@ -11,6 +11,7 @@ from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
 from mmprod.airflow.settings import Settings
+from mmprod.airflow.typed import check_day
 
 _UNFINISHED = (".part", ".partial", ".crdownload", ".download", ".tmp")
 State = tuple[tuple[str, int, int], ...]
@@ -27,7 +28,7 @@ class DayTable(BaseOperator):
         self.day, self.patience, self.settle = day, patience, settle
 
     def execute(self, context: Any) -> None:
-        path = Settings.read().tables.format(day=self.day)
+        path = Settings.read().tables.format(day=check_day(self.day))
         self.log.info("waiting for %s, at most %s", path, self.patience)
         self.defer(trigger=TableTrigger(path, self.settle), method_name="arrived", timeout=self.patience)
 
@@ -56,8 +57,9 @@ class TableTrigger(BaseTrigger):
 
 
 class InboxTrigger(BaseEventTrigger):
-    """Fires when label files lie in the lake's inbox, and again after `again` seconds while they stay there.
+    """Fires when label files lie in the lake's inbox, and again after `again` seconds while any stay there.
 
+    Those stay, too, that a run claimed and could not finish: it died, or the file changed or failed.
     It touches nothing: `mmprod review collect` claims each whole file by renaming it.
     """
 
@@ -75,9 +77,12 @@ class InboxTrigger(BaseEventTrigger):
         while True:
             now = await asyncio.to_thread(state_of, inbox)
             quiet += self.every
-            if now and (now != told or quiet >= self.again):
+            waiting = now
+            if not now and quiet >= self.again:
+                waiting = await asyncio.to_thread(state_of, inbox / "taken")
+            if waiting and (now != told or quiet >= self.again):
                 told, quiet = now, 0.0
-                yield TriggerEvent({"inbox": str(inbox), "files": len(now)})
+                yield TriggerEvent({"inbox": str(inbox), "files": len(waiting)})
             await asyncio.sleep(self.every)
 
 

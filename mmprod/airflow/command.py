@@ -15,6 +15,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from mmprod.airflow import outcomes
 from mmprod.airflow.settings import Settings
+from mmprod.airflow.typed import check_run
 from mmprod.datasets import threads
 
 RUN = "MMPROD_RUN"
@@ -30,9 +31,9 @@ _PASSED_ON = ("MMPROD_", "OMP_", "CUDA_", "HF_", "NVIDIA_", "RAY_", "SSL_")
 class Mmprod(BaseOperator):
     """Runs ``mmprod WORDS --json`` and returns what it told: counts, names and paths, never rows.
 
-    `words` are templates; each line that comes out is a word, empty ones are left out. `config` names the
-    settings' TOML file to use. The counts also go to the events of the task's assets. Bad input and a gate
-    that refused fail the task at once, any other failure may be retried.
+    `words` are templates; each line that comes out is a word, empty ones are left out; parameters with line
+    breaks are refused. `config` names the settings' TOML file to use. The counts also go to the events of the
+    task's assets. Bad input and a gate that refused fail the task at once, any other failure may be retried.
     """
 
     template_fields: Sequence[str] = ("words",)
@@ -44,6 +45,7 @@ class Mmprod(BaseOperator):
         self._lake, self._content = "", None
 
     def execute(self, context: Any) -> dict[str, Any]:
+        check_run(context)
         settings = Settings.read()
         config = getattr(settings, self.config) or settings.config
         words = [line for word in self.words for line in str(word).splitlines() if line]

@@ -6,6 +6,8 @@ from typing import Any
 from airflow.sdk import Variable
 from airflow.sdk.exceptions import AirflowFailException
 
+from mmprod.airflow.typed import check
+
 VARIABLE = "mmprod"
 
 
@@ -48,6 +50,7 @@ class Settings:
             raise AirflowFailException(
                 f"the Airflow variable {VARIABLE!r} is {content!r}, want a JSON object of {wanted} ({error})"
             ) from None
+        check(f"the Airflow variable {VARIABLE!r}", content)
         if not isinstance(settings.encoding, int) or settings.encoding < 1:
             raise AirflowFailException(f"encoding is {settings.encoding!r}, want a number from 1 up")
         if "{day}" not in settings.tables:

@@ -1,6 +1,6 @@
 """Commands that answer questions from the current index."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +21,18 @@ def register(app: typer.Typer) -> None:
 
 
 def search(
-    query: Annotated[str | None, typer.Argument(help="What to look for, in words.")] = None,
+    query: Annotated[
+        list[str] | None, typer.Argument(help="What to look for, in words; several texts are added.")
+    ] = None,
+    picture: Annotated[
+        list[Path] | None, typer.Option("--picture", help="A picture file to look for; repeatable.")
+    ] = None,
+    without: Annotated[
+        list[str] | None, typer.Option("--without", help="A text that should not fit; repeatable.")
+    ] = None,
+    without_picture: Annotated[
+        list[Path] | None, typer.Option("--without-picture", help="A picture that should not fit.")
+    ] = None,
     product: Annotated[str | None, typer.Option("--product", help="Neighbours of this product id.")] = None,
     profile: Annotated[
         str | None, typer.Option("--profile", help="selection for a text, same_item for a product.")
@@ -29,7 +40,14 @@ def search(
     category: Annotated[
         str | None, typer.Option("--category", help='Only this category, e.g. "Home > Lighting".')
     ] = None,
-    top: Annotated[int, typer.Option("--top", "-k", help="How many products.")] = 10,
+    top: Annotated[int, typer.Option("--top", "-k", min=1, help="How many products.")] = 10,
+    min_score: Annotated[
+        str | None,
+        typer.Option("--min-score", help="Only from this score on; labels: from the one they suggest."),
+    ] = None,
+    fold: Annotated[
+        bool, typer.Option("--fold/--no-fold", help="Show near copies (one picture, one group) as one.")
+    ] = True,
     rerank: Annotated[
         int, typer.Option("--rerank", min=0, help="Order the first so many by BLIP's look at each picture.")
     ] = 0,
@@ -49,44 +67,88 @@ def search(
 
     mmprod search --product D000123 --profile similar_item
 
+    mmprod search mug --without red --min-score 0.3
+
+    mmprod search --picture lamp.jpg "made of wood"
+
     mmprod search "red dress" --rerank 50
     """
-    if (query is None) == (product is None):
-        raise InputError('say what to look for: either a text, "red dress", or --product ID')
+    from mmprod.stages.query import Query
+
+    wanted = Query(query or (), picture or (), without or (), without_picture or ())
+    if bool(wanted.towers) == (product is not None):
+        raise InputError('say what to look for: either a text, "red dress", or --picture, or --product ID')
     session = Session(config, lake, json)
     profile = profile or ("selection" if product is None else "same_item")
     session.config.profile(profile)
     from dataclasses import asdict
 
     from mmprod.stages.encoder import load_encoder, load_query_encoder
+    from mmprod.stages.groups import read_groups
     from mmprod.stages.index import encoder_of
-    from mmprod.stages.search import search_product, search_text
+    from mmprod.stages.search import Wish, search_product, search_vector
 
+    name = str(wanted) if product is None else f"like {product}"
     with session.store() as store:
         fingerprint, depth = encoder_of(session.lake, profile), max(top, rerank)
+        least = _least(session, min_score, profile, fingerprint)
+        wish = Wish(depth, category, least, read_groups(session.lake) if fold else None)
         blip = load_encoder(session.lake, session.config, fingerprint) if rerank else None
-        if query is not None:
-            encoder = blip or load_query_encoder(session.lake, session.config, fingerprint)
-            found = search_text(session.lake, store, encoder, query, profile, depth, category)
+        if product is None:
+            encoder = blip or load_query_encoder(session.lake, session.config, fingerprint, wanted.towers)
+            vector = wanted.vector(encoder, session.config.images.max_pixels)
+            found = search_vector(session.lake, store, vector, fingerprint, profile, wish)
         else:
-            found = search_product(session.lake, store, product or "", profile, depth, category)
+            found = search_product(session.lake, store, product, profile, depth, category, wish)
         if blip:
             from mmprod.stages.rerank import rerank as look_again
             from mmprod.stages.rerank import title_of
 
-            text = query or title_of(store, product or "")
+            text = " ".join(wanted.texts) or title_of(store, product or "")
             found = look_again(session.config, store, blip, text, found, rerank)
         found = found[:top]
         if out:
-            _take_away(store, query or f"like {product}", found, out)
-    headings = ("", "score", "picture", "title", *(["match"] if rerank else []), "product", "", "category")
+            _take_away(store, name, found, out)
+    headings = (
+        "",
+        "score",
+        "picture",
+        "title",
+        *(["match"] if rerank else []),
+        "product",
+        "",
+        "",
+        "category",
+    )
     rows: list[tuple[object, ...]] = []
     for f in found:
         scores = (f.score, f.image_score, f.text_score, *([f.match_score] if rerank else []))
-        rows.append((f.rank, *scores, f.product_id, f.title[:60], f.category))
-    session.table(query or f"like {product}", headings, rows, {"results": [asdict(f) for f in found]})
+        more = f"+{f.more} more" if f.more else ""
+        rows.append((f.rank, *scores, f.product_id, more, f.title[:60], f.category))
+    session.table(name, headings, rows, {"results": [asdict(f) for f in found]})
     if out:
         typer.echo(f"written to {out}", err=True)
+
+
+def _least(
+    session: Session, min_score: str | None, profile: str, fingerprint: str
+) -> "float | Mapping[str, float | None]":
+    """The score from which on products are shown: a number, or by category what labels suggest."""
+    if min_score is None:
+        return {}
+    if min_score != "labels":
+        try:
+            return float(min_score)
+        except ValueError as error:
+            raise InputError(f"--min-score is {min_score!r}, want a number or the word labels") from error
+    from mmprod.stages.release import thresholds
+
+    if not (found := thresholds(session.lake, session.config, profile, fingerprint)):
+        raise InputError(
+            f"no labels of profile {profile} suggest a score: review it first (`mmprod review sample`), set "
+            f"serving.thresholds.{profile}, or give a number"
+        )
+    return found
 
 
 def _take_away(store: "Store", title: str, found: "Sequence[Found]", out: Path) -> None:

@@ -26,11 +26,17 @@ from mmprod.cli import (
     reviews,
     serving,
     stores,
+    tables,
 )
 from mmprod.datasets.errors import GateError, InputError, StateError
 
 DONE, FAILED, MISUSED = 0, 1, 2
 _OF_THE_DISK = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS, errno.EDQUOT)
+_OF_THE_PROCESS = {  # what it may not have more of, and what to do
+    errno.EMFILE: "let it open more files (`ulimit -n`)",
+    errno.ENFILE: "let this machine open more files (fs.file-max)",
+    errno.ENOMEM: "give it more memory, or smaller batches",
+}
 
 
 class Commands(TyperGroup):
@@ -43,8 +49,12 @@ class Commands(TyperGroup):
             _end(str(error), MISUSED, retry=False)
         except StateError as error:
             _end(str(error), FAILED, retry=not isinstance(error, GateError))
+        except MemoryError:
+            _end(_short_of(errno.ENOMEM), FAILED)
         except OSError as error:
-            if (number := _number(error)) not in _OF_THE_DISK:
+            if (number := _number(error)) in _OF_THE_PROCESS:
+                _end(_short_of(number), FAILED)
+            if number not in _OF_THE_DISK:
                 raise
             hint = "; free some space and run again" if number == errno.ENOSPC else ""
             where = error.filename or "the lake"
@@ -53,8 +63,12 @@ class Commands(TyperGroup):
 
 def _number(error: OSError) -> int:
     """Its errno; some of Lance's errors have it in their text only."""
-    full = errno.ENOSPC if os.strerror(errno.ENOSPC) in str(error) else 0
-    return error.errno or full
+    told = (number for number in (*_OF_THE_DISK, *_OF_THE_PROCESS) if os.strerror(number) in str(error))
+    return error.errno or next(told, 0)
+
+
+def _short_of(number: int) -> str:
+    return f"{os.strerror(number)}: {_OF_THE_PROCESS[number]} and run again; what was published is untouched"
 
 
 def _end(message: str, code: int, retry: bool = True) -> NoReturn:
@@ -80,6 +94,7 @@ _SELDOM = (pairs, finetune, encoders, caption, lakes, demonstration, bases, expo
 for module in (*_DAILY, *_SELDOM):
     module.register(app)
 app.add_typer(stores.app, name="store")
+app.add_typer(tables.app, name="table")
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from mmprod.cli.session import ConfigOption, JsonOption, LakeOption, Session, WaitOption
+from mmprod.cli.session import ConfigOption, FromOption, JsonOption, LakeOption, Session, WaitOption
 from mmprod.datasets.errors import InputError
 
 encoder = typer.Typer(no_args_is_help=True, help="A candidate encoder beside the one in use.")
@@ -72,9 +72,7 @@ def promote(
 @encoder.command()
 def rollback(
     generation: Annotated[str | None, typer.Argument(help="Where to; the one before by default.")] = None,
-    only_from: Annotated[
-        str | None, typer.Option("--from", help="Only where this generation is the current one.")
-    ] = None,
+    only_from: FromOption = None,
     wait: WaitOption = False,
     config: ConfigOption = None,
     lake: LakeOption = None,
@@ -85,16 +83,11 @@ def rollback(
     Example: mmprod encoder rollback
     """
     session = Session(config, lake, json)
-    from mmprod.artifacts import current
-    from mmprod.artifacts import rollback as back
     from mmprod.lake import LAKE_ENCODER
 
     model = session.config.encoder.model
     if not model.startswith(LAKE_ENCODER):
         raise InputError(f"encoder.model is {model!r}: only lake: encoders have generations")
     root = session.lake.encoder(model.removeprefix(LAKE_ENCODER))
-    with session.lake.writing(wait):
-        now = current(root)
-        if only_from in (None, now):
-            now = back(root, generation)
+    now = session.lake.go_back(root, generation, only_from, wait)
     session.show({"encoder": model, "generation": now}, f"{model} is {now}")

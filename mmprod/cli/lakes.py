@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from mmprod.cli.session import ConfigOption, JsonOption, LakeOption, Session, WaitOption
+from mmprod.cli.session import ConfigOption, FromOption, JsonOption, LakeOption, Session, WaitOption
 
 config_app = typer.Typer(no_args_is_help=True, help="The configuration.")
 
@@ -59,6 +59,7 @@ def verify(config: ConfigOption = None, lake: LakeOption = None, json: JsonOptio
 def rollback(
     profile: Annotated[str, typer.Argument(help='The profile whose index goes back, or "release".')],
     generation: Annotated[str | None, typer.Argument(help="Where to; the one before by default.")] = None,
+    only_from: FromOption = None,
     wait: WaitOption = False,
     config: ConfigOption = None,
     lake: LakeOption = None,
@@ -66,15 +67,16 @@ def rollback(
 ) -> None:
     """Let an earlier index generation serve again, or an earlier release; it is verified before the switch.
 
-    A running online service goes over to it with `mmprod triton reload`.
+    A running online service goes over to it with `mmprod triton reload`. Of two who go back at once, the
+    second is refused.
 
     Examples: mmprod rollback same_item
+
+    mmprod rollback same_item --from g000003
 
     mmprod rollback release
     """
     session = Session(config, lake, json)
-    from mmprod.artifacts import rollback as back
-
     root, text = (
         session.lake.releases,
         "the release is {}; `mmprod triton reload` lets a running service serve it",
@@ -82,8 +84,7 @@ def rollback(
     if profile != "release":
         session.config.profile(profile)
         root, text = session.lake.index(profile), profile + " is served by {}"
-    with session.lake.writing(wait):
-        now = back(root, generation)
+    now = session.lake.go_back(root, generation, only_from, wait)
     session.show({"profile": profile, "generation": now}, text.format(now))
 
 

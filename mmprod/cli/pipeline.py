@@ -1,16 +1,12 @@
 """Commands that move products through the stages."""
 
-import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mmprod.cli.session import ConfigOption, JsonOption, LakeOption, Session, WaitOption
+from mmprod.cli.session import ConfigOption, DayOption, JsonOption, LakeOption, Session, WaitOption
 
-DayOption = Annotated[
-    datetime.datetime, typer.Option("--day", formats=["%Y-%m-%d"], help="The day the table speaks of.")
-]
 TableOption = Annotated[
     Path, typer.Option("--table", help="Product table: a Parquet file, a folder of them, or a CSV.")
 ]
@@ -19,6 +15,9 @@ SnapshotOption = Annotated[
 ]
 ApproveOption = Annotated[
     bool, typer.Option("--approve-removals", help="Allow a day that removes more than the configured share.")
+]
+ApproveDayOption = Annotated[
+    bool, typer.Option("--approve-day", help="Allow a day further ahead of the clock than store.days_ahead.")
 ]
 ProfileOption = Annotated[str | None, typer.Option("--profile", help="Only this profile, not all.")]
 
@@ -34,6 +33,7 @@ def run(
     table: TableOption,
     snapshot: SnapshotOption = None,
     approve_removals: ApproveOption = False,
+    approve_day: ApproveDayOption = False,
     wait: WaitOption = False,
     config: ConfigOption = None,
     lake: LakeOption = None,
@@ -49,7 +49,10 @@ def run(
     from mmprod.stages.run import run_day
 
     with session.lake.writing(wait), session.watching() as watch:
-        outcomes = run_day(session.lake, session.config, table, day.date(), approve_removals, watch)
+        outcomes = run_day(
+            *(session.lake, session.config, table, day.date(), approve_removals, watch),
+            approve_day=approve_day,
+        )
     session.outcomes(outcomes, f"{day.date()}  {table}")
 
 
@@ -58,6 +61,7 @@ def ingest(
     table: TableOption,
     snapshot: SnapshotOption = None,
     approve_removals: ApproveOption = False,
+    approve_day: ApproveDayOption = False,
     wait: WaitOption = False,
     config: ConfigOption = None,
     lake: LakeOption = None,
@@ -72,7 +76,8 @@ def ingest(
 
     with session.lake.writing(wait), session.watching() as watch, session.store(read_only=False) as store:
         outcome = ingest_table(
-            session.lake, session.config, store, table, day.date(), approve_removals, watch
+            *(session.lake, session.config, store, table, day.date(), approve_removals, watch),
+            approve_day=approve_day,
         )
     session.outcomes([outcome], f"{day.date()}  {table}")
 

@@ -80,7 +80,7 @@ def searches(
     from mmprod.stages.index import encoder_of
     from mmprod.stages.searches import read_searches, rerun_searches
 
-    wanted, today = read_searches(file), datetime.now(UTC).date()
+    wanted, today = read_searches(file, session.config.review.encoding), datetime.now(UTC).date()
     with session.lake.writing(wait):
         encoder = load_query_encoder(session.lake, session.config, encoder_of(session.lake, profile))
         outcome = rerun_searches(session.lake, encoder, wanted, profile, top, today)

@@ -22,5 +22,7 @@ def submit(session: Session, config: Path | None, kind: str, words: Sequence[str
     words = [*words, "--lake", lake, *(["--config", str(file.resolve())] if file else [])]
     name = cluster.job_name(kind, [lake, decisive])
     with session.lake.attempting():
-        told = cluster.run(session.config.ray, name, words, lambda line: typer.echo(line, err=True))
+        told = cluster.run(
+            session.config.ray, session.lake.root, name, words, lambda line: typer.echo(line, err=True)
+        )
     session.outcomes([Outcome(**{k: v for k, v in stage.items() if k != "rate"}) for stage in told["stages"]])

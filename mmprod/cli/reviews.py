@@ -1,5 +1,6 @@
 """Commands of the review loop: pairs out to reviewers, labels back in, who can be relied on."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -122,7 +123,7 @@ def _sample_searches(session: Session, store: "Store", file: Path, watch: "Watch
     from mmprod.stages.index import encoder_of
     from mmprod.stages.review.searches import PROFILE, read_texts, sample_searches
 
-    texts = read_texts(file)
+    texts = read_texts(file, session.config.review.encoding)
     encoder = load_query_encoder(session.lake, session.config, encoder_of(session.lake, PROFILE))
     return sample_searches(session.lake, session.config, store, encoder, texts, watch)
 
@@ -135,6 +136,9 @@ def collect(
     reviewer: Annotated[
         str, typer.Option("--reviewer", help="Who answered, where the sheet doesn't say.")
     ] = "",
+    encoding: Annotated[
+        str | None, typer.Option("--encoding", help="Of text that isn't UTF-8, such as gb18030 or cp1252.")
+    ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Go on looking into the inbox until interrupted.")
     ] = False,
@@ -155,7 +159,7 @@ def collect(
     """
     if files and watch:
         raise InputError("--watch looks into the inbox: name no files")
-    session = Session(config, lake, json)
+    session = Session(config, lake, json, {"review": {"encoding": encoding}} if encoding else None)
     from mmprod.stages.review.inbox import arrivals
     from mmprod.stages.review.judgements import collect as collect_file
     from mmprod.stages.review.judgements import collect_inbox
@@ -163,7 +167,8 @@ def collect(
     for _ in arrivals(session.lake.inbox) if watch else (None,):
         with session.lake.reviewing(wait or watch), session.store() as store:
             if files:
-                outcomes = [collect_file(session.lake, store, file, reviewer) for file in files]
+                take = partial(collect_file, session.lake, session.config, store, reviewer=reviewer)
+                outcomes = [take(file) for file in files]
             else:
                 outcomes = collect_inbox(session.lake, session.config, store)
         if outcomes or not watch:

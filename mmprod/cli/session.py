@@ -1,5 +1,6 @@
 """What every command shares: its options, the lake it works on, and how it shows what it did."""
 
+import datetime
 import json as json_module
 import logging
 import sys
@@ -23,6 +24,12 @@ ConfigOption = Annotated[
 LakeOption = Annotated[Path | None, typer.Option("--lake", help="The folder that holds all state.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines: one object on stdout.")]
 _WIDTH = 150  # columns, where no terminal says how many it has
+FromOption = Annotated[
+    str | None, typer.Option("--from", help="Only where this generation is in use; else nothing is done.")
+]
+DayOption = Annotated[
+    datetime.datetime, typer.Option("--day", formats=["%Y-%m-%d"], help="The day the table speaks of.")
+]
 WaitOption = Annotated[bool, typer.Option("--wait", help="Wait while another run writes to the lake.")]
 
 

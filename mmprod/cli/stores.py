@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mmprod.cli.session import ConfigOption, JsonOption, LakeOption, Session, WaitOption
+from mmprod.cli.session import ConfigOption, DayOption, JsonOption, LakeOption, Session, WaitOption
 from mmprod.datasets.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, help="The LMDB product store.")
@@ -92,6 +92,27 @@ def compact(
         before, after = compact_store(session.lake, session.config)
     content = {"bytes_before": before, "bytes_after": after}
     session.show(content, f"{before / 1e6:,.1f} MB before, {after / 1e6:,.1f} MB after")
+
+
+@app.command("undo-day")
+def undo_day(
+    day: DayOption,
+    wait: WaitOption = False,
+    config: ConfigOption = None,
+    lake: LakeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Take back what the day ingested last did, as if it had never come: a mistyped day, a wrong table.
+
+    The last three days can be taken back, newest first. The next run brings embeddings and indexes up.
+
+    Example: mmprod store undo-day --day 2205-03-03
+    """
+    session = Session(config, lake, json)
+    with session.lake.writing(wait), session.store(read_only=False) as store:
+        touched = store.undo_day(day.date())
+    content = {"day": day.date().isoformat(), "products": touched}
+    session.show(content, f"{day.date()} is taken back: {touched:,} products are as they were before")
 
 
 @app.command()

@@ -131,7 +131,7 @@ def _review(lake: Lake, config: Config, store: Store, truth: pa.Table, folder: P
     def answer(reviewer: SimulatedReviewer, sheet: Path) -> None:
         filled = folder / f"{reviewer.name}.csv"
         reviewer.fill_in(sheet, filled, lambda a, b: item_of[a] == item_of[b])
-        outcomes.append(collect(lake, store, filled))
+        outcomes.append(collect(lake, config, store, filled))
 
     for reviewer in REVIEWERS:
         answer(reviewer, Path(outcomes[0].detail["sheet"]).with_name(f"sheet-{reviewer.name}.csv"))

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from mmprod.datasets.errors import InputError
-from mmprod.datasets.files import sync_file, sync_tree
+from mmprod.datasets.files import make_folder, sync_file, sync_tree
 from mmprod.datasets.table import open_table
 from mmprod.datasets.text import normalise_title
 from mmprod.encoders.clip import Encoder, save
@@ -21,7 +21,7 @@ def make_base(config: Config, kind: Kind, table: Path, folder: Path, width: int 
     if folder.exists():
         raise InputError(f"{folder} is there already; name another folder")
     encoder = random_base(kind, _titles(config, table), width)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         draft.chmod(0o755)  # mkdtemp's own mode would hide it from other users

@@ -13,6 +13,7 @@ import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from mmprod.datasets import fence, threads
@@ -34,8 +35,12 @@ def job_name(kind: str, decisive: Sequence[str]) -> str:
     return f"mmprod-{kind}-{hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:12]}"
 
 
-def run(settings: Ray, name: str, words: Sequence[str], tell: Callable[[str], None]) -> dict[str, Any]:
+def run(
+    settings: Ray, lake: Path, name: str, words: Sequence[str], tell: Callable[[str], None]
+) -> dict[str, Any]:
     """Do ``mmprod WORDS --json`` on the cluster; the JSON it printed. `tell` gets its messages as they come.
+
+    Attempts at what is done in `lake` are numbered on from those the lake and the cluster know of.
 
     A running job of that `name` is followed, none is started twice. One that is lost (its node died, its
     process was killed) is submitted again, `settings.attempts` jobs in all. When this process is ended by
@@ -44,7 +49,7 @@ def run(settings: Ray, name: str, words: Sequence[str], tell: Callable[[str], No
     Raises: InputError and StateError as the command did; StateError also when the job was stopped by
     somebody, is lost too often, or the dashboard doesn't answer for `PATIENCE` seconds.
     """
-    job = _Job(settings, name, words, tell)
+    job = _Job(settings, lake, name, words, tell)
     for attempt in range(1, settings.attempts + 1):
         with job.ending_with_us():
             content = job.follow()
@@ -61,8 +66,10 @@ def run(settings: Ray, name: str, words: Sequence[str], tell: Callable[[str], No
 class _Job:
     """The work of one name, and the job that does it now: `id` is the name and a number."""
 
-    def __init__(self, settings: Ray, name: str, words: Sequence[str], tell: Callable[[str], None]) -> None:
-        self.settings, self.name, self.words, self.tell = settings, name, words, tell
+    def __init__(
+        self, settings: Ray, lake: Path, name: str, words: Sequence[str], tell: Callable[[str], None]
+    ) -> None:
+        self.settings, self.lake, self.name, self.words, self.tell = settings, lake, name, words, tell
         self.id = ""
         self._client: Any = None
 
@@ -103,10 +110,11 @@ class _Job:
             self.id = latest.submission_id
             self.tell(f"Ray job {self.id}: {latest.status.value.lower()}, attached")
             return
-        number = _number(self.name, latest.submission_id) if latest else 0
-        self.id = f"{self.name}-{number + 1}"
+        known = _number(self.name, latest.submission_id) if latest else 0  # 0 also by a head started anew
+        number = 1 + max(known, fence.latest(self.lake, _work(self.name)))
+        self.id = f"{self.name}-{number}"
         client.submit_job(
-            entrypoint=_entrypoint(self.settings, self.words, self.name),
+            entrypoint=_entrypoint(self.settings, self.words, f"{_work(self.name)}:{number}"),
             submission_id=self.id,
             entrypoint_num_cpus=self.settings.cpus,
             entrypoint_num_gpus=self.settings.gpus,
@@ -204,16 +212,21 @@ def _client(address: str) -> Any:
         raise InputError(f"ray.address is {address!r}: {_brief(str(error))}") from error
 
 
-def _entrypoint(ray: Ray, words: Sequence[str], name: str) -> str:
+def _work(name: str) -> str:
+    """What the lake calls the work of a job."""
+    return f"ray/{name}"
+
+
+def _entrypoint(ray: Ray, words: Sequence[str], attempt: str) -> str:
     """The shell line of a job, with our settings, as many threads as it has cores on its node, and an attempt
     that no earlier one can publish over."""
     ours = (fence.VARIABLE, _LOCAL)
     settings = [
         f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith("MMPROD_") and k not in ours
     ]
-    attempt = f"{fence.VARIABLE}=ray/{name}:{time.time_ns() // 1_000_000}"
-    share = f"{threads.SHARE}={max(1, int(ray.cpus))}"
-    line = ["env", *settings, share, attempt, f"{_LOCAL}=local", *shlex.split(ray.command), *words, "--json"]
+    ours_now = {threads.SHARE: max(1, int(ray.cpus)), fence.VARIABLE: attempt, _LOCAL: "local"}
+    settings += [f"{name}={value}" for name, value in ours_now.items()]
+    line = ["env", *settings, *shlex.split(ray.command), *words, "--json"]
     return "exec " + shlex.join(line)
 
 

@@ -1,7 +1,9 @@
 """Changed products of the store → changed rows of the embedding table."""
 
+import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 
 import pyarrow as pa
@@ -12,13 +14,15 @@ from mmprod.datasets.identity import EMPTY
 from mmprod.datasets.store import Changed, Position, Store
 from mmprod.embedding_table import EmbeddingTable, Row
 from mmprod.encoders.encoder import Encoder
-from mmprod.encoders.stream import Encoded, Job, embed
+from mmprod.encoders.stream import OUT_OF_MEMORY, Encoded, Job, embed
 from mmprod.lake import Lake
 from mmprod.sections import Config
 from mmprod.stages import embedding_parts as parts
 from mmprod.stages.embed_categories import fitting
 from mmprod.stages.embedded import settle
 from mmprod.stages.outcome import Advance, Outcome, Watch, silent, timed
+
+log = logging.getLogger(__name__)
 
 
 def open_embeddings(lake: Lake, config: Config, encoder: Encoder) -> EmbeddingTable:
@@ -38,7 +42,8 @@ def embed_changes(
     """Bring the embedding table up to the store: encode changed pictures and titles, keep the rest.
 
     A picture or title that this encoder has met before is not encoded again, whichever product had it.
-    A picture that failed is tried again when it changes, or with `retry_failed`. Rows are committed every
+    A picture that failed is tried again when it changes, or with `retry_failed`; one that there was no memory
+    for, every time. Rows are committed every
     `commit_rows` products; the position in the store moves with the last commit, so after a crash the
     products already committed are met again, found settled and skipped.
 
@@ -48,7 +53,7 @@ def embed_changes(
     with timed("embed") as outcome:
         head = store.head()
         settled = settle(config, store, table, outcome)
-        failed = set(table.failed()) if retry_failed else set()
+        failed = set(table.failed(None if retry_failed else OUT_OF_MEMORY))
         if settled and not failed:
             return outcome
         advance = watch("embed", sum(head) - sum(table.pointer.position) + len(failed))
@@ -136,8 +141,13 @@ def _due(store: Store, table: EmbeddingTable, failed: Collection[str]) -> Iterat
 def _count(outcome: Outcome, counts: Counter[str], encoded: Encoded) -> None:
     reasons = encoded.rows.filter(encoded.rows["live"])["image_reason"].to_pylist()
     outcome.changed += encoded.rows.num_rows
-    outcome.refused += sum(reason not in (None, "none") for reason in reasons)
+    outcome.refused += sum(reason not in (None, "none", OUT_OF_MEMORY) for reason in reasons)
     counts.update(pictures=encoded.pictures, titles=encoded.titles, titles_cut=encoded.cut)
+    if encoded.profiles_ignored:
+        counts["profiles_ignored"] += encoded.profiles_ignored
+    if short := reasons.count(OUT_OF_MEMORY):
+        counts[OUT_OF_MEMORY] += short
+        log.warning("no memory for the pictures of %d products; they are tried again on the next run", short)
 
 
 def _chunks(changes: Iterable[Changed], size: int) -> Iterator[list[Changed]]:
@@ -174,7 +184,7 @@ def _jobs(
         elif record:
             known = images.get(change.image_hash)
             tried = row is not None and row.image_hash == change.image_hash and row.product_id not in failed
-            picture = None if known is not None or tried else store.picture(change.image_hash)
+            picture = None if known is not None or tried else partial(store.picture, change.image_hash)
             reason = row.image_reason if row and tried else record.image_reason
             jobs.append(
                 Job(

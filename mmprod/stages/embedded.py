@@ -7,6 +7,7 @@ meant is its table: the one that is read once it has.
 from mmprod.datasets.errors import StateError
 from mmprod.datasets.store import Store
 from mmprod.embedding_table import POINTER, EmbeddingTable, read_pointer
+from mmprod.encoders.stream import OUT_OF_MEMORY
 from mmprod.lake import LAKE_ENCODER, Lake
 from mmprod.sections import Config
 from mmprod.stages import embedding_parts as parts
@@ -42,7 +43,7 @@ def bring_up(
     """What `embed_changes` does; an encoder of the lake is loaded only if something is left to encode."""
     with timed("embed") as outcome:
         table = None if retry_failed else _of_the_lake(lake, config, candidate)
-        if table and settle(config, store, table, outcome):
+        if table and settle(config, store, table, outcome) and not table.failed(OUT_OF_MEMORY):
             return outcome
     from mmprod.stages.embed import embed_changes, open_embeddings  # slow to import
     from mmprod.stages.encoder import load_encoder

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 
 from mmprod.datasets import fence, parquet
 from mmprod.datasets.errors import StateError
-from mmprod.datasets.files import sync_file
+from mmprod.datasets.files import make_folder, sync_file
+from mmprod.datasets.sealed import none_missing
 from mmprod.datasets.store import Store
 from mmprod.embedding_table import EmbeddingTable
 
@@ -49,7 +50,7 @@ def write(table: EmbeddingTable, span: Span, batches: Iterator[pa.RecordBatch]) 
     Raises: StateError when an attempt that began later has taken over, or the table has come past the span.
     """
     target = path(table, span)
-    target.parent.mkdir(exist_ok=True)
+    make_folder(target.parent)
     draft = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.draft")  # a lost node may write it too
     rows = parquet.write(draft, batches, table.schema)
     with fence.publishing():
@@ -105,8 +106,9 @@ def _unchanged(store: Store, span: Span, ids: list[str]) -> pa.Array:
     The others are left to a later span. That one was told nothing of this part: to it, a product that this
     part adds and it removes was never there.
     """
-    states = store.shards[span.shard].states(sorted(product_id.encode() for product_id in ids))
-    return pa.array([states[product_id.encode()].sequence <= span.end for product_id in ids])
+    shard, keys = store.shards[span.shard], [product_id.encode() for product_id in ids]
+    states = none_missing(shard.folder, "states", keys, shard.states(sorted(keys)))
+    return pa.array([states[key].sequence <= span.end for key in keys])
 
 
 def _batches(file: Path, rows: int) -> Iterator[pa.RecordBatch]:

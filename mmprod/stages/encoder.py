@@ -15,6 +15,7 @@ from PIL import Image
 from mmprod import artifacts
 from mmprod.datasets.errors import InputError, StateError
 from mmprod.datasets.files import sha256_file
+from mmprod.datasets.forms import FORMS
 from mmprod.datasets.images import BadImage, decode, read_image_path
 from mmprod.datasets.text import normalise_title
 from mmprod.encoders.encoder import Encoder
@@ -100,7 +101,8 @@ def train_encoder(lake: Lake, config: Config, path: Path, plan: "Plan", watch: W
     root = lake.encoder(config.encoder.model.removeprefix(LAKE_ENCODER))
     table = open_table(path, config.table_spec)
     plan = replace(plan, precision=fitting(config.finetune.precision, "cpu"))
-    inputs, options = {"table": table.fingerprint}, {"model": tiny_config(), "plan": vars(plan)}
+    inputs = {"table": table.fingerprint}
+    options = {"model": tiny_config(), "plan": vars(plan), "forms": FORMS}
     with timed("train") as outcome:
         if name := artifacts.reusable(root, inputs, options):
             outcome.reused = outcome.rows = artifacts.Manifest.read(root / name).counts["pairs"]
@@ -113,7 +115,12 @@ def train_encoder(lake: Lake, config: Config, path: Path, plan: "Plan", watch: W
             encoder = wrap(trained.model, trained.tokenizer)
             save(encoder, draft.path)
             pace = {"steps": trained.steps, "step_seconds": round(trained.seconds, 3)}
-            draft.counts |= {"pairs": outcome.changed, **pace, "fingerprint": encoder.fingerprint}
+            draft.counts |= {
+                "pairs": outcome.changed,
+                **pace,
+                "fingerprint": encoder.fingerprint,
+                "forms": FORMS,
+            }
         artifacts.switch(root, draft.generation)
         outcome.made[str(root)] = draft.generation
         told = f"{trained.steps} steps of {trained.seconds:.2g} s, {trained.precision}"

@@ -12,7 +12,7 @@ from PIL import Image
 
 from mmprod import artifacts
 from mmprod.datasets.errors import GateError, InputError
-from mmprod.datasets.files import sync_file, sync_tree
+from mmprod.datasets.files import make_folder, sync_file, sync_tree
 from mmprod.datasets.images import BadImage, decode
 from mmprod.datasets.room import require
 from mmprod.datasets.store import Store
@@ -33,6 +33,7 @@ from mmprod.stages.outcome import Outcome, timed
 
 log = logging.getLogger(__name__)
 TITLES = "titles.txt"
+_LARGEST = 512  # pixels of a side of a picture that engines are tried on
 
 
 def export_engine(
@@ -97,7 +98,7 @@ def copy_engine(source: Path, target: Path) -> None:
     Raises: StateError when the disk has no room.
     """
     require("a copy of the engine", sum(path.stat().st_size for path in source.rglob("*")), target.parent)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     draft = target.with_name(f".{target.name}.draft")
     shutil.copytree(source, draft, dirs_exist_ok=True)
     sync_tree(draft)
@@ -147,11 +148,15 @@ def _of_folder(folder: Path, max_pixels: int) -> Inputs:
 
 
 def _decoded(sources: Iterator[tuple[str, bytes]], max_pixels: int) -> Iterator[tuple[str, Image.Image]]:
+    """Pictures that are all held at once, so large ones smaller: engine and encoder are given the same."""
     for name, data in sources:
         try:
-            yield name, decode(data, max_pixels)
+            picture = decode(data, max_pixels, draft_size=_LARGEST)
         except BadImage as bad:
             log.info("%s is not tried: %s", name, bad.reason)
+            continue
+        picture.thumbnail((_LARGEST, _LARGEST))
+        yield name, picture
 
 
 def _hash(product_id: str) -> bytes:

@@ -19,6 +19,7 @@ from mmprod import artifacts
 from mmprod.datasets import parquet
 from mmprod.datasets.errors import InputError, StateError
 from mmprod.datasets.files import replace_file
+from mmprod.datasets.forms import FORMS
 from mmprod.datasets.pairs.augment import Augment
 from mmprod.datasets.pairs.pairs import HELD_OUT, TRAIN, identity
 from mmprod.datasets.pairs.reader import PairReader
@@ -161,6 +162,7 @@ class Work:
                 "pairs": len(self.train_pairs),
                 "held_out": len(self.held_out),
                 "fingerprint": encoder.fingerprint,
+                "forms": FORMS,
                 "before": self.before,
                 "measures": best.scalars,
             }

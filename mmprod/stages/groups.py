@@ -1,6 +1,6 @@
 """Recall table → groups of products that are the same item; and vectors with groups, for other systems."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,7 +56,7 @@ def group(recall: pa.Table, score: float) -> pa.Table:
     ids = pc.unique(pa.chunked_array([*near["anchor_id"].chunks, *near["product_id"].chunks], pa.string()))
     ids = ids.take(pc.sort_indices(ids))
     if not len(ids):
-        return GROUP.empty_table()
+        return pa.Table.from_batches([], GROUP)  # empty_table() would import pandas
     rows, columns = (pc.index_in(near[name], ids).to_numpy() for name in ("anchor_id", "product_id"))
     found = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=(len(ids), len(ids))).tocsr()
     _, labels = connected_components(found.multiply(found.T), directed=False)
@@ -93,9 +93,15 @@ def export_features(lake: Lake, table: "EmbeddingTable") -> Outcome:
 def read_groups(lake: Lake) -> pa.Table:
     """The current groups, verified; none before the first were built."""
     if artifacts.current(lake.groups) is None:
-        return GROUP.empty_table()
+        return pa.Table.from_batches([], GROUP)  # empty_table() would import pandas
     with artifacts.opened(lake.groups) as opened:
         return parquet.read(opened.path / GROUPS_FILE)
+
+
+def groups_of(groups: pa.Table, product_ids: Sequence[str]) -> dict[str, str]:
+    """The group of each of these products that is in one."""
+    mine = groups.filter(pc.is_in(groups["product_id"], pa.array(product_ids, pa.string())))
+    return dict(zip(mine["product_id"].to_pylist(), mine["group_id"].to_pylist(), strict=True))
 
 
 def _features(table: "EmbeddingTable", groups: pa.Table) -> Iterator[pa.RecordBatch]:

@@ -1,7 +1,10 @@
 """Product table → store, and the list of what the day changed."""
 
 import contextlib
+import logging
+import re
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
@@ -13,18 +16,21 @@ import pyarrow as pa
 from mmprod import artifacts
 from mmprod.datasets import parquet
 from mmprod.datasets.counts import DayCounts
-from mmprod.datasets.errors import StateError
+from mmprod.datasets.errors import InputError, StateError
 from mmprod.datasets.faults import fault
-from mmprod.datasets.files import sync_file
+from mmprod.datasets.files import make_folder, sync_file
 from mmprod.datasets.schemas import CHANGE
 from mmprod.datasets.store import Store
 from mmprod.lake import Lake
 from mmprod.sections import Config
 from mmprod.stages.outcome import Advance, Outcome, Watch, silent, timed
+from mmprod.stages.refused import explained
 
 if TYPE_CHECKING:
-    from mmprod.datasets.table import ProductTable
+    from mmprod.datasets.delivery import DeliveredTable
 
+log = logging.getLogger(__name__)
+_FAR_BEHIND = 31  # days
 CHANGES_FILE = "changes.parquet"
 
 
@@ -44,19 +50,27 @@ def ingest_table(
     day: date,
     approve_removals: bool = False,
     watch: Watch = silent,
+    *,
+    approve_day: bool = False,
 ) -> Outcome:
     """Merge a day's product table into the store and publish the list of what it changed.
 
     The list is kept in the store until it is published, so a run after a crash publishes what the crashed
     one left behind. A day that changes nothing and refuses nothing publishes nothing; nor does a replay.
-    Raises: InputError, before anything changes, for a table that can't be used or that removes too much.
+    Raises: InputError, before anything changes, for a table that can't be used or that removes too much
+    (with the reasons of its rows, see `refused.explained`), and for a day ahead of the clock.
     """
+    from mmprod.datasets.ingest import TableRefused
     from mmprod.datasets.table import open_table
 
     with timed("ingest") as outcome:
+        check_day(store, day, approve_day, config.store.days_ahead)
         table = open_table(path, config.table_spec)
         _forget_published(lake, store, day)
-        counts = _ingest(config, store, table, day, approve_removals, watch("ingest", table.rows))
+        try:
+            counts = _ingest(config, store, table, day, approve_removals, watch("ingest", table.rows))
+        except TableRefused as error:
+            raise explained(lake, table, day, error) from error
         if logs := store.logs_of(day):
             inputs = {"day": day.isoformat(), "table": table.fingerprint, "snapshot": config.table.snapshot}
             generation = _publish(lake, store, day, inputs | {"logs": sorted(logs)})
@@ -66,6 +80,25 @@ def ingest_table(
         outcome.made[str(lake.store)] = ",".join(map(str, store.head()))
         _tell(outcome, counts)
     return outcome
+
+
+def check_day(store: Store, day: date, approved: bool, ahead: int, today: date | None = None) -> None:
+    """Raise InputError for a day more than `ahead` days after `today` (the clock's) that is not approved.
+
+    From then on every real day would be stale. A day long before the store's latest full day is warned of.
+    """
+    distance = (day - (today or datetime.now(UTC).date())).days
+    if distance > ahead and not approved:
+        raise InputError(
+            f"{day} lies {distance} days ahead, store.days_ahead allows {ahead}: once it is in the store, "
+            "earlier days change nothing any more. Mistyped? If not, pass --approve-day"
+        )
+    latest = store.stats().latest_full_day
+    if latest and (behind := (date.fromisoformat(latest) - day).days) > _FAR_BEHIND:
+        log.warning(
+            "%s lies %d days before the latest full day, %s: it changes only what no later day has told",
+            *(day, behind, latest),
+        )
 
 
 def _forget_published(lake: Lake, store: Store, day: date) -> None:
@@ -98,13 +131,19 @@ def _counted(batches: Iterator[pa.RecordBatch], kinds: Counter[str]) -> Iterator
 
 
 def _ingest(
-    config: Config, store: Store, table: "ProductTable", day: date, approve_removals: bool, advance: Advance
+    config: Config, store: Store, table: "DeliveredTable", day: date, approve_removals: bool, advance: Advance
 ) -> DayCounts:
-    from mmprod.datasets.fetch import Fetcher  # with HTTP, which who only opens the store doesn't need
+    # With HTTP, which who only opens the store doesn't need.
+    from mmprod.datasets.fetch import USER_AGENT, Fetcher
     from mmprod.datasets.ingest import ingest_day
     from mmprod.datasets.picture_source import PictureSource
 
     images = config.images
+    fetcher = Fetcher(
+        allow_private=images.allow_private_hosts,
+        user_agent=images.user_agent or USER_AGENT,
+        until=time.monotonic() + images.fetch_seconds,
+    )
     done = 0
 
     def on_progress(rows: int) -> None:
@@ -117,7 +156,7 @@ def _ingest(
         table,
         day,
         full=config.table.snapshot == "full",
-        pictures=PictureSource(images.root, Fetcher(allow_private=images.allow_private_hosts)),
+        pictures=PictureSource(images.root, fetcher),
         max_removed_share=config.store.max_removed_share,
         approve_removals=approve_removals,
         batch_rows=config.store.batch_rows,
@@ -128,7 +167,8 @@ def _ingest(
 def _tell(outcome: Outcome, counts: DayCounts) -> None:
     outcome.rows, outcome.reused, outcome.refused = counts.read, counts.unchanged, counts.quarantined
     kinds = ("added", "picture", "title", "fields", "removed", "relisted", "stale", "pictures_rejected")
-    outcome.detail = {kind: getattr(counts, kind) for kind in kinds}
+    beside = ("merged", "figures_unread", "ids_plain")
+    outcome.detail = {kind: getattr(counts, kind) for kind in (*kinds, *beside)}
     outcome.changed = sum(getattr(counts, kind) for kind in kinds[:6])
 
 
@@ -155,15 +195,17 @@ def compact_store(lake: Lake, config: Config) -> tuple[int, int]:
 
 
 def backup_store(lake: Lake, config: Config, folder: Path, keep: int) -> tuple[Path, list[Path]]:
-    """Copy the store into `folder` under the time of now, read the copy back, and keep the newest `keep`.
+    """Copy the store into `folder` under the next number, read the copy back, and keep the newest `keep`.
 
     The copy and those that were removed. The caller holds the lake's lock. Raises: StateError when the disk
     has no room for it, or the copy is not sound: it is dropped, and the older ones stay.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for left in folder.glob(".store-*"):  # by backups that died
         shutil.rmtree(left)
-    copy = folder / f"store-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+    before = sorted((path for path in folder.glob("store-*") if path.is_dir()), key=_number)
+    number = _number(before[-1])[0] + 1 if before else 1
+    copy = folder / f"store-{number:06d}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
     with open_store(lake, config, read_only=False) as store:
         store.compact(copy)
     with Store.open(copy, read_only=True) as store:
@@ -171,10 +213,16 @@ def backup_store(lake: Lake, config: Config, folder: Path, keep: int) -> tuple[P
     if problems:
         shutil.rmtree(copy)
         raise StateError(f"the copy is not sound and was dropped: {'; '.join(problems)}; see `mmprod verify`")
-    old = sorted(path for path in folder.glob("store-*") if path.is_dir())[:-keep]
+    old = before[: max(0, len(before) + 1 - keep)]
     for path in old:
         shutil.rmtree(path)
     return copy, old
+
+
+def _number(backup: Path) -> tuple[int, str]:
+    """What orders backups, however the clock was set; those of earlier versions had only a time."""
+    found = re.fullmatch(r"store-(\d{6,7})-.*", backup.name)
+    return int(found[1]) if found else 0, backup.name
 
 
 def _beside(lake: Lake) -> tuple[Path, Path]:

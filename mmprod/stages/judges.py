@@ -60,9 +60,11 @@ class HeldOut:
         return len(self.titles)
 
     def images(self, encoder: Encoder) -> np.ndarray:
-        """Unit vectors float32 [n, d] of the pictures, decoded a batch at a time."""
+        """Unit vectors float32 [n, d] of the pictures, decoded one at a time."""
         parts = [
-            encoder.pictures([decode(data) for data in self.pictures[start : start + _BATCH]])
+            encoder.of_pixels(
+                [encoder.pixels(decode(data)) for data in self.pictures[start : start + _BATCH]]
+            )
             for start in range(0, len(self), _BATCH)
         ]
         return np.concatenate(parts)

@@ -92,7 +92,7 @@ def _images(encoder: Encoder, pictures: Sequence[bytes], advance: Advance) -> np
     parts = []
     for start in range(0, len(pictures), _BATCH):
         some = pictures[start : start + _BATCH]
-        parts.append(encoder.pictures([decode(data) for data in some]))
+        parts.append(encoder.of_pixels([encoder.pixels(decode(data)) for data in some]))
         advance(len(some))
     return np.concatenate(parts)
 

@@ -27,6 +27,8 @@ def run_day(
     day: date,
     approve_removals: bool = False,
     watch: Watch = silent,
+    *,
+    approve_day: bool = False,
 ) -> list[Outcome]:
     """Run every stage for one day's table; the caller holds the lake's lock. Safe to run again at any time.
 
@@ -35,7 +37,9 @@ def run_day(
     """
     encoder = _usable(lake, config)
     with open_store(lake, config, read_only=False) as store:
-        outcomes = [ingest_table(lake, config, store, table, day, approve_removals, watch)]
+        outcomes = [
+            ingest_table(lake, config, store, table, day, approve_removals, watch, approve_day=approve_day)
+        ]
         embedded, embeddings = _embed(lake, config, store, encoder, watch)
         outcomes.append(embedded)
         outcomes += build_indexes(lake, config, store, embeddings, list(config.profiles))

@@ -35,9 +35,10 @@ Key = tuple[str, str, str]
 log = logging.getLogger(__name__)
 
 
-def read_searches(path: Path) -> dict[str, str]:
+def read_searches(path: Path, encoding: str | None = None) -> dict[str, str]:
     """The searches of a file, one a line: a text and, behind a tab, the category to look in; "" for any."""
-    return {text: "" if where == NO_CATEGORY else where for text, where in read_texts(path).items()}
+    texts = read_texts(path, encoding)
+    return {text: "" if where == NO_CATEGORY else where for text, where in texts.items()}
 
 
 def rerun_searches(

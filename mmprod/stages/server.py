@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmprod.datasets.errors import StateError
-from mmprod.datasets.files import replace_file
+from mmprod.datasets.files import make_folder, replace_file
 from mmprod.lake import Lake
 from mmprod.sections import Config
 from mmprod.serving.gateway.settings import Settings
@@ -89,7 +89,7 @@ def prepare(lake: Lake, config: Config, release: Release) -> tuple[list[str], di
         _check_free(section.host, port)
     python = section.environment / "bin" / "python"
     settings = _settings(lake, config, release)
-    folder(lake).mkdir(parents=True, exist_ok=True)
+    make_folder(folder(lake))
     path = folder(lake) / "settings.json"
     replace_file(path, settings.to_json())
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}

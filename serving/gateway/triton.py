@@ -5,7 +5,6 @@ import contextlib
 import hashlib
 import os
 import re
-import secrets
 import signal
 import socket
 from collections.abc import Callable
@@ -26,6 +25,9 @@ _COMPLAINT = re.compile(r"^E\d{4} |^error|Error: ")
 _LOOK = 0.05  # seconds between looks at a starting server
 _LOG_BYTES = 10_000_000
 _SHARED = Path("/dev/shm")
+_NO_KEY = "off\noff=\noff"
+"""The header, and its value, that open Triton's control interfaces. It takes them from its command line only,
+where every user of this machine reads them: they hold line breaks, so that no request can carry them."""
 _GUARD = 'read group; read _; kill -s KILL -- "-$group"'
 """Shell: end a process group once the pipe breaks on which its number came. Models' processes notice that
 Triton is gone only when it was reaped, for which in a container there may be nobody."""
@@ -206,7 +208,7 @@ def _command(settings: Settings, server: Triton) -> list[str]:
         "--allow-grpc=false",
         f"--metrics-address={metrics_host}",
         f"--metrics-port={metrics_port}",
-        f"--http-restricted-api={closed}:off={secrets.token_hex()}",  # a key that nobody knows
+        f"--http-restricted-api={closed}:{_NO_KEY}",
         "--model-control-mode=none",
         "--disable-auto-complete-config",  # the configurations are whole
         f"--allow-gpu-metrics={str(settings.config_name == 'gpu').lower()}",

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from mmprod.datasets.delivery import Identities
 from mmprod.datasets.schemas import PRODUCT, rows_to_batch
 
 
@@ -21,6 +22,9 @@ class Batch:
     accepted: Any
     sources: list[str]
     refused: list[Refused]
+    unread: tuple[tuple[int, str], ...] = ()
+    plain_ids: int = 0
+    merged: int = 0
 
 
 @dataclass
@@ -53,7 +57,10 @@ class MemoryTable:
         for part in self._parts(batch_rows):
             table = rows_to_batch((row for _, row in part if "refused" not in row), PRODUCT)
             times = table.column("updated_at").cast(pa.int64())
-            yield table.column("product_id").to_pylist(), times.to_pylist()
+            yield Identities(table.column("product_id").to_pylist(), times.to_pylist())
+
+    def check_repeated(self, product_ids):
+        """Rows of one id are versions of a product here."""
 
     def _parts(self, batch_rows):
         numbered = list(enumerate(self.rows))

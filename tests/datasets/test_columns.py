@@ -4,6 +4,7 @@ import decimal
 import random
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -181,19 +182,22 @@ def test_times_that_are_refused(tmp_path: Path) -> None:
     ]
     path = write(tmp_path / "t.parquet", product_id=list("abcdefg"), title=["t"] * 7, updated_at=times)
     table = open_table(path, PLAIN, NOW)
-    assert [row["product_id"] for row in rows(table)] == ["a", "g"]
+    assert [row["product_id"] for row in rows(table)] == ["a", "c", "d", "e", "g"]
     assert refused(table) == [
         ("t.parquet:2", "b", "time_in_future"),
-        ("t.parquet:3", "c", "time_unreadable"),
-        ("t.parquet:4", "d", "time_unreadable"),
-        ("t.parquet:5", "e", "time_unreadable"),
         ("t.parquet:6", "f", "time_in_future"),
+    ]
+    (batch,) = table.batches()
+    assert batch.unread == [
+        (1, "updated_at:yesterday"),
+        (2, "updated_at:1709251199"),
+        (3, "updated_at:2024-02-30"),
     ]
     seconds = pa.array([2**62, 0], pa.timestamp("ms"))
     path = write(tmp_path / "u.parquet", product_id=["a", "b"], title=["t"] * 2, updated_at=seconds)
     table = open_table(path, PLAIN, NOW)
-    assert [reason for _, _, reason in refused(table)] == ["time_unreadable"]
-    assert [row["updated_at"] for row in rows(table)] == [datetime(1970, 1, 1, tzinfo=UTC)]
+    assert refused(table) == []
+    assert [row["updated_at"] for row in rows(table)] == [None, datetime(1970, 1, 1, tzinfo=UTC)]
 
 
 def test_the_clock_is_used_when_no_time_is_given(tmp_path: Path) -> None:
@@ -231,20 +235,29 @@ def test_deleted_of_any_kind(tmp_path: Path, values: object, expected: list[obje
 
 
 @pytest.mark.parametrize(
-    ("name", "values"),
+    "values",
     [
-        ("sales", ["1,234", "many", "inf", "1e30", "9223372036854775808"]),
-        ("sales", [float("inf"), 1e30, -1e300]),
-        ("sales", pa.array([2**63, 2**64 - 1], pa.uint64())),
-        ("deleted", ["perhaps", "2", "-"]),
-        ("deleted", [2, -1]),
+        ["12,34", "many", "inf", "1e30", "9223372036854775808"],
+        [float("inf"), 1e30, -1e300],
+        pa.array([2**63, 2**64 - 1], pa.uint64()),
     ],
 )
-def test_sales_and_flags_that_are_refused(tmp_path: Path, name: str, values: object) -> None:
-    ids = [str(n) for n in range(len(values))]  # type: ignore[arg-type]
-    path = write(tmp_path / "t.parquet", product_id=ids, title=ids, **{name: values})
-    table = open_table(path, PLAIN)
-    assert refused(table) == [(f"t.parquet:{n}", i, f"{name}_unreadable") for n, i in enumerate(ids, 1)]
+def test_sales_that_cannot_be_read_cost_the_figure_and_not_the_product(tmp_path: Path, values: Any) -> None:
+    ids = [str(n) for n in range(len(values))]
+    table = open_table(write(tmp_path / "t.parquet", product_id=ids, title=ids, sales=values), PLAIN)
+    (batch,) = table.batches()
+    assert batch.unread == [(n, f"sales:{value}") for n, value in enumerate(values)]
+    assert [(row["product_id"], row["sales"]) for row in rows(table)] == [(i, None) for i in ids]
+
+
+@pytest.mark.parametrize("values", [["perhaps", "2", "-"], [2, -1]])
+def test_flags_that_cannot_be_read_name_themselves(tmp_path: Path, values: list[object]) -> None:
+    ids = [str(n) for n in range(len(values))]
+    table = open_table(write(tmp_path / "t.parquet", product_id=ids, title=ids, deleted=values), PLAIN)
+    told = [f"deleted_unreadable:{value}" for value in values]
+    assert refused(table) == [
+        (f"t.parquet:{n}", i, r) for n, (i, r) in enumerate(zip(ids, told, strict=True), 1)
+    ]
     assert rows(table) == []
 
 

@@ -41,8 +41,8 @@ def rows(table: ProductTable, batch_rows: int = 10_000) -> list[dict[str, object
         found += batch.accepted.to_pylist()
         times += batch.accepted["updated_at"].cast(pa.int64()).to_pylist()
     identities = list(table.identities(batch_rows))
-    assert [i for ids, _ in identities for i in ids] == [row["product_id"] for row in found]
-    assert [moment for _, moments in identities for moment in moments] == times
+    assert [i for batch in identities for i in batch.ids] == [row["product_id"] for row in found]
+    assert [moment for batch in identities for moment in batch.times] == times
     return found
 
 
@@ -64,6 +64,8 @@ def test_our_own_schema_comes_back_as_it_is(tmp_path: Path) -> None:
         "updated_at": NOW,
         "deleted": False,
         "attributes": [("colour", "red")],
+        "pictures": ["b.jpg", "c.jpg"],
+        "categories": ["Sale > Lamps"],
     }
     table = pa.Table.from_pylist([row, {"product_id": "NA"}], schema=PRODUCT)
     pq.write_table(table, tmp_path / "t.parquet")

@@ -6,35 +6,63 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmprod.datasets.errors import InputError
+from mmprod.datasets.private_copy import private_copy
 from mmprod.datasets.textfile import delimiter_of, encoding_of, records
 
 
-@pytest.mark.parametrize(
-    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "gbk", "gb18030"]
-)
-def test_every_encoding_gives_the_same_text(tmp_path, encoding):
+@pytest.fixture
+def encoding(tmp_path):
+    """The encoding found of bytes."""
+
+    def encoding(data, declared=None):
+        (tmp_path / "t.csv").write_bytes(data)
+        with private_copy(tmp_path / "t.csv", 10_000) as file:
+            return encoding_of(file, declared)
+
+    return encoding
+
+
+@pytest.mark.parametrize("name", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "gbk", "gb18030"])
+def test_every_encoding_gives_the_same_text(encoding, name):
     text = "id,标题\r\n0012345,红色连衣裙 ①\r\n"
-    (tmp_path / "t.csv").write_bytes(text.encode(encoding))
-    with (tmp_path / "t.csv").open(encoding=encoding_of(tmp_path / "t.csv", 1000), newline="") as file:
-        assert file.read() == text
+    assert text.encode(name).decode(encoding(text.encode(name))) == text
+
+
+def test_a_western_file_is_no_chinese_one(encoding):
+    text = "id,name\r\n1,Müller\r\n2,Zoë\r\n3,Peña\r\n4,São Paulo\r\n"
+    assert encoding(text.encode("cp1252")) == "cp1252"
+
+
+def test_what_reads_well_in_two_encodings_is_refused_with_the_way_out(encoding):
+    with pytest.raises(InputError, match=r"may be .*save it as CSV UTF-8, or declare .*review\.encoding"):
+        encoding("id,name\n1,NOÇÃO\n".encode("cp1252"))
+    assert encoding("id,name\n1,NOÇÃO\n".encode("cp1252"), "cp1252") == "cp1252"
+
+
+def test_a_mark_and_utf_8_go_before_what_is_declared(encoding):
+    for name in ("utf-8", "utf-8-sig", "utf-16", "utf-16-le"):
+        data = "id,名\n".encode(name)
+        assert data.decode(encoding(data, "cp1252")) == "id,名\n"
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "the file is empty"),
-        (b"x" * 101, "has 101 bytes, the limit is 100"),
         (b"PK\x03\x04...", "an .xlsx workbook"),
         (b"\xd0\xcf\x11\xe0...", "an .xls workbook"),
-        (b"\xef\xbb\xbfid,\xff", "neither UTF-8"),
-        (b"id,caf\xe9,1", "neither UTF-8"),
-        (b"\xff\xfei\x00d", "neither UTF-8"),
+        (b"\xef\xbb\xbfid,\xff", "not utf-8-sig as a whole"),
+        (b"\xff\xfei\x00d", "not utf-16 as a whole"),
+        (b"id,x\xff\x81\xffy\x90z", "no encoding known here"),
     ],
 )
-def test_what_is_no_text_is_refused(tmp_path, data, message):
-    (tmp_path / "t.csv").write_bytes(data)
+def test_what_is_no_text_is_refused(encoding, data, message):
     with pytest.raises(InputError, match=message):
-        encoding_of(tmp_path / "t.csv", 100)
+        encoding(data)
+
+
+def test_declared_and_wrong_is_refused(encoding):
+    with pytest.raises(InputError, match="not gb18030 as a whole"):
+        encoding(b"id,caf\xe9,1", "gb18030")
 
 
 @pytest.mark.parametrize(

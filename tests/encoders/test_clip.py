@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from mmprod.datasets.errors import InputError, StateError
+from mmprod.datasets.forms import FORMS
 from mmprod.encoders import clip
 from mmprod.encoders.clip import CONFIG, WEIGHTS, Encoder
 
@@ -53,6 +54,14 @@ def test_saved_and_loaded_gives_the_same_vectors_and_fingerprint(folder: Path, e
     assert loaded.fingerprint == encoder.fingerprint
     np.testing.assert_array_equal(loaded.titles(["red dress"]), encoder.titles(["red dress"]))
     np.testing.assert_array_equal(loaded.pictures(PICTURES), encoder.pictures(PICTURES))
+
+
+@pytest.mark.parametrize("kind", ["title", "picture"])
+def test_the_fingerprint_follows_the_normal_forms(
+    kind: str, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FORMS, kind, "of-another-time")
+    assert clip.wrap(encoder.model, encoder.tokenizer).fingerprint != encoder.fingerprint
 
 
 def test_the_fingerprint_follows_weights_and_preprocessing(folder: Path, encoder: Encoder) -> None:

@@ -1,5 +1,6 @@
 """Raw titles and pictures: what an engine folder makes of them is what the encoder makes of them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 from mmprod.datasets.errors import StateError
+from mmprod.datasets.forms import FORMS
 from mmprod.datasets.text import normalise_title
 from mmprod.encoders.clip import Encoder
 from mmprod.encoders.export.build import build
@@ -70,6 +72,29 @@ def test_vectors_are_the_encoders(encoder: Encoder, tmp_path: Path) -> None:
     assert exported.titles([]).shape == exported.pictures([]).shape == (0, encoder.width)
     assert exported.cut(TRIED.titles) == encoder.cut(TRIED.titles) > 0
     assert exported.cut([]) == 0
+
+
+def test_an_engine_for_other_normal_forms_is_not_asked_in_these(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(random_base("clip", TRIED.titles, 64), "onnx", "fp32", ("image", "text"), tmp_path)
+    ExportedEncoder.open(tmp_path, threads=1)
+    monkeypatch.setitem(FORMS, "picture", "of-another-time")
+    with pytest.raises(StateError, match=r"pictures in the form srgb-1, this version makes of-another-time"):
+        ExportedEncoder.open(tmp_path, threads=1)
+    ExportedEncoder.open(tmp_path, threads=1, towers=("text",))  # titles have come in the same form
+
+
+def test_an_engine_that_tells_of_no_forms_is_of_those_before_pictures_were_converted(tmp_path: Path) -> None:
+    build(random_base("clip", TRIED.titles, 64), "onnx", "fp32", ("image", "text"), tmp_path)
+    content = json.loads((tmp_path / RAW).read_text())
+    del content["forms"]
+    (tmp_path / RAW).write_text(json.dumps(content))
+    spec = json.loads((tmp_path / SPEC).read_text())
+    (tmp_path / SPEC).write_text(json.dumps(spec | {"files": files_of(tmp_path)}))
+    with pytest.raises(StateError, match="as stored"):
+        ExportedEncoder.open(tmp_path, threads=1, towers=("image",))
+    ExportedEncoder.open(tmp_path, threads=1, towers=("text",))
 
 
 def test_another_tokenizer_is_noticed(tmp_path: Path) -> None:

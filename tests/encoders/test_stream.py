@@ -1,6 +1,11 @@
 """Embedding a stream: what is encoded, what is kept, and what a bad picture does."""
 
 import io
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,7 +14,7 @@ from PIL import Image
 from mmprod.datasets.schemas import check, embedding_schema
 from mmprod.datasets.vectors import from_column
 from mmprod.encoders.clip import Encoder
-from mmprod.encoders.stream import Job, embed
+from mmprod.encoders.stream import OUT_OF_MEMORY, Job, embed
 
 
 def png(colour: str) -> bytes:
@@ -77,3 +82,123 @@ def test_no_title_no_text_vector(encoder: Encoder, title: str | None) -> None:
     done = embed([job("a", png("red"), title, text_hash=None)], encoder)
     assert done.rows["text"].null_count == 1
     assert done.titles == 0
+
+
+PEAK = """
+import io, resource
+from PIL import Image
+from mmprod.encoders.clip import wrap
+from mmprod.encoders.stream import Job, embed
+from mmprod.encoders.train import tiny_config, untrained
+
+sink = io.BytesIO()
+Image.new("L", (6400, 6200), 99).save(sink, "PNG", compress_level=1)
+encoder = wrap(*untrained(tiny_config(), 0))
+jobs = [Job(str(number), True, bytes([number]) * 16, None, sink.getvalue()) for number in range(10)]
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+done = embed(jobs, encoder)
+print(done.pictures, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def test_large_pictures_are_held_one_at_a_time() -> None:
+    """Ten of 40 megapixels are 1.6 GB, all decoded."""
+    done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
+    pictures, more = map(int, done.stdout.split())
+    assert pictures == 10
+    assert more < 400, f"{more} MB"
+
+
+def test_a_picture_is_asked_for_when_its_turn_comes(encoder: Encoder) -> None:
+    asked = []
+
+    def read(colour: str) -> bytes | None:
+        asked.append(colour)
+        return png(colour) if colour != "green" else None
+
+    colours = ("red", "blue", "red", "green")
+    jobs = [replace(job(colour, png(colour), colour), picture=partial(read, colour)) for colour in colours]
+    done = embed(jobs, encoder)
+    assert asked == ["red", "blue", "green"]
+    assert from_column(done.rows["image"])[1].tolist() == [True, True, True, False]
+
+
+class Short:
+    """An encoder with memory for `rows` pictures together, and for none of colour `poison`."""
+
+    def __init__(self, encoder: Encoder, rows: int, poison: str = "black") -> None:
+        self.encoder, self.rows = encoder, rows
+        self.poison = encoder.pixels(Image.open(io.BytesIO(png(poison))))
+        self.width, self.fingerprint = encoder.width, encoder.fingerprint
+        self.tried: list[int] = []
+
+    def pixels(self, picture: Image.Image) -> np.ndarray:
+        return self.encoder.pixels(picture)
+
+    def of_pixels(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
+        self.tried.append(len(pixels))
+        if len(pixels) > self.rows or any((some == self.poison).all() for some in pixels):
+            raise MemoryError
+        return self.encoder.of_pixels(pixels)
+
+    def titles(self, titles: Sequence[str]) -> np.ndarray:
+        return self.encoder.titles(titles)
+
+    def cut(self, titles: Sequence[str]) -> int:
+        return self.encoder.cut(titles)
+
+
+FIVE = [job(colour, png(colour), colour) for colour in ("red", "green", "blue", "white", "yellow")]
+
+
+def test_where_memory_runs_out_halves_give_the_same_rows(encoder: Encoder) -> None:
+    short = Short(encoder, rows=2)
+    done = embed(FIVE, short)  # type: ignore[arg-type]
+    assert done.rows.equals(embed(FIVE, encoder).rows)
+    assert (done.pictures, done.titles) == (5, 5)
+    assert short.tried == [5, 2, 3, 1, 2]
+
+
+def test_one_picture_that_there_is_no_memory_for_is_left_out_and_the_rest_goes_on(encoder: Encoder) -> None:
+    done = embed(FIVE, Short(encoder, rows=9, poison="blue"))  # type: ignore[arg-type]
+    assert done.rows["image_reason"].to_pylist() == [None, None, OUT_OF_MEMORY, None, None]
+    assert from_column(done.rows["text"])[1].all()
+    assert done.rows["image_hash"].null_count == 0
+
+
+def test_so_is_one_that_can_t_be_decoded_for_want_of_memory(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def starved(self: Encoder, picture: Image.Image) -> np.ndarray:
+        if picture.getpixel((0, 0)) == (0, 0, 255):
+            raise MemoryError
+        return self.transform(picture).numpy()
+
+    monkeypatch.setattr(type(encoder), "pixels", starved)
+    done = embed(FIVE, encoder)
+    assert done.rows["image_reason"].to_pylist() == [None, None, OUT_OF_MEMORY, None, None]
+
+
+def test_memory_for_none_is_an_error_not_five_lost_pictures(encoder: Encoder) -> None:
+    with pytest.raises(MemoryError, match="none of 5 pictures"):
+        embed(FIVE, Short(encoder, rows=0))  # type: ignore[arg-type]
+
+
+def test_pictures_of_a_batch_that_share_their_file_count_as_one(encoder: Encoder) -> None:
+    jobs = [replace(FIVE[0], product_id=name) for name in "ab"]
+    done = embed(jobs, Short(encoder, rows=9, poison="red"))  # type: ignore[arg-type]
+    assert done.rows["image_reason"].to_pylist() == [OUT_OF_MEMORY] * 2
+
+
+def test_ignored_profiles_are_counted(encoder: Encoder) -> None:
+    sink = io.BytesIO()
+    Image.new("RGB", (40, 40), "red").save(sink, "JPEG", icc_profile=b"garbage" * 20)
+    done = embed([FIVE[0], job("b", sink.getvalue(), "b")], encoder)
+    assert (done.pictures, done.profiles_ignored) == (2, 1)
+
+
+def test_pixels_and_pictures_give_the_same_bits(encoder: Encoder) -> None:
+    pictures = [Image.open(io.BytesIO(png(colour))).convert("RGB") for colour in ("red", "blue")]
+    made = encoder.of_pixels([encoder.pixels(picture) for picture in pictures])
+    np.testing.assert_array_equal(made, encoder.pictures(pictures))
+    assert encoder.of_pixels([]).shape == (0, encoder.width)

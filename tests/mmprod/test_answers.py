@@ -124,6 +124,6 @@ def test_a_list_is_taken_away_whole_and_harmless(tmp_path) -> None:
     _, first, second = sheet.iter_rows()
     assert [cell.value for cell in first][1:3] == ["0012345", 0.5]
     assert (first[5].value, first[5].data_type, first[5].quotePrefix) == ("=cmd|'/C calc'!A0", "s", True)
-    assert [cell.value for cell in second][5:] == ["灯, “red”", None, None]
+    assert [cell.value for cell in second][5:] == ["灯, “red”", None, None, 0]
     with pytest.raises(InputError, match=r"\.csv"):
         write_list(as_table(found), tmp_path / "list.doc")

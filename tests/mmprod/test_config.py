@@ -66,3 +66,11 @@ def test_an_unknown_environment_variable_is_refused(monkeypatch: pytest.MonkeyPa
 def test_the_configuration_is_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Config().lake = Path("other")  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("agent", ["", " shop", "shop\r\nHost: elsewhere", "shop\n", "Läden", "a\tb"])
+def test_what_hosts_are_told_is_a_header_of_one_line(agent: str) -> None:
+    with pytest.raises(InputError, match="user_agent"):
+        load(None, {"images.user_agent": agent})
+    told = "Shop pictures (+https://shop.example; ops@shop.example)"
+    assert load(None, {"images.user_agent": told}).config.images.user_agent == told

@@ -1,6 +1,7 @@
 """What is encoded and what is reused, by content and for any product; failures can be tried again."""
 
 import io
+import shutil
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from mmprod import artifacts
 from mmprod.datasets.schemas import PRODUCT
+from mmprod.embedding_table import EmbeddingTable
 from mmprod.encoders.clip import Encoder
 from mmprod.encoders.fusion import half_width
 from mmprod.stages.embed import embed_changes, open_embeddings
+from mmprod.stages.embedded import bring_up, read_embeddings
 from mmprod.stages.encoder import load_encoder
 from mmprod.stages.index import build_indexes
 from mmprod.stages.ingest import ingest_table, open_store
@@ -117,3 +121,51 @@ def test_the_half_width_form_is_brute_force_too(world, encoder) -> None:
         found = search_text(world.lake, store, encoder, "green ball", "small", 4)
     np.testing.assert_allclose([f.score for f in found], want, atol=1e-3)
     assert found[0].image_score is None
+
+
+def test_a_picture_that_there_was_no_memory_for_is_tried_again_on_the_next_run(
+    world, encoder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = Encoder.pixels
+
+    def starved(self: Encoder, picture: Image.Image) -> np.ndarray:
+        if picture.getpixel((0, 0))[2] > 200:  # blue
+            raise MemoryError
+        return plain(self, picture)
+
+    with monkeypatch.context() as short:
+        short.setattr(Encoder, "pixels", starved)
+        done = day(world, encoder, 1, FIRST)
+    assert (done.refused, done.detail["out_of_memory"], done.detail["pictures"]) == (0, 1, 1)
+    assert "tried again" in caplog.text
+    assert table(world, encoder)["b"].image is None
+    with open_store(world.lake, world.config) as store:
+        again = bring_up(world.lake, world.config, store)
+        assert (again.detail["pictures"], again.refused) == (1, 0)
+        settled = bring_up(world.lake, world.config, store)
+        assert (settled.rows, settled.changed) == (0, 0)
+    assert table(world, encoder)["b"].image is not None
+
+
+def test_a_lake_of_other_normal_forms_is_encoded_anew_not_taken_as_equal(world, encoder) -> None:
+    """As one is that was made before pictures were converted to sRGB: its manifest tells of no forms."""
+    day(world, encoder, 1, FIRST)
+    root = world.lake.encoder("tiny")
+    assert world.lake.encoder_fingerprint("lake:tiny") == encoder.fingerprint
+    with artifacts.opened(root) as current, artifacts.publishing(root, "encoder", {}, {}) as draft:
+        for name in current.manifest.files:
+            shutil.copyfile(current.path / name, draft.path / name)
+        draft.counts |= {"fingerprint": "0" * 64}
+    artifacts.switch(root, draft.generation)
+    old = EmbeddingTable(world.lake.embeddings("lake:tiny", "0" * 64), "0" * 64, encoder.width, 1)
+    with open_store(world.lake, world.config) as store:
+        old.upsert(old.schema.empty_table(), store.head())
+        assert world.lake.encoder_fingerprint("lake:tiny") is None
+        assert read_embeddings(world.lake, world.config).pointer.encoder == encoder.fingerprint
+
+
+def test_ignored_colour_profiles_are_told(world, encoder) -> None:
+    sink = io.BytesIO()
+    Image.new("RGB", (40, 40), "red").save(sink, "JPEG", icc_profile=b"garbage" * 20)
+    done = day(world, encoder, 1, [row("a", "red", "a") | {"image": sink.getvalue()}, FIRST[1]])
+    assert done.detail["profiles_ignored"] == 1

@@ -1,5 +1,6 @@
 """A flipped byte in any published file is reported; nothing made of it is served."""
 
+import os
 import random
 import shutil
 from pathlib import Path
@@ -115,3 +116,23 @@ def test_a_table_of_another_encoder_is_refused_with_both(world) -> None:
     with pytest.raises(StateError, match="b" * 64) as caught:
         EmbeddingTable(root, "b" * 64, 128, 1)
     assert "a" * 64 in str(caught.value)
+
+
+def test_every_folder_of_a_new_lake_is_synced_into_the_one_above_it(world, monkeypatch) -> None:
+    """A power cut must not take a folder away whose files were synced."""
+    held: dict[Path, set[str]] = {}
+    real = os.fsync
+
+    def noting(fd: int) -> None:
+        path = Path(f"/proc/self/fd/{fd}").readlink()
+        if path.is_dir():
+            held.setdefault(path, set()).update(inside.name for inside in path.iterdir())
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    before = set(world.lake.root.rglob("*"))
+    world.run(1)
+    made = [path for path in world.lake.root.rglob("*") if path.is_dir() and path not in before]
+    names = {path.name for path in made}
+    assert names >= {"store", "shard-000", "changes", "embeddings", "indexes", "same_item", "recall", "runs"}
+    assert [path for path in made if path.name not in held.get(path.parent, ())] == []

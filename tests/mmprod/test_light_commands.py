@@ -81,7 +81,7 @@ def settled(grown) -> Any:
         for reviewer in (SimulatedReviewer("anna"), SimulatedReviewer("ben", 0.3)):
             filled = grown.folder / f"{reviewer.name}.csv"
             reviewer.fill_in(sheet, filled, lambda a, b: item[a] == item[b])
-            collect(lake, store, filled)
+            collect(lake, config, store, filled)
     return grown
 
 

@@ -56,7 +56,7 @@ class Entry:
 def index_page(entries: Sequence[Entry]) -> Page:
     """One page about all evaluations of all surveys, in any order: newest figures, curves, links."""
     surveys: dict[str, list[Entry]] = {}
-    for entry in sorted(entries, key=lambda entry: entry.time):
+    for entry in sorted(entries, key=lambda entry: entry.generation):  # a clock may have been set back
         surveys.setdefault(entry.name, []).append(entry)
     parts = [_survey(name, surveys[name]) for name in sorted(surveys)]
     measures = dict.fromkeys(measure for entry in entries for measure in entry.figures)

@@ -119,7 +119,9 @@ def judge(
     deep = recall.filter(pc.less_equal(recall.column("rank"), review.depth))
     questions = _questions(deep)
     now = datetime.now(UTC)
-    files = [read_labels(path, questions, now, reviewer, by_ids=True) for path in labels]
+    files = [
+        read_labels(path, questions, now, reviewer, by_ids=True, encoding=review.encoding) for path in labels
+    ]
     judgements = pa.concat_tables([file.judgements for file in files])
     if not judgements.num_rows:
         raise InputError(f"no row of {', '.join(map(str, labels))} could be used: see the reasons")

@@ -4,7 +4,8 @@
     inbox/taken/NAME                  claimed; what a run that died was working on is there still
     inbox/done/NAME                   read; the file as it came
     inbox/returned/NAME.rejected.csv  rows of it that don't count, for whoever handed it in
-    inbox/refused/NAME                no label file at all; NAME.why.txt says why
+    inbox/refused/NAME                no label file at all, or one that reading failed at twice
+    inbox/returned/NAME.why.txt       why, for whoever handed it in; beside the file, too
 
 NAME is chosen here: the time, a random part, and what is harmless of the name it had.
 """
@@ -23,13 +24,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mmprod.datasets.errors import StateError
-from mmprod.datasets.files import replace_file, sync_file
+from mmprod.datasets.files import make_folder, replace_file, sha256_file, sync_file
+from mmprod.datasets.private_copy import ChangedError
 from mmprod.eval.labels.workbook import whole_zip
 
 logger = logging.getLogger(__name__)
 
 TAKEN, DONE, RETURNED, REFUSED = "taken", "done", "returned", "refused"
 _UNFINISHED = (".part", ".partial", ".crdownload", ".download", ".tmp")
+_DEATHS = 3  # of runs in the middle of a file, after which it waits until the others have been read
 _NAME_BYTES = 120  # of the name it had; a file system allows 255 in all
 
 _State = tuple[int, tuple[int, int], int]  # time of last change, device and inode, size
@@ -56,19 +59,22 @@ def take(folder: Path, settle: float) -> Iterator[Taken]:
     Whole is a file that `settle` seconds have not changed, whose name is neither hidden nor one of a
     download or of an open document, that no process known to /proc has open for writing and, if it is a
     workbook, whose zip has its end. Others stay where they are. Each file is to be given to `finish` or
-    `refuse`; one that is given to neither comes again the next time. Links are refused here.
+    `refuse`; one that is given to neither comes again the next time, and after the others where a few runs
+    have died in the middle of it. Links are refused here.
     Raises: StateError while another process takes files from this folder.
     """
     for name in (TAKEN, DONE, RETURNED, REFUSED):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+        make_folder(folder / name)
     with _alone(folder / TAKEN):
         for path in _settled(folder, settle):
             _claim(path, folder / TAKEN)
-        for path in sorted(path for path in (folder / TAKEN).iterdir() if not _hidden(path)):
-            if path.is_symlink():
-                refuse(Taken(path), "a link: copy the file itself here")
+        for file in sorted(_claimed(folder), key=lambda file: (_deaths(file) >= _DEATHS, file.name)):
+            if file.path.is_symlink():
+                refuse(file, "a link: copy the file itself here")
             else:
-                yield Taken(path)
+                with _note(file, "begun").open("a") as begun:
+                    begun.write(".")
+                yield file
 
 
 def arrivals(folder: Path, every: float = 1.0) -> Iterator[None]:
@@ -81,21 +87,53 @@ def arrivals(folder: Path, every: float = 1.0) -> Iterator[None]:
         time.sleep(every)
 
 
-def finish(file: Taken, rejected: Path | None = None) -> Path:
+def finish(file: Taken, rejected: Path | None = None, sha256: str | None = None) -> Path:
     """Put a file away that has been read; `rejected`, a CSV of its rejected rows, is given back beside it.
 
     Where the original is now. To be called after what the file says is safe: a run that dies before
     this takes the file again.
+    Raises: ChangedError where the file no longer has the content that was read; it comes again.
     """
+    if sha256 and sha256_file(file.path) != sha256:
+        _note(file, "begun").unlink(missing_ok=True)
+        raise ChangedError(f"{file.path} was written to after it had been read")
     if rejected:
         replace_file(file.inbox / RETURNED / f"{file.name}.rejected.csv", rejected.read_bytes())
     return _move(file, DONE)
 
 
 def refuse(file: Taken, why: str) -> Path:
-    """Put a file away that can't be read at all, with a text beside it that says why. Where it is now."""
-    replace_file(file.inbox / REFUSED / f"{file.name}.why.txt", why.rstrip() + "\n")
+    """Put a file away that can't be read at all, and say why: beside it and to whoever handed it in.
+
+    Where it is now.
+    """
+    for place in (RETURNED, REFUSED):
+        replace_file(file.inbox / place / f"{file.name}.why.txt", why.rstrip() + "\n")
     return _move(file, REFUSED)
+
+
+def fail(file: Taken, why: str) -> None:
+    """Leave a file for the next time that reading failed at, if it is the first time; else refuse it."""
+    failed = _note(file, "failed")
+    if failed.exists():
+        refuse(file, f"{why}; the time before: {failed.read_text()}")
+    else:
+        _note(file, "begun").unlink(missing_ok=True)
+        replace_file(failed, why)
+
+
+def _claimed(folder: Path) -> list[Taken]:
+    return [Taken(path) for path in (folder / TAKEN).iterdir() if not _hidden(path)]
+
+
+def _note(file: Taken, what: str) -> Path:
+    """Where it is noted that a file was begun, or failed at; gone when the file is put away."""
+    return file.path.with_name(f".{file.name}.{what}")
+
+
+def _deaths(file: Taken) -> int:
+    begun = _note(file, "begun")
+    return begun.stat().st_size if begun.exists() else 0
 
 
 @contextlib.contextmanager
@@ -157,9 +195,11 @@ def _whole(path: Path, state: _State, written: set[tuple[int, int]]) -> bool:
 
 
 def _zip_cut_off(path: Path) -> bool:
+    """A zip without its end, or the name of one with nothing in it yet; what is no zip won't become one."""
     with path.open("rb") as file:
-        is_zip = file.read(4) == b"PK\x03\x04"
-    return (is_zip or path.suffix.lower() == ".xlsx") and not whole_zip(path)
+        start = file.read(4)
+    begun = start == b"PK\x03\x04" or (path.suffix.lower() == ".xlsx" and not start.strip(b"\0"))
+    return begun and not whole_zip(path)
 
 
 def _open_for_writing() -> set[tuple[int, int]]:
@@ -192,6 +232,8 @@ def _harmless(name: str) -> str:
 def _move(file: Taken, to: str) -> Path:
     target = file.inbox / to / file.name
     file.path.rename(target)
+    for what in ("begun", "failed"):
+        _note(file, what).unlink(missing_ok=True)
     sync_file(target.parent)
     sync_file(file.path.parent)
     return target

@@ -1,7 +1,8 @@
 """Reviewers' answers: label files taken in, and what all of them together say."""
 
+import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,37 +12,42 @@ import pyarrow.compute as pc
 from mmprod import artifacts
 from mmprod.datasets import parquet
 from mmprod.datasets.errors import InputError, StateError
-from mmprod.datasets.files import sha256_file
+from mmprod.datasets.private_copy import ChangedError, private_copy
 from mmprod.datasets.schemas import JUDGEMENT
 from mmprod.datasets.store import Store
-from mmprod.eval.labels import read_labels, write_rejected
+from mmprod.eval.labels import MAX_BYTES, read_copy, write_rejected
 from mmprod.eval.reviewers.verdicts import Verdicts, decide
 from mmprod.lake import Lake
 from mmprod.sections import Config, Review
 from mmprod.stages.outcome import Outcome, timed
 from mmprod.stages.review import inbox
 
+logger = logging.getLogger(__name__)
+
 JUDGEMENTS_FILE, REJECTED_FILE = "judgements.parquet", "rejected.csv"
 
 
-def collect(lake: Lake, store: Store, path: Path, reviewer: str = "") -> Outcome:
+def collect(lake: Lake, config: Config, store: Store, path: Path, reviewer: str = "") -> Outcome:
     """Take a filled-in sheet in: judgements, the rejected rows with their reasons, and the file itself.
 
-    The same file again changes nothing. Raises InputError for a file that can't be used as a whole.
+    It is copied once, and read from there. The configuration says who may have answered, and how text that
+    isn't UTF-8 is encoded. The same file again changes nothing.
+    Raises: InputError for a file that can't be used as a whole, ChangedError for one that changes meanwhile.
     """
-    root = lake.judgements
-    if not path.is_file():
-        raise InputError(f"there is no label file {path}")
-    with timed(f"collect {path.name}") as outcome:
-        inputs = {"file": sha256_file(path), "reviewer": reviewer}
+    root, encoding, reviewers = lake.judgements, config.review.encoding, _known(config.review)
+    with timed(f"collect {path.name}") as outcome, private_copy(path, MAX_BYTES) as file:
+        inputs = {"file": file.sha256, "reviewer": reviewer, **_options(encoding, reviewers)}
         generation = _taken_before(root, inputs)
         known = generation is not None
         if generation is None:
-            labels = read_labels(path, _still_live(ever_asked(lake), store), datetime.now(UTC), reviewer)
+            asked = _still_live(ever_asked(lake), store)
+            labels = read_copy(
+                file, asked, _handed_in(root), reviewer, encoding=encoding, reviewers=reviewers
+            )
             with artifacts.publishing(root, "judgements", inputs, {"file": path.name}) as draft:
                 parquet.write(draft.path / JUDGEMENTS_FILE, labels.judgements.to_batches(), JUDGEMENT)
                 write_rejected(draft.path / REJECTED_FILE, labels)
-                shutil.copyfile(path, draft.path / f"original{path.suffix}")
+                shutil.copyfile(file.path, draft.path / f"original{path.suffix}")
                 draft.counts |= labels.counts
             artifacts.switch(root, draft.generation)
             generation = draft.generation
@@ -53,6 +59,29 @@ def collect(lake: Lake, store: Store, path: Path, reviewer: str = "") -> Outcome
     return outcome
 
 
+def _known(review: Review) -> tuple[str, ...]:
+    """Who may answer: whoever gets a sheet, decides or is excluded by now; anybody where no one is named."""
+    return (*review.reviewers, *review.adjudicators, *review.excluded) if review.reviewers else ()
+
+
+def _options(encoding: str | None, reviewers: Sequence[str]) -> dict[str, str]:
+    """What else decides how a file is read; with other options it is another file."""
+    given = {"encoding": encoding or "", "reviewers": "\n".join(sorted(set(reviewers)))}
+    return {name: value for name, value in given.items() if value}
+
+
+def _handed_in(root: Path) -> datetime:
+    """Now, but not before what was handed in earlier: a correction counts, however the clock was set."""
+    now = datetime.now(UTC)
+    for name in reversed(artifacts.generations(root)):
+        with artifacts.opened(root, name) as opened:
+            times = parquet.read(opened.path / JUDGEMENTS_FILE)["judged_at"]
+        if len(times):
+            last: datetime = pc.max(times).as_py()
+            return max(now, last)
+    return now
+
+
 def _taken_before(root: Path, inputs: dict[str, str]) -> str | None:
     """The generation that was made of the same file."""
     names = artifacts.generations(root)
@@ -60,18 +89,34 @@ def _taken_before(root: Path, inputs: dict[str, str]) -> str | None:
 
 
 def collect_inbox(lake: Lake, config: Config, store: Store) -> list[Outcome]:
-    """Take in every complete file of the inbox; what can't be used is given back there with the reason."""
-    outcomes = []
-    for file in inbox.take(lake.inbox, config.review.settle):
-        try:
-            outcome = collect(lake, store, file.path)
-        except InputError as error:
-            inbox.refuse(file, str(error))
-            outcome = Outcome(f"collect {file.name}", refused=1, detail={"why": str(error)})
-        else:
-            inbox.finish(file, Path(outcome.detail["rejected_file"]) if outcome.refused else None)
-        outcomes.append(outcome)
-    return outcomes
+    """Take in every complete file of the inbox; what can't be used is given back there with the reason.
+
+    A file that changes meanwhile comes again the next time, as does one that fails for another reason than
+    its own content; the second time this one is put aside, too. Neither holds up the others.
+    """
+    return [_collect_from(file, lake, config, store) for file in inbox.take(lake.inbox, config.review.settle)]
+
+
+def _collect_from(file: inbox.Taken, lake: Lake, config: Config, store: Store) -> Outcome:
+    try:
+        outcome = collect(lake, config, store, file.path)
+        rejected = Path(outcome.detail["rejected_file"]) if outcome.refused else None
+        made = artifacts.Manifest.read(lake.judgements / outcome.made[str(lake.judgements)])
+        inbox.finish(file, rejected, made.inputs["file"])
+    except ChangedError as changed:
+        why = f"{changed}: it is read again the next time"
+    except InputError as refused:
+        why = str(refused)
+        inbox.refuse(file, why)
+    except (StateError, OSError):
+        raise  # of the lake or the machine
+    except Exception as error:
+        logger.exception("%s could not be read", file.path)
+        why = f"reading it failed ({type(error).__name__}: {error})"
+        inbox.fail(file, why)
+    else:
+        return outcome
+    return Outcome(f"collect {file.name}", refused=1, detail={"why": why})
 
 
 def ever_asked(lake: Lake) -> pa.Table:

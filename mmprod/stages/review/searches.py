@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from mmprod import artifacts
 from mmprod.datasets.errors import InputError
+from mmprod.datasets.private_copy import private_copy
 from mmprod.datasets.schemas import ANCHOR, CANDIDATE
 from mmprod.datasets.store import Store
 from mmprod.datasets.text import normalise_title
@@ -27,13 +28,15 @@ _MAX_BYTES = 16 << 20
 _ENDLESS = 1_000_000_000
 
 
-def read_texts(path: Path) -> dict[str, str]:
+def read_texts(path: Path, encoding: str | None = None) -> dict[str, str]:
     """The texts of a file, one a line, each with its category where one stands behind a tab.
 
+    `encoding`: of a file that isn't UTF-8, told by its words when not given.
     Raises: InputError for a file without a text, and for a text that comes twice.
     """
     texts: dict[str, str] = {}
-    lines = path.read_text(encoding_of(path, _MAX_BYTES)).splitlines()
+    with private_copy(path, _MAX_BYTES) as file:
+        lines = file.path.read_text(encoding_of(file, encoding)).splitlines()
     for number, line in enumerate(lines, 1):
         words, _, category = line.partition("\t")
         text = normalise_title(words)

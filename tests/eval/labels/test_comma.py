@@ -74,6 +74,7 @@ def test_unanswered_and_blank_rows_are_counted(answers, read):
         "duplicates": 0,
         "blank": 2,
         "swapped": 0,
+        "protected": 27,  # a sheet has its ids behind apostrophes
     }
 
 
@@ -99,7 +100,10 @@ def change(column, cell):
         (change(1, "6.28E+14"), "a number that a spreadsheet made"),
         (change(1, "12345"), "a number that a spreadsheet made"),
         (change(3, "someone else's"), "is not of this pair"),
-        (change(3, ""), "is not of this pair"),
+        (change(3, ""), "product_id shows nothing: ''"),
+        (change(1, "\u00a0"), r"anchor_id shows nothing: '\xa0'"),
+        (change(3, "\u200b\ufeff"), "product_id shows nothing"),
+        (change(1, "1_000"), "anchor_id '1_000' is not of this pair"),
         (lambda row: [*row[:3], row[1], *row[4:]], "anchor and product are the same"),
         (change(6, ""), "no reviewer"),
         (change(6, "a\nnn"), "characters that are no part of a name"),
@@ -189,7 +193,10 @@ def test_rejected_rows_put_right_are_a_label_file_again(sheet, read, forms, tmp_
             'pair_id,anchor_id,product_id,label\n"p1,a,b,1\np2,a,b,1',
             "line 2: a quote is opened and never closed",
         ),
-        (b"pair_id,anchor_id,product_id,label\n\xff\xff\xff", "neither UTF-8, UTF-16 nor GBK"),
+        (
+            b"pair_id,anchor_id,product_id,label\nx\xff\x81\xffy\x90z",
+            "not UTF-8 and in no encoding known here",
+        ),
     ],
 )
 def test_files_that_are_no_label_file_are_refused_whole(read, header, message):

@@ -19,6 +19,7 @@ def test_an_export_comes_back_whole(tasks, read, questions):
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "gbk"])
 def test_other_encodings(tasks, read, encoding):
+    tasks[0]["data"]["anchor_title"] = "红色连衣裙 女士 短袖 夏季"
     text = json.dumps(tasks, ensure_ascii=False, indent=2)
     assert read(text.encode(encoding)).judgements.num_rows == 30
 

@@ -1,14 +1,17 @@
 import io
 import re
+import time
+import tracemalloc
 import zipfile
 
 import openpyxl
 import pytest
+from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.datavalidation import DataValidation
 from openpyxl.worksheet.formula import ArrayFormula
 
 from mmprod.datasets.errors import InputError
-from mmprod.eval.labels import workbook, write_rejected
+from mmprod.eval.labels import archive, write_rejected
 
 SHEET = "xl/worksheets/sheet1.xml"
 
@@ -181,8 +184,99 @@ def test_zip_bombs_are_refused_before_they_unpack(answers, read, forms, monkeypa
         forms.xlsx(answers), lambda xml: xml.replace(b"</sheetData>", b" " * (2 << 20) + b"</sheetData>")
     )
     assert read(data).judgements.num_rows == 30
-    monkeypatch.setattr(workbook, "MAX_UNPACKED", 1 << 20)
+    monkeypatch.setattr(archive, "MAX_XML", 1 << 20)
     with pytest.raises(InputError, match="the limit is 1048576: split it"):
         read(data)
     with pytest.raises(InputError, match="the limit is 1000"):
         read(data, max_bytes=1000)
+
+
+EMPTY = {
+    "in one row": b'<row r="40">' + b"<c/>" * 5_000_000 + b"</row>",
+    "in many rows": b"".join(b'<row r="%d">' % row + b"<c/>" * 100 + b"</row>" for row in range(40, 50_040)),
+}
+
+
+@pytest.mark.parametrize("where", EMPTY)
+def test_millions_of_empty_cells_are_refused_soon_and_in_little_memory(answers, read, forms, where):
+    data = edited(
+        forms.xlsx(answers), lambda xml: xml.replace(b"</sheetData>", EMPTY[where] + b"</sheetData>")
+    )
+    assert len(data) < 300_000
+    start = time.process_time()
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="far more cells than a sheet of questions"):
+            read(data)
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
+    assert time.process_time() - start < 10
+
+
+def test_so_are_parts_of_more_elements_than_any_program_writes(answers, read, forms):
+    styles = b"<cellXfs>" + b"<xf/>" * 200_000
+    data = edited(
+        forms.xlsx(answers),
+        lambda xml: xml.replace(b"<cellXfs", styles + b"</cellXfs><cellXfs", 1),
+        "xl/styles.xml",
+    )
+    with pytest.raises(InputError, match="far more cells"):
+        read(data)
+
+
+def test_a_row_formatted_to_its_end_is_read(answers, read, forms):
+    wide = b"".join(b'<c r="%s12" s="1"/>' % get_column_letter(n).encode() for n in range(8, 16_385))
+    data = edited(
+        forms.xlsx(answers), lambda xml: re.sub(rb'(<row r="12".*?)</row>', rb"\1" + wide + b"</row>", xml)
+    )
+    assert read(data).judgements.num_rows == 30
+
+
+def test_strict_open_xml_is_named(answers, read, forms):
+    def strict(xml):
+        return xml.replace(NAMESPACE, b"http://purl.oclc.org/ooxml/spreadsheetml/main")
+
+    data = edited(forms.xlsx(answers), strict, "xl/workbook.xml")
+    with pytest.raises(InputError, match=r'is a "Strict Open XML" workbook: save it as "Excel Workbook'):
+        read(edited(data, strict))
+
+
+def merged(forms, rows, *ranges):
+    book = openpyxl.load_workbook(io.BytesIO(forms.xlsx(rows)))
+    for name in ranges:
+        book.active.merge_cells(name)
+    data = io.BytesIO()
+    book.save(data)
+    return data.getvalue()
+
+
+def test_cells_merged_down_a_column_say_the_same_in_each_row(answers, read, forms):
+    answers[6][5] = "0"
+    labels = read(merged(forms, answers, "G2:G31", "F7:F9"))
+    assert labels.judgements.num_rows == 30
+    assert labels.judgements["label"].to_pylist()[4:9] == [True, False, False, False, True]
+    assert set(labels.judgements["reviewer"].to_pylist()) == {"ann"}
+
+
+def test_a_merged_range_that_says_nothing_does_not_say_what_the_one_before_did(answers, read, forms):
+    answers[4][6] = ""
+    labels = read(merged(forms, answers, "G2:G4", "G5:G6", "K2:K9"))
+    assert [(row.line, row.cells[6]) for row in labels.rejected] == [(5, ""), (6, "")]
+
+
+def test_rows_with_cells_merged_across_columns_are_given_back(answers, read, forms):
+    labels = read(merged(forms, answers, "F4:G4", "B9:C10", "H20:J21"))
+    assert [(row.line, row.reason) for row in labels.rejected] == [
+        (4, "cells F4:G4 are merged: split them"),
+        (9, "cells B9:C10 are merged: split them"),
+        (10, "cells B9:C10 are merged: split them"),
+    ]
+    assert labels.judgements.num_rows == 27
+
+
+def test_a_title_may_stand_above_the_header(answers, read, forms):
+    labels = read(merged(forms, [["Answers of the week"], [], ["by", "ann"], *answers], "A1:G1"))
+    assert (labels.rows, labels.judgements.num_rows) == (30, 30)
+    with pytest.raises(InputError, match="no worksheet has the columns"):
+        read(forms.xlsx([["notes"]] * 10 + answers))

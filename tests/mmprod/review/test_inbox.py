@@ -13,6 +13,8 @@ import pytest
 
 from mmprod.datasets import parquet
 from mmprod.datasets.errors import StateError
+from mmprod.datasets.files import sha256_file
+from mmprod.datasets.private_copy import ChangedError
 from mmprod.datasets.schemas import QUESTION
 from mmprod.stages.review import inbox
 
@@ -107,8 +109,12 @@ def test_a_workbook_is_left_until_its_end_is_there(tmp_path):
         assert took(tmp_path) == []
         drop(tmp_path, name, data)
         assert took(tmp_path) == [data]
-    drop(tmp_path, "empty.xlsx", b"")
-    assert took(tmp_path) == []
+    for content in (b"", bytes(5000)):  # nothing yet; room made for what is to come
+        drop(tmp_path, "empty.xlsx", content)
+        assert took(tmp_path) == []
+    (tmp_path / "empty.xlsx").unlink()
+    drop(tmp_path, "password.xlsx", b"\xd0\xcf\x11\xe0...")  # no zip: it will not become one
+    assert took(tmp_path) == [b"\xd0\xcf\x11\xe0..."]
 
 
 def test_links_are_refused_unread(tmp_path):
@@ -151,7 +157,8 @@ def test_rejected_rows_are_returned_and_refusals_say_why(tmp_path):
             assert (folder / inbox.RETURNED / f"{file.name}.rejected.csv").read_bytes() == b"line,reason\n"
         else:
             inbox.refuse(file, "no column label")
-            assert (folder / inbox.REFUSED / f"{file.name}.why.txt").read_text() == "no column label\n"
+            for place in (inbox.REFUSED, inbox.RETURNED):  # for who keeps the inbox, and who handed it in
+                assert (folder / place / f"{file.name}.why.txt").read_text() == "no column label\n"
     assert [path.name for path in (folder / inbox.TAKEN).iterdir()] == [".lock"]
 
 
@@ -160,6 +167,45 @@ def test_what_is_neither_finished_nor_refused_comes_again(tmp_path):
     (first,) = inbox.take(tmp_path, 0)
     (again,) = inbox.take(tmp_path, 0)
     assert first == again and took(tmp_path) == [b"content"]
+
+
+def names(folder):
+    return [file.name.split("-", 2)[2] for file in inbox.take(folder, 0)]
+
+
+def test_a_file_in_the_middle_of_which_runs_die_waits_until_the_others_are_read(tmp_path):
+    for age, name in enumerate(["honest.csv", "deadly.csv"]):
+        os.utime(drop(tmp_path, name), (1000 - age, 1000 - age))
+    for _ in range(3):
+        files = inbox.take(tmp_path, 0)
+        assert next(files).name.endswith("deadly.csv")
+        files.close()  # as if killed here
+    assert names(tmp_path) == ["honest.csv", "deadly.csv"]
+    took(tmp_path)
+    assert [path.name for path in (tmp_path / inbox.TAKEN).iterdir()] == [".lock"]
+
+
+def test_what_fails_twice_is_put_aside_with_both_reasons(tmp_path):
+    drop(tmp_path, "odd.csv")
+    (file,) = inbox.take(tmp_path, 0)
+    inbox.fail(file, "MemoryError")
+    (again,) = inbox.take(tmp_path, 0)
+    assert again == file
+    inbox.fail(again, "RecursionError")
+    assert names(tmp_path) == []
+    why = (tmp_path / inbox.RETURNED / f"{file.name}.why.txt").read_text()
+    assert why == "RecursionError; the time before: MemoryError\n"
+    assert [path.name for path in (tmp_path / inbox.TAKEN).iterdir()] == [".lock"]
+
+
+def test_what_was_written_to_after_it_was_read_comes_again(tmp_path):
+    drop(tmp_path, "late.csv", b"first")
+    (file,) = inbox.take(tmp_path, 0)
+    digest = sha256_file(file.path)
+    file.path.write_bytes(b"first and more")
+    with pytest.raises(ChangedError, match="after it had been read"):
+        inbox.finish(file, sha256=digest)
+    assert took(tmp_path) == [b"first and more"]
 
 
 def test_two_takers_at_once_are_refused(tmp_path):
@@ -236,6 +282,7 @@ def undisturbed(world):
         "refused/b.csv",
         "refused/b.csv.why.txt",
         "returned/a.csv.rejected.csv",
+        "returned/b.csv.why.txt",
     ]
     return state
 

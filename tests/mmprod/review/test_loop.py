@@ -60,7 +60,7 @@ def answer(world, config: Config, detail: dict, truth: Truth, *reviewers: Simula
         filled = world.folder / f"{detail['generation']}-{reviewer.name}.csv"
         reviewer.fill_in(Path(own[0] if own else detail["sheets"][0]), filled, truth)
         with open_store(world.lake, config) as store:
-            collect(world.lake, store, filled)
+            collect(world.lake, config, store, filled)
 
 
 def value(metrics: pa.Table, measure: str, variant: str = "pooled", scope: str = "all") -> dict:
@@ -154,8 +154,11 @@ def test_the_inbox_takes_returns_and_refuses(day, truth) -> None:
         assert collect_inbox(day.lake, config, store) == []
     assert sorted(outcome.refused for outcome in outcomes) == [1, 1]
     assert read_judgements(day.lake).num_rows == len(rows) - 1
-    (returned,) = (inbox / "returned").iterdir()
-    assert "maybe" in returned.read_text("utf-8-sig")
+    returned = {
+        path.name.split("-", 2)[2]: path.read_text("utf-8-sig") for path in (inbox / "returned").iterdir()
+    }
+    assert "maybe" in returned["anna.csv.rejected.csv"]
+    assert "no comma, semicolon or tab" in returned["holiday.csv.why.txt"]
     assert [path.suffix for path in (inbox / "done").iterdir()] == [".csv"]
     why = next(path for path in (inbox / "refused").iterdir() if path.name.endswith("why.txt"))
     assert "holiday" in why.name
@@ -176,7 +179,7 @@ def test_reviewers_who_disagree_are_settled_by_an_adjudicator(day, truth, tmp_pa
         assert write_conflicts(day.lake, config, store, None, sheet) == detail["asked"] // 2
         filled = tmp_path / "dora.csv"
         SimulatedReviewer("dora", 0.0).fill_in(sheet, filled, truth)
-        collect(day.lake, store, filled)
+        collect(day.lake, config, store, filled)
         assert write_conflicts(day.lake, config, store, None, sheet) == 0
     same = decided(day.lake, config).same
     for row in read_survey(day.lake, PROFILE).pairs.to_pylist():
