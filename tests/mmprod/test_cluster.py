@@ -1,6 +1,6 @@
 """Commands as jobs on a real Ray cluster: a head, two worker nodes, and what happens when something dies.
 
-The command is a small program that ends as mmprod does: JSON on its last line. The last test runs mmprod itself.
+The command is a small program that ends as mmprod does, with JSON. The last test runs mmprod itself.
 """
 
 import contextlib
