@@ -16,8 +16,8 @@ import numpy as np
 from load.tables import show
 from PIL import Image, ImageCms
 
-from mmprod.datasets import images
-from mmprod.datasets.images import decode
+from mmprod.datasets.images import images
+from mmprod.datasets.images.images import decode
 
 _TOGETHER = 5  # pictures a reading of the clock
 

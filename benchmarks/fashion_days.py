@@ -26,13 +26,13 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from mmprod.config import load
-from mmprod.datasets.store import Store
+from mmprod.datasets.store.store import Store
 from mmprod.eval.runs import Scores, same_items
 from mmprod.lake import Lake
-from mmprod.stages.compare import Query, compare_search, compare_weights, mean
-from mmprod.stages.embed import open_embeddings
+from mmprod.stages.daily.embed import open_embeddings
+from mmprod.stages.daily.ingest import open_store
 from mmprod.stages.encoder import load_encoder
-from mmprod.stages.ingest import open_store
+from mmprod.stages.training.compare import Query, compare_search, compare_weights, mean
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "fashion"
 KINDS = ("added", "picture", "title", "fields", "removed", "relisted", "stale")

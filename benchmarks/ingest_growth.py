@@ -19,11 +19,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from mmprod.datasets.ingest import ingest_day
-from mmprod.datasets.picture_source import PictureSource
+from mmprod.datasets.images.picture_source import PictureSource
+from mmprod.datasets.ingest.ingest import ingest_day
 from mmprod.datasets.schemas import PRODUCT, rows_to_batch
-from mmprod.datasets.store import Store
-from mmprod.datasets.table import TableSpec, open_table
+from mmprod.datasets.store.store import Store
+from mmprod.datasets.tables.table import TableSpec, open_table
 
 FIRST = datetime.date(2024, 1, 1)
 PICTURE_BYTES = 2_700

@@ -38,7 +38,7 @@ from load.shop import Catalogue, make_shop, workloads
 from load.tables import show
 from load.wire import Ask, binary
 
-from mmprod.client import Client
+from mmprod.serving.client import Client
 
 CLIENTS, FRACTIONS = (1, 4, 16, 64), (0.25, 0.5, 0.75, 0.9, 1.5)
 Way = Callable[[], "Figures"]

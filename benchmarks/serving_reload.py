@@ -36,8 +36,8 @@ from load.shop import Catalogue, make_shop, workloads
 from load.tables import show
 from load.wire import Ask
 
-from mmprod.datasets.errors import StateError
 from mmprod.serving.release import Release
+from mmprod.storage.errors import StateError
 
 SETTLE = 2.0  # seconds of load before the first fault and after the last
 RECOVERY = 90.0  # seconds that it may take

@@ -20,14 +20,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from mmprod.datasets.images import decode
-from mmprod.datasets.ingest import ingest_day
-from mmprod.datasets.picture_source import PictureSource
+from mmprod.datasets.embeddings.table import EmbeddingTable
+from mmprod.datasets.images.images import decode
+from mmprod.datasets.images.picture_source import PictureSource
+from mmprod.datasets.ingest.ingest import ingest_day
 from mmprod.datasets.schemas import PRODUCT, embedding_schema, rows_to_batch
-from mmprod.datasets.store import Store
-from mmprod.datasets.table import TableSpec, open_table
+from mmprod.datasets.store.store import Store
+from mmprod.datasets.tables.table import TableSpec, open_table
 from mmprod.datasets.vectors import to_column
-from mmprod.embedding_table import EmbeddingTable
 from mmprod.retrieval import index
 
 STEP = 10_000

@@ -7,5 +7,5 @@ fingerprint that is kept.
 from mmprod.datasets.text import FORM as TITLE
 
 PICTURE = "srgb-1"
-"""Version of what `mmprod.datasets.images.decode` makes of a picture: change it when that changes."""
+"""Version of what `mmprod.datasets.images.images.decode` makes of a picture: change it when that changes."""
 FORMS = {"title": TITLE, "picture": PICTURE}

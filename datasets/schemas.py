@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-from mmprod.datasets.errors import InputError
+from mmprod.storage.errors import InputError
 
 TIME = pa.timestamp("us", tz="UTC")
 

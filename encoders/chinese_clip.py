@@ -10,9 +10,9 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 from transformers import BertTokenizer, ChineseCLIPConfig, ChineseCLIPModel
 
-from mmprod.datasets.errors import InputError
 from mmprod.encoders import folders
 from mmprod.encoders.tokens import BertTokens
+from mmprod.storage.errors import InputError
 
 VOCABULARIES = ("tokenizer.json", "vocab.txt")
 CONTEXT = 52  # tokens, as it was trained; its configuration only names the positions there are

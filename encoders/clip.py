@@ -19,13 +19,13 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError
 
-from mmprod.datasets.errors import InputError, StateError
 from mmprod.datasets.forms import FORMS
 from mmprod.encoders import folders, tokens, towers
 from mmprod.encoders.fingerprint import fingerprint_of
 from mmprod.encoders.folders import OPEN_CLIP as CONFIG
 from mmprod.encoders.folders import OPEN_CLIP_WEIGHTS as WEIGHTS
 from mmprod.encoders.shapes import ROWS, ROWS_GPU, Batch, fixed
+from mmprod.storage.errors import InputError, StateError
 
 log = logging.getLogger(__name__)
 LOCAL, TRANSFORMERS, HUB = "local-dir:", "transformers:", "hf-hub:"

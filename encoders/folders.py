@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmprod.datasets.errors import InputError, StateError
+from mmprod.storage.errors import InputError, StateError
 
 if TYPE_CHECKING:
     from torch import nn

@@ -12,9 +12,9 @@ from typing import Any, Literal
 import open_clip
 import torch
 
-from mmprod.datasets.errors import InputError
 from mmprod.encoders.clip import Encoder, wrap
 from mmprod.encoders.tokens import BertTokens
+from mmprod.storage.errors import InputError
 
 Kind = Literal["clip", "siglip", "chinese-clip", "blip"]
 SIDE, PATCH, LAYERS, HEAD, WORDS, CONTEXT = 64, 16, 2, 32, 4000, 32

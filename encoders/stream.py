@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from mmprod.datasets.images import MAX_PIXELS, PROFILE_IGNORED, BadImage, decode
+from mmprod.datasets.images.images import MAX_PIXELS, PROFILE_IGNORED, BadImage, decode
 from mmprod.datasets.schemas import embedding_schema
 from mmprod.datasets.vectors import to_column
 from mmprod.encoders.encoder import Encoder

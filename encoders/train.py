@@ -15,7 +15,6 @@ import open_clip
 import torch
 from PIL import Image, ImageOps
 
-from mmprod.datasets.errors import InputError
 from mmprod.encoders.hardware import Precision
 from mmprod.encoders.towers import trim
 from mmprod.encoders.training.dual import InfoNCE
@@ -24,6 +23,7 @@ from mmprod.encoders.training.options import Options
 from mmprod.encoders.training.pace import Pace
 from mmprod.encoders.training.sampler import Sampler
 from mmprod.encoders.training.trainer import Trainer
+from mmprod.storage.errors import InputError
 
 _LOOK = open_clip.transform.PreprocessCfg(resize_mode="longest", fill_color=255)
 LEAST, MOST = 60, 720  # steps

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from itertools import chain, zip_longest
 
-from mmprod.datasets.errors import InputError
+from mmprod.storage.errors import InputError
 
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _CHINESE = re.compile(f"[{_HAN}]")

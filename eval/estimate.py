@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from mmprod.datasets.errors import InputError
+from mmprod.storage.errors import InputError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

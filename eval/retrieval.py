@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mmprod.datasets.errors import InputError
+from mmprod.storage.errors import InputError
 
 Values = dict[str, NDArray[np.float64]]
 Places = list[NDArray[np.int64]]

@@ -9,8 +9,8 @@ from typing import Any
 import ir_measures
 import numpy as np
 
-from mmprod.datasets.errors import InputError
 from mmprod.eval.estimate import Floats
+from mmprod.storage.errors import InputError
 
 Run = Mapping[str, Mapping[str, float]]
 """query -> product -> score, larger is better."""

@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from mmprod.datasets.errors import InputError
-from mmprod.datasets.files import replace_file
 from mmprod.eval.runs import Qrels, Run
+from mmprod.storage.errors import InputError
+from mmprod.storage.files import replace_file
 
 
 def read_run(path: Path) -> dict[str, dict[str, float]]:

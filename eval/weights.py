@@ -7,13 +7,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mmprod.datasets.errors import InputError
 from mmprod.eval.auc import auc, interval
 from mmprod.eval.estimate import Floats, Ints
 from mmprod.eval.figures.judged import UNJUDGED, Judged
 from mmprod.eval.figures.metrics import ALL
 from mmprod.eval.figures.pooled import stands_for
 from mmprod.eval.figures.thresholds import thresholds
+from mmprod.storage.errors import InputError
 
 GRID = np.arange(21) / 20
 """Weights of the picture that are tried; the title has the rest."""

@@ -14,13 +14,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mmprod.datasets import faults, fence
-from mmprod.datasets.errors import InputError
 from mmprod.sections import Config
+from mmprod.storage import faults, fencing
+from mmprod.storage.errors import InputError
 
 FILE = "mmprod.toml"
 PREFIX = "MMPROD_"
-_OTHERS = (faults.VARIABLE, fence.VARIABLE)  # begin alike and are no keys
+_OTHERS = (faults.VARIABLE, fencing.VARIABLE)  # begin alike and are no keys
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmprod import artifacts
-from mmprod.datasets import fence, room
-from mmprod.datasets.errors import InputError, StateError
-from mmprod.datasets.files import make_folder
 from mmprod.datasets.forms import FORMS
+from mmprod.storage import artifacts, fencing, room
+from mmprod.storage.errors import InputError, StateError
+from mmprod.storage.files import make_folder
 
 LAKE_ENCODER = "lake:"
 
@@ -124,7 +123,7 @@ class Lake:
         """Be the only writer; StateError names the process that is, or `wait` for it to end.
 
         The lock belongs to the process and goes with it, however it ends. An attempt that was superseded is
-        refused, here and at each step that others would see (`mmprod.datasets.fence`).
+        refused, here and at each step that others would see (`mmprod.storage.fencing`).
         """
         return self._only(self.root, wait)
 
@@ -151,12 +150,12 @@ class Lake:
             return artifacts.rollback(root, generation, None if generation else seen)
 
     def attempting(self) -> contextlib.AbstractContextManager[None]:
-        """Be the attempt that counts at work that needs no lock; see `mmprod.datasets.fence`."""
+        """Be the attempt that counts at work that needs no lock; see `mmprod.storage.fencing`."""
         return self._entered()
 
     @contextlib.contextmanager
     def _entered(self) -> Iterator[None]:
-        with room.told(self.root), fence.enter(self.root):
+        with room.told(self.root), fencing.enter(self.root):
             yield
 
     @contextlib.contextmanager

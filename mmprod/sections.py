@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from mmprod.datasets.errors import InputError
 from mmprod.datasets.pairs.options import Selection
 from mmprod.datasets.threads import share
 from mmprod.encoders.training.options import Options
+from mmprod.storage.errors import InputError
 
 if TYPE_CHECKING:
-    from mmprod.datasets.table import TableSpec
+    from mmprod.datasets.tables.table import TableSpec
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -312,8 +312,8 @@ class Config(Section):
     @property
     def table_spec(self) -> "TableSpec":
         """How `open_table` is to read the product table."""
-        from mmprod.datasets import mapping  # with Arrow, which many commands don't need
-        from mmprod.datasets.mapping import TableSpec
+        from mmprod.datasets.tables import mapping  # with Arrow, which many commands don't need
+        from mmprod.datasets.tables.mapping import TableSpec
 
         live = self.table.live
         return TableSpec(

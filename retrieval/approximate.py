@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import faiss
 import numpy as np
 
-from mmprod.datasets.errors import InputError
 from mmprod.retrieval import exact
+from mmprod.storage.errors import InputError
 
 _BLOCK = 8192
 

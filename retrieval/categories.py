@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 
 from mmprod.datasets.categories import near, within
-from mmprod.datasets.errors import InputError
 from mmprod.retrieval.columns import to_numpy
+from mmprod.storage.errors import InputError
 
 
 class Categories:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from mmprod.datasets.errors import InputError
+from mmprod.storage.errors import InputError
 
 BASE_BLOCK = 8192
 QUERY_BLOCK = 256

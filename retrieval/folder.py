@@ -9,11 +9,11 @@ import faiss
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmprod.datasets import parquet
-from mmprod.datasets.errors import InputError, StateError
 from mmprod.datasets.schemas import ITEM, check
 from mmprod.retrieval import index as faiss_index
 from mmprod.retrieval.ids import Lookup
+from mmprod.storage import parquet
+from mmprod.storage.errors import InputError, StateError
 
 INDEX, ITEMS, BUILD = "index.faiss", "items.parquet", "build.json"
 

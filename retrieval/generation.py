@@ -9,7 +9,6 @@ import faiss
 import numpy as np
 import pyarrow as pa
 
-from mmprod.datasets.errors import InputError, StateError
 from mmprod.retrieval import approximate, folder
 from mmprod.retrieval.categories import Categories
 from mmprod.retrieval.columns import to_arrow, to_numpy
@@ -17,6 +16,7 @@ from mmprod.retrieval.components import component_scores, spans
 from mmprod.retrieval.folder import Build
 from mmprod.retrieval.ids import Lookup
 from mmprod.retrieval.vectors import require_vectors
+from mmprod.storage.errors import InputError, StateError
 
 MAX_K = 10_000
 

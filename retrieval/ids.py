@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from mmprod.datasets.errors import InputError, StateError
 from mmprod.retrieval.columns import to_arrow
+from mmprod.storage.errors import InputError, StateError
 
 _BLOCK = 100_000
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from mmprod.datasets.errors import InputError, StateError
-from mmprod.datasets.files import sha256_file
 from mmprod.retrieval.vectors import require_vectors, take_rows
+from mmprod.storage.errors import InputError, StateError
+from mmprod.storage.files import sha256_file
 
 FLAT_BELOW = 50_000  # vectors; exact search of so few takes milliseconds
 _LISTS, _GRAPH = re.compile(r"IVF(\d+)"), re.compile(r"HNSW(\d+)")

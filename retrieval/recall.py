@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from mmprod.datasets.errors import InputError
-from mmprod.datasets.faults import fault
 from mmprod.datasets.schemas import RECALL
 from mmprod.retrieval import approximate
 from mmprod.retrieval.generation import MAX_K, Generation
+from mmprod.storage.errors import InputError
+from mmprod.storage.faults import fault
 
 
 def neighbours(generation: Generation, k: int, block: int = 1024) -> Iterator[pa.RecordBatch]:

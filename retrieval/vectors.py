@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from mmprod.datasets.errors import InputError
+from mmprod.storage.errors import InputError
 
 MAX_NORM = 1.01  # fused vectors are of norm 1 at most; float16 halves round up to about 1.001
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mmprod.datasets.errors import StateError
+from mmprod.storage.errors import StateError
 
 FILE = "canaries.json"
 CLOSE = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 5e-2}

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from mmprod.datasets.errors import StateError
 from mmprod.serving.encoding import check_title
 from mmprod.serving.refused import Refused
 from mmprod.serving.release import Release
+from mmprod.storage.errors import StateError
 
 
 class Busy(StateError):  # noqa: N818  (what a model is)

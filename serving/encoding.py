@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from mmprod.datasets.images import BadImage, decode
+from mmprod.datasets.images.images import BadImage, decode
 from mmprod.datasets.text import normalise_title
 from mmprod.encoders.export.encoder import ExportedEncoder
 from mmprod.encoders.export.spec import Tower

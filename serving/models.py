@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mmprod.datasets.errors import StateError
 from mmprod.encoders.export.spec import Spec, Tower
 from mmprod.serving.composed import ComposedEncoding
 from mmprod.serving.counter import Counter
@@ -33,6 +32,7 @@ from mmprod.serving.tensors import (
 )
 from mmprod.serving.together import together
 from mmprod.serving.values import Answer, Compared, Product
+from mmprod.storage.errors import StateError
 
 
 class Model(ABC):

@@ -11,9 +11,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmprod.datasets.errors import StateError
 from mmprod.serving.canaries import Canary, difference, read_canaries
 from mmprod.serving.release import VARIABLE
+from mmprod.storage.errors import StateError
 
 
 def probe(address: str, canaries: Sequence[Canary], patience: float = 10.0) -> list[str]:

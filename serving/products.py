@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mmprod.encoders.fusion import fuse, half_width
 from mmprod.retrieval.folder import Build
+from mmprod.retrieval.fusion import fuse, half_width
 from mmprod.serving.encoding import Encoding
 from mmprod.serving.values import Product
 

@@ -3,7 +3,7 @@
 import re
 from typing import Literal, get_args
 
-from mmprod.datasets.errors import InputError
+from mmprod.storage.errors import InputError
 
 Code = Literal[
     "empty",  # nothing to encode or compare

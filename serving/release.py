@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mmprod.datasets.errors import StateError
+from mmprod.storage.errors import StateError
 
 FILE, ENGINE, INDEXES = "release.json", "engine", "indexes"
 MANIFEST = "manifest.json"

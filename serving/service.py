@@ -4,15 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mmprod.datasets.errors import InputError, StateError
-from mmprod.encoders.fusion import fuse_query
 from mmprod.retrieval.components import component_scores
+from mmprod.retrieval.fusion import fuse_query
 from mmprod.retrieval.generation import Generation
 from mmprod.serving.encoding import Encoding, LocalEncoding, check_count
 from mmprod.serving.products import encode_products, fused
 from mmprod.serving.refused import Refused
 from mmprod.serving.release import Release
 from mmprod.serving.values import Answer, Compared, Product
+from mmprod.storage.errors import InputError, StateError
 
 
 class Service:

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from mmprod.datasets.errors import StateError
 from mmprod.serving.composed import Busy
 from mmprod.serving.refused import Refused
 from mmprod.serving.values import Product
+from mmprod.storage.errors import StateError
 
 
 def read_bytes(request: Any, name: str) -> list[bytes] | None:

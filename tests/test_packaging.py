@@ -13,15 +13,16 @@ ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
 FOLDERS = {
     "mmprod": "mmprod",
-    **{f"mmprod.{n}": n for n in ("datasets", "encoders", "eval", "retrieval", "serving")},
+    **{f"mmprod.{n}": n for n in ("datasets", "encoders", "eval", "retrieval", "serving", "storage")},
 }
 BELOW = {  # who may import whom, beside itself
-    "datasets": set(),
-    "encoders": {"datasets"},
-    "retrieval": {"datasets"},
-    "eval": {"datasets"},
-    "serving": {"datasets", "encoders", "retrieval"},
-    "mmprod": {"datasets", "encoders", "retrieval", "eval", "serving"},
+    "storage": set(),
+    "datasets": {"storage"},
+    "encoders": {"datasets", "storage"},
+    "retrieval": {"datasets", "storage"},
+    "eval": {"datasets", "storage"},
+    "serving": {"datasets", "encoders", "retrieval", "storage"},
+    "mmprod": {"datasets", "encoders", "retrieval", "eval", "serving", "storage"},
 }
 
 

@@ -17,7 +17,7 @@ from PIL import Image, ImageEnhance
 from torchvision.transforms.functional import adjust_hue
 
 from mmprod.config import load
-from mmprod.datasets.images import decode
+from mmprod.datasets.images.images import decode
 from mmprod.datasets.pairs.augment import Augment
 from mmprod.datasets.pairs.pairs import candidates, identity, numbered
 from mmprod.datasets.pairs.reader import PairReader
@@ -33,8 +33,8 @@ from mmprod.encoders.training.trainer import Trainer, fit, prepare
 from mmprod.eval.retrieval import means, text_to_picture
 from mmprod.eval.runs import ranked_scores, same_items
 from mmprod.lake import Lake
-from mmprod.stages.ingest import ingest_table, open_store
-from mmprod.stages.pairs import select_pairs
+from mmprod.stages.daily.ingest import ingest_table, open_store
+from mmprod.stages.training.pairs import select_pairs
 
 BATCH, TITLES = 128, 2000
 WEIGHTINGS = {"item image": (1, 0), "item text": (0, 1), "item 1:1": (0.5, 0.5), "item 7:3": (0.7, 0.3)}

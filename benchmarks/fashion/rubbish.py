@@ -7,7 +7,7 @@ import numpy as np
 from fashion.tables import Row, generator, jpeg, share
 from PIL import Image, ImageDraw, ImageOps
 
-from mmprod.datasets.images import decode
+from mmprod.datasets.images.images import decode
 
 KINDS = (
     *("blank", "tiny", "placeholder", "collage", "frame", "writing"),

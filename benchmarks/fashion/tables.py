@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw, ImageEnhance
 
-from mmprod.datasets.images import decode
+from mmprod.datasets.images.images import decode
 from mmprod.datasets.text import normalise_title
 
 Row = dict[str, Any]

@@ -8,16 +8,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from mmprod import artifacts
 from mmprod.config import load
-from mmprod.datasets import parquet
-from mmprod.embedding_table import EmbeddingTable, read_pointer
+from mmprod.datasets.embeddings.table import EmbeddingTable, read_pointer
 from mmprod.lake import Lake
 from mmprod.retrieval.generation import Generation
-from mmprod.stages.groups import FEATURES_FILE, read_groups
-from mmprod.stages.index import open_index
-from mmprod.stages.ingest import open_store
-from mmprod.stages.recall import read_recall
+from mmprod.stages.daily.groups import FEATURES_FILE, read_groups
+from mmprod.stages.daily.index import open_index
+from mmprod.stages.daily.ingest import open_store
+from mmprod.stages.daily.recall import read_recall
+from mmprod.storage import artifacts, parquet
 
 _TEMPORARY = re.compile(
     r"^\.(draft-|.*\.draft$|.+\.[a-z0-9_]{8}$)"

@@ -9,13 +9,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from mmprod import artifacts
 from mmprod.airflow.demo import days, make
 from mmprod.config import load
 from mmprod.lake import Lake
-from mmprod.stages.embed import embed_changes, open_embeddings
+from mmprod.stages.daily.embed import embed_changes, open_embeddings
+from mmprod.stages.daily.ingest import ingest_table, open_store
 from mmprod.stages.encoder import load_encoder
-from mmprod.stages.ingest import ingest_table, open_store
+from mmprod.storage import artifacts
 
 MMPROD = Path(sys.executable).with_name("mmprod")
 CONFIG = """

@@ -11,7 +11,7 @@ from typing import Any, Self
 from load.shop import ROOT, mmprod
 
 from mmprod.lake import Lake
-from mmprod.stages import control, server
+from mmprod.stages.online import control, server
 
 HOST = "127.0.0.1"
 PATIENCE = 120.0  # seconds that a reload may take

@@ -10,7 +10,7 @@ from mmprod.lake import Lake
 from mmprod.serving.products import encode_products
 from mmprod.serving.service import Service
 from mmprod.serving.values import Product
-from mmprod.stages.release import current_release
+from mmprod.stages.online.release import current_release
 
 Question = Callable[[int], object]
 

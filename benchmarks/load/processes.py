@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import psutil
 from load.deployment import Deployment
 
-from mmprod.datasets.errors import StateError
-from mmprod.stages.server import read_server
+from mmprod.stages.online.server import read_server
+from mmprod.storage.errors import StateError
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 from load.wire import Ask, binary
 
 from mmprod.config import load
-from mmprod.datasets.store import Store
+from mmprod.datasets.store.store import Store
 from mmprod.lake import Lake
-from mmprod.stages.release import current_release
+from mmprod.stages.online.release import current_release
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = "same_item"

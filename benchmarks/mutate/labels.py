@@ -7,9 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 from mutate.damage import damaged
 
-from mmprod.datasets.errors import InputError
 from mmprod.datasets.schemas import QUESTION
 from mmprod.eval.labels import read_labels
+from mmprod.storage.errors import InputError
 
 NOW = datetime(2025, 3, 1, tzinfo=UTC)
 IDS = ("0012345", "628000000000000", "1E5", "款式", "a,b", 'c"d', "NA", "-7")

@@ -9,7 +9,7 @@ import numpy as np
 from mutate.damage import damaged
 from PIL import Image
 
-from mmprod.datasets.images import BadImage, decode
+from mmprod.datasets.images.images import BadImage, decode
 
 FORMATS = (
     ("JPEG", {}),

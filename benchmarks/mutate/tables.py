@@ -8,9 +8,9 @@ from pathlib import Path
 
 from mutate.damage import damaged
 
-from mmprod.datasets.errors import InputError
-from mmprod.datasets.mapping import TableSpec
-from mmprod.datasets.table import open_table
+from mmprod.datasets.tables.mapping import TableSpec
+from mmprod.datasets.tables.table import open_table
+from mmprod.storage.errors import InputError
 
 HEADER = ("product_id", "title", "brand", "sales")
 SPEC = TableSpec(columns={name: name for name in HEADER}, rows="one")

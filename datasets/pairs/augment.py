@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from mmprod.datasets.errors import InputError
+from mmprod.storage.errors import InputError
 
 Mode = Literal["shortest", "longest", "squash"]
 Box = tuple[float, float, float, float]

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from mmprod.datasets.identity import EMPTY
-from mmprod.datasets.record import Record
 from mmprod.datasets.schemas import category_path
+from mmprod.datasets.store.record import Record
 
 TRAIN, HELD_OUT = "train", "held_out"
 

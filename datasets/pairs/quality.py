@@ -8,12 +8,12 @@ from multiprocessing import get_context
 import numpy as np
 import pyarrow as pa
 
-from mmprod.datasets.images import MAX_PIXELS, BadImage, decode
+from mmprod.datasets.images.images import MAX_PIXELS, BadImage, decode
 from mmprod.datasets.pairs import picture_judges as look
 from mmprod.datasets.pairs import title_judges as read
 from mmprod.datasets.pairs.options import Quality
 from mmprod.datasets.pairs.pairs import REJECTED, Sifted, numbers, sift
-from mmprod.datasets.store import Store
+from mmprod.datasets.store.store import Store
 
 UNDECODABLE = "undecodable"
 TITLE_RULES = {

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from mmprod.datasets.errors import StateError
-from mmprod.datasets.images import BadImage, decode
-from mmprod.datasets.store import Store
+from mmprod.datasets.images.images import BadImage, decode
+from mmprod.datasets.store.store import Store
+from mmprod.storage.errors import StateError
 
 _stores: WeakValueDictionary[tuple[int, Path], Store] = WeakValueDictionary()
 

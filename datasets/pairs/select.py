@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmprod.datasets.errors import InputError
 from mmprod.datasets.pairs.options import Selection
 from mmprod.datasets.pairs.pairs import REJECTED, Sifted, numbers, sift
+from mmprod.storage.errors import InputError
 
 
 def select(table: pa.Table, selection: Selection) -> Sifted:

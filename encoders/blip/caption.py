@@ -9,10 +9,10 @@ import torch.nn.functional as F  # noqa: N812  (torch's own convention)
 from PIL import Image
 from torch import Tensor
 
-from mmprod.datasets.errors import InputError
 from mmprod.encoders.blip.network import Blip
 from mmprod.encoders.blip.tokenizer import BlipTokenizer
 from mmprod.encoders.clip import Encoder
+from mmprod.storage.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mmprod.datasets.errors import InputError
 from mmprod.encoders.blip.network import Blip
 from mmprod.encoders.clip import Encoder
 from mmprod.encoders.towers import trim
+from mmprod.storage.errors import InputError
 
 _TOGETHER = 32  # pairs at once
 

@@ -9,10 +9,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import BlipConfig
 
-from mmprod.datasets.errors import InputError, StateError
 from mmprod.encoders.blip.network import Blip
 from mmprod.encoders.blip.tokenizer import BlipTokenizer, load_tokenizer
 from mmprod.encoders.folders import CONFIG, PICTURES, WEIGHTS, fetch, kind_of, read_json, write_preprocessing
+from mmprod.storage.errors import InputError, StateError
 
 __all__ = ["Blip", "load_blip", "save_blip"]
 log = logging.getLogger(__name__)

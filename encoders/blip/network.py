@@ -16,7 +16,7 @@ from transformers import BlipConfig, GenerationConfig
 from transformers.models.blip.modeling_blip import BlipVisionModel
 from transformers.models.blip.modeling_blip_text import BlipTextLMHeadModel, BlipTextModel
 
-from mmprod.datasets.errors import InputError
+from mmprod.storage.errors import InputError
 
 log = logging.getLogger(__name__)
 TEMPERATURE = 0.07

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 import torch
 from transformers import BlipConfig
 
-from mmprod.datasets.errors import InputError
 from mmprod.encoders.blip.network import Blip
 from mmprod.encoders.blip.tokenizer import BlipTokenizer, learn_tokenizer
+from mmprod.storage.errors import InputError
 
 _WORDS = 2000
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mmprod.datasets.errors import InputError, StateError
 from mmprod.encoders.clip import Encoder
 from mmprod.encoders.export import onnx, openvino, raw, tensorrt
 from mmprod.encoders.export.inputs import pad_of
 from mmprod.encoders.export.modules import ImageTower, TextTower, picture_size
 from mmprod.encoders.export.spec import PRECISIONS, Kind, Precision, Spec, Tower, files_of
+from mmprod.storage.errors import InputError, StateError
 
 log = logging.getLogger(__name__)
 _LIBRARIES = {"onnx": "onnxruntime", "openvino": "openvino", "tensorrt": "tensorrt"}

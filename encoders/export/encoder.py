@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mmprod.datasets.errors import StateError
 from mmprod.datasets.forms import FORMS
 from mmprod.encoders.export.engine import Engine, load_engine
 from mmprod.encoders.export.pixels import Geometry
 from mmprod.encoders.export.spec import RAW, Tower
 from mmprod.encoders.export.titles import FILE, Tokens
 from mmprod.encoders.shapes import Batch, fixed
+from mmprod.storage.errors import StateError
 
 _BEFORE = {"title": "nfkc-1", "picture": "as stored"}
 """The forms of engines that don't tell."""

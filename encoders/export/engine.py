@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mmprod.datasets.errors import InputError, StateError
 from mmprod.datasets.threads import threads as threads_here
 from mmprod.encoders.export import onnx, openvino, tensorrt
 from mmprod.encoders.export.onnx import Runner
 from mmprod.encoders.export.spec import INPUTS, Spec, Tower
+from mmprod.storage.errors import InputError, StateError
 
 log = logging.getLogger(__name__)
 

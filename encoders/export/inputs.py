@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torchvision.transforms import Normalize, ToTensor
 
-from mmprod.datasets.errors import InputError
 from mmprod.encoders.clip import Encoder
+from mmprod.storage.errors import InputError
 
 FEWEST = 32  # real pictures, and real titles, that a verdict needs
 _STRIPES = np.indices((96, 96)).sum(axis=0)[..., None] % 2 * np.array([255, 255, 255])

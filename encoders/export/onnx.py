@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmprod.datasets.errors import StateError
 from mmprod.encoders.export.spec import Precision
+from mmprod.storage.errors import StateError
 
 if TYPE_CHECKING:  # what runs an engine needs no torch
     from mmprod.encoders.export.modules import ImageTower, TextTower

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from mmprod.datasets.errors import StateError
 from mmprod.encoders.export.onnx import Runner, check_input
 from mmprod.encoders.export.spec import Precision
+from mmprod.storage.errors import StateError
 
 # What the arithmetic is done in. Always said: left to itself, OpenVINO takes bf16 wherever the CPU has it.
 _ARITHMETIC = {"fp32": "f32", "fp16": "f32", "bf16": "bf16"}

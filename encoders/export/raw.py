@@ -14,7 +14,6 @@ from typing import Any
 
 import open_clip
 
-from mmprod.datasets.errors import InputError
 from mmprod.datasets.forms import FORMS
 from mmprod.encoders.clip import Encoder
 from mmprod.encoders.export.inputs import Inputs, pad_of, pixels, tokens
@@ -22,6 +21,7 @@ from mmprod.encoders.export.modules import picture_size
 from mmprod.encoders.export.pixels import Geometry
 from mmprod.encoders.export.spec import RAW
 from mmprod.encoders.export.titles import FILE, Clean, Tokens
+from mmprod.storage.errors import InputError
 
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"  # CLIP's
 

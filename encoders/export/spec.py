@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mmprod.datasets.errors import StateError
-from mmprod.datasets.files import sha256_file
+from mmprod.storage.errors import StateError
+from mmprod.storage.files import sha256_file
 
 SPEC, RAW = "engine.json", "raw.json"
 FORM = 2

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmprod.datasets.errors import InputError, StateError
 from mmprod.encoders.export.onnx import Runner
 from mmprod.encoders.export.spec import Spec, Tower
+from mmprod.storage.errors import InputError, StateError
 
 BATCHES = (1, 64, 256)  # smallest, the one to be fastest at, largest
 HOW = (

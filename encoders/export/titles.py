@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mmprod.datasets.errors import StateError
+from mmprod.storage.errors import StateError
 
 FILE = "tokenizer.json"
 Clean = Literal["none", "whitespace", "lower", "canonicalize"]

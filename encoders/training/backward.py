@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mmprod.datasets.errors import InputError
 from mmprod.encoders.hardware import DTYPES, fitting
 from mmprod.encoders.training.batch import Batch
 from mmprod.encoders.training.dual import Contrastive, features
 from mmprod.encoders.training.objective import Objective
 from mmprod.encoders.training.options import Options
+from mmprod.storage.errors import InputError
 
 
 class Backward:

@@ -5,8 +5,8 @@ from types import TracebackType
 
 import torch
 
-from mmprod.datasets.errors import InputError
 from mmprod.encoders.training.trainer import Scalars
+from mmprod.storage.errors import InputError
 
 
 class Board:

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from mmprod.datasets.faults import fault
-from mmprod.datasets.files import make_folder, replace_file, sha256_file, sync_file
+from mmprod.storage.faults import fault
+from mmprod.storage.files import make_folder, replace_file, sha256_file, sync_file
 
 log = logging.getLogger(__name__)
 

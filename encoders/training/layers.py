@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from mmprod.datasets.errors import InputError
+from mmprod.storage.errors import InputError
 
 _BLOCK = re.compile(r"(?:resblocks|blocks|layers?|stages)\.(\d+)\.|(?:^|\.)layer(\d)\.")
 _TEXT = ("text", "transformer.", "token_embedding", "ln_final", "positional_embedding", "cls_emb")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mmprod.datasets.errors import InputError
+from mmprod.storage.errors import InputError
 
 Row = tuple[int, int]
 """(epoch, number of the pair)."""

@@ -11,8 +11,6 @@ from typing import Any
 
 import torch
 
-from mmprod.datasets.errors import InputError, StateError
-from mmprod.datasets.files import make_folder
 from mmprod.encoders.losses.momentum import update_twin
 from mmprod.encoders.training import checkpoint
 from mmprod.encoders.training.backward import Backward
@@ -26,6 +24,8 @@ from mmprod.encoders.training.optim import learning_rate, optimizer_of, set_lear
 from mmprod.encoders.training.options import Options
 from mmprod.encoders.training.pace import Pace
 from mmprod.encoders.training.sampler import Sampler
+from mmprod.storage.errors import InputError, StateError
+from mmprod.storage.files import make_folder
 
 log = logging.getLogger(__name__)
 Scalars = dict[str, float]

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from mmprod.datasets.errors import InputError
 from mmprod.datasets.schemas import METRIC, check
 from mmprod.eval.significance import holm
+from mmprod.storage.errors import InputError
 
 Z = 1.959963984540054  # the 97.5 % point of the normal distribution
 LEVEL = 0.05

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from mmprod.datasets.errors import InputError
 from mmprod.datasets.schemas import METRIC, TIME, check
+from mmprod.storage.errors import InputError
 
 HISTORY = pa.schema([pa.field("made_at", TIME, nullable=False), *METRIC])
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mmprod.datasets.errors import InputError
 from mmprod.datasets.schemas import FACETS
 from mmprod.eval.estimate import Floats, Ints, mean
 from mmprod.eval.figures.anchors import anchor_values
 from mmprod.eval.figures.judged import Frame, Judged
 from mmprod.eval.figures.metrics import scopes
 from mmprod.eval.significance import holm, sign_flip
+from mmprod.storage.errors import InputError
 
 logger = logging.getLogger(__name__)
 

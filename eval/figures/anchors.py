@@ -6,11 +6,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mmprod.datasets.errors import InputError
 from mmprod.eval.estimate import Estimate, Floats, Ints, share
 from mmprod.eval.figures.judged import Frame, Judged
 from mmprod.eval.figures.pooled import estimated
 from mmprod.eval.figures.ranked import Counted, counted
+from mmprod.storage.errors import InputError
 
 Variant = Literal["judged", "pooled", "pessimistic"]
 VARIANTS: tuple[Variant, ...] = ("judged", "pooled", "pessimistic")

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 
-from mmprod.datasets.errors import InputError
 from mmprod.datasets.schemas import METRIC
 from mmprod.eval.estimate import Estimate, Floats, Ints, bootstrap, mean, share
 from mmprod.eval.figures.judged import UNJUDGED, Frame, Judged
 from mmprod.eval.figures.metrics import Row, row, scopes
+from mmprod.storage.errors import InputError
 
 GROUPING = (
     "pure",

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmprod.datasets.errors import InputError
 from mmprod.eval.estimate import Ints
+from mmprod.storage.errors import InputError
 
 
 def codes(column: pa.ChunkedArray) -> tuple[Ints, list[str]]:

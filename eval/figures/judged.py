@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mmprod.datasets.errors import InputError
 from mmprod.datasets.schemas import ANCHOR, CANDIDATE, PAIR, check
 from mmprod.eval.estimate import Floats, Ints, totals
 from mmprod.eval.figures.joins import codes, match, places, refuse_cut_lists, refuse_repeated
+from mmprod.storage.errors import InputError
 
 UNJUDGED = -1
 

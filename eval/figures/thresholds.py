@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mmprod.datasets.errors import InputError
 from mmprod.eval.estimate import Floats, Ints, share
 from mmprod.eval.figures.judged import UNJUDGED, Judged
 from mmprod.eval.figures.metrics import ALL
 from mmprod.eval.figures.pooled import stands_for
+from mmprod.storage.errors import InputError
 
 THRESHOLD = pa.schema(
     [

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from typing import NamedTuple
 
-from mmprod.datasets.textfile import Record
+from mmprod.datasets.tables.textfile import Record
 from mmprod.eval.labels.asked import Asked, plain, shows_nothing
 from mmprod.eval.labels.source import Columns
 from mmprod.eval.sheets.cells import unguard

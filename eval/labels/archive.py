@@ -7,8 +7,8 @@ from functools import partial
 from typing import IO, Any
 from xml.parsers import expat
 
-from mmprod.datasets.errors import InputError
-from mmprod.datasets.private_copy import PrivateCopy
+from mmprod.datasets.tables.private_copy import PrivateCopy
+from mmprod.storage.errors import InputError
 
 MAX_UNPACKED = 512 << 20  # bytes of all parts, pictures too
 MAX_XML = 64 << 20  # bytes of the parts that are parsed

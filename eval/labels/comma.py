@@ -5,10 +5,10 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 
-from mmprod.datasets.errors import InputError
-from mmprod.datasets.private_copy import PrivateCopy
-from mmprod.datasets.textfile import Record, delimiter_of, records
+from mmprod.datasets.tables.private_copy import PrivateCopy
+from mmprod.datasets.tables.textfile import Record, delimiter_of, records
 from mmprod.eval.labels.source import ABOVE, Source, check_title, is_header
+from mmprod.storage.errors import InputError
 
 _SEP = re.compile(r'"?sep=([,;\t])"?[,;\t]*\s*', re.IGNORECASE)  # how Excel is told the delimiter
 

@@ -4,11 +4,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from mmprod.datasets.errors import InputError
-from mmprod.datasets.private_copy import PrivateCopy
-from mmprod.datasets.textfile import Record
+from mmprod.datasets.tables.private_copy import PrivateCopy
+from mmprod.datasets.tables.textfile import Record
 from mmprod.eval.labels.source import Source
 from mmprod.eval.sheets.sheet import COLUMNS
+from mmprod.storage.errors import InputError
 
 _SPACE = " \t\r\n"
 

@@ -9,10 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmprod.datasets.errors import InputError
-from mmprod.datasets.private_copy import PrivateCopy, private_copy
 from mmprod.datasets.schemas import JUDGEMENT
-from mmprod.datasets.textfile import Record, encoding_of
+from mmprod.datasets.tables.private_copy import PrivateCopy, private_copy
+from mmprod.datasets.tables.textfile import Record, encoding_of
 from mmprod.eval.labels.answer import RowError, read_answer, reviewer_name
 from mmprod.eval.labels.asked import Asked
 from mmprod.eval.labels.comma import open_csv
@@ -20,6 +19,7 @@ from mmprod.eval.labels.label_studio import open_label_studio
 from mmprod.eval.labels.settle import Answers, Settled
 from mmprod.eval.labels.source import Columns, Source
 from mmprod.eval.labels.workbook import open_xlsx
+from mmprod.storage.errors import InputError
 
 MAX_BYTES = 256 << 20
 

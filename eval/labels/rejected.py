@@ -4,10 +4,10 @@ import csv
 import io
 from pathlib import Path
 
-from mmprod.datasets.files import replace_file
 from mmprod.eval.labels.read import LabelFile, RejectedRow
 from mmprod.eval.labels.source import column_names
 from mmprod.eval.sheets.cells import guard, protect_id
+from mmprod.storage.files import replace_file
 
 _IDS = ("anchor_id", "product_id")
 

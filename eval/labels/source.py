@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from mmprod.datasets.errors import InputError
-from mmprod.datasets.textfile import Record
+from mmprod.datasets.tables.textfile import Record
 from mmprod.eval.sheets.cells import unguard
 from mmprod.eval.sheets.sheet import COLUMNS
+from mmprod.storage.errors import InputError
 
 NEEDED = ("anchor_id", "product_id", "label")
 ABOVE = 10  # rows looked through for the header: a title may stand above it

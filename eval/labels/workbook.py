@@ -9,11 +9,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mmprod.datasets.errors import InputError
-from mmprod.datasets.private_copy import PrivateCopy
-from mmprod.datasets.textfile import Record
+from mmprod.datasets.tables.private_copy import PrivateCopy
+from mmprod.datasets.tables.textfile import Record
 from mmprod.eval.labels.archive import Merged, inspect
 from mmprod.eval.labels.source import ABOVE, NEEDED, Source, check_title, is_header
+from mmprod.storage.errors import InputError
 
 MAX_ROWS, MAX_COLUMNS = 1_048_576, 256  # a worksheet has no more rows; a sheet of questions has 7 columns
 _DIGITS = 15  # that a spreadsheet keeps of a number

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmprod.datasets.errors import InputError
 from mmprod.eval.reviewers.answers import Answers, latest
+from mmprod.storage.errors import InputError
 
 Policy = Literal["majority", "unanimous"]
 POLICIES: tuple[Policy, ...] = ("majority", "unanimous")

@@ -5,8 +5,8 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmprod.datasets.files import replace_file
 from mmprod.eval.sheets.sheet import COLUMNS, Row, require_rows
+from mmprod.storage.files import replace_file
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from mmprod.datasets.files import replace_file
 from mmprod.eval.sheets.sheet import Row, Side, require_rows
+from mmprod.storage.files import replace_file
 
 LABELLING_CONFIG = """<View>
   <View style="display: flex; gap: 24px">

@@ -9,8 +9,8 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from mmprod.datasets.files import replace_file
 from mmprod.eval.sheets.sheet import COLUMNS, SEARCHED_FOR, Row, Side, require_rows
+from mmprod.storage.files import replace_file
 
 
 def write_html(path: Path, rows: Sequence[Row], title: str, reviewer: str = "") -> None:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmprod.datasets.errors import InputError
 from mmprod.eval.sheets.cells import guard, protect_id
+from mmprod.storage.errors import InputError
 
 COLUMNS = ("pair_id", "anchor_id", "anchor_title", "product_id", "product_title", "label", "reviewer")
 """The header of a sheet. The pair_id cell holds the question's id: a question asked twice has two."""

@@ -8,9 +8,9 @@ from typing import Any
 
 from PIL import Image
 
-from mmprod.datasets.errors import InputError
-from mmprod.datasets.files import replace_file
 from mmprod.eval.sheets.sheet import COLUMNS, Row, require_rows
+from mmprod.storage.errors import InputError
+from mmprod.storage.files import replace_file
 
 PICTURE_COLUMNS = ("anchor", "product")  # after COLUMNS; label readers ignore them
 PICTURE_SIDE = 120  # pixels shown, the longer side

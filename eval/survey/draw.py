@@ -7,12 +7,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mmprod.datasets.errors import InputError
 from mmprod.datasets.schemas import ANCHOR, CANDIDATE, PAIR, RECALL, check
 from mmprod.eval.survey.chance import places
 from mmprod.eval.survey.frame import Frame
 from mmprod.eval.survey.pair import pair_id
 from mmprod.eval.survey.plan import Plan
+from mmprod.storage.errors import InputError
 
 RankBands = Sequence[tuple[int, int]]
 """(last rank, how many): ((3, 3), (10, 2)) asks about 3 of ranks 1–3 and 2 of ranks 4–10."""

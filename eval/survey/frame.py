@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mmprod.datasets.errors import InputError
 from mmprod.datasets.schemas import RECALL, check
 from mmprod.eval.survey.chance import places
 from mmprod.eval.survey.strata import Bands, cut
+from mmprod.storage.errors import InputError
 
 _T = TypeVar("_T", bound=np.generic)
 

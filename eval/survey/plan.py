@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from math import sqrt
 
-from mmprod.datasets.errors import InputError
 from mmprod.eval.survey.frame import Stratum
+from mmprod.storage.errors import InputError
 
 NOTHING_KNOWN = (0.5, 0.3)
 """Share and correlation where there is no earlier survey: the widest share, and what catalogues show."""

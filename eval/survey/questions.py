@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mmprod.datasets.errors import InputError
 from mmprod.datasets.schemas import PAIR, QUESTION, check
 from mmprod.eval.survey.chance import places
 from mmprod.eval.survey.pair import repeat_id
+from mmprod.storage.errors import InputError
 
 PAIR_KEYS = pa.schema([PAIR.field(name) for name in ("pair_id", "anchor_id", "product_id")])
 """The columns of a table of gold pairs."""

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from mmprod.datasets.errors import InputError
+from mmprod.storage.errors import InputError
 
 NO_CATEGORY = "(no category)"
 ANY_SALES = "any sales"

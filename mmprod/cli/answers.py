@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmprod.cli.session import ConfigOption, JsonOption, LakeOption, Session
-from mmprod.datasets.errors import InputError
+from mmprod.storage.errors import InputError
 
 if TYPE_CHECKING:
-    from mmprod.datasets.store import Store
-    from mmprod.stages.search import Found
+    from mmprod.datasets.store.store import Store
+    from mmprod.stages.search.search import Found
 
 
 def register(app: typer.Typer) -> None:
@@ -73,7 +73,7 @@ def search(
 
     mmprod search "red dress" --rerank 50
     """
-    from mmprod.stages.query import Query
+    from mmprod.stages.search.query import Query
 
     wanted = Query(query or (), picture or (), without or (), without_picture or ())
     if bool(wanted.towers) == (product is not None):
@@ -83,10 +83,10 @@ def search(
     session.config.profile(profile)
     from dataclasses import asdict
 
+    from mmprod.stages.daily.groups import read_groups
+    from mmprod.stages.daily.index import encoder_of
     from mmprod.stages.encoder import load_encoder, load_query_encoder
-    from mmprod.stages.groups import read_groups
-    from mmprod.stages.index import encoder_of
-    from mmprod.stages.search import Wish, search_product, search_vector
+    from mmprod.stages.search.search import Wish, search_product, search_vector
 
     name = str(wanted) if product is None else f"like {product}"
     with session.store() as store:
@@ -101,8 +101,8 @@ def search(
         else:
             found = search_product(session.lake, store, product, profile, depth, category, wish)
         if blip:
-            from mmprod.stages.rerank import rerank as look_again
-            from mmprod.stages.rerank import title_of
+            from mmprod.stages.search.rerank import rerank as look_again
+            from mmprod.stages.search.rerank import title_of
 
             text = " ".join(wanted.texts) or title_of(store, product or "")
             found = look_again(session.config, store, blip, text, found, rerank)
@@ -141,7 +141,7 @@ def _least(
             return float(min_score)
         except ValueError as error:
             raise InputError(f"--min-score is {min_score!r}, want a number or the word labels") from error
-    from mmprod.stages.release import thresholds
+    from mmprod.stages.online.release import thresholds
 
     if not (found := thresholds(session.lake, session.config, profile, fingerprint)):
         raise InputError(
@@ -158,8 +158,8 @@ def _take_away(store: "Store", title: str, found: "Sequence[Found]", out: Path) 
 
         save(search_page(store, title, found), out)
     else:
-        from mmprod.stages.lists import write_list
-        from mmprod.stages.search import as_table
+        from mmprod.stages.search.lists import write_list
+        from mmprod.stages.search.search import as_table
 
         write_list(as_table(found), out)
 
@@ -191,8 +191,8 @@ def similarity(
         raise InputError(f"--server {server} is asked with --online only")
     from dataclasses import asdict
 
-    from mmprod.stages.similarity import load_comparing_encoder
-    from mmprod.stages.similarity import similarity as compare
+    from mmprod.stages.search.similarity import load_comparing_encoder
+    from mmprod.stages.search.similarity import similarity as compare
 
     with session.store() as store:
         encoder = load_comparing_encoder(session.lake, session.config)
@@ -206,8 +206,8 @@ def similarity(
 
 def _compare_online(session: Session, a: str, b: str, server: str | None) -> None:
     """Show what the service says of two products under each profile that it serves."""
-    from mmprod.client import Client
-    from mmprod.stages.online import compare, running, side
+    from mmprod.serving.client import Client
+    from mmprod.stages.online.compare import compare, running, side
 
     sides = (side(a), side(b))
     with Client(server or running(session.lake)) as client:

@@ -28,7 +28,7 @@ from mmprod.cli import (
     stores,
     tables,
 )
-from mmprod.datasets.errors import GateError, InputError, StateError
+from mmprod.storage.errors import GateError, InputError, StateError
 
 DONE, FAILED, MISUSED = 0, 1, 2
 _OF_THE_DISK = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS, errno.EDQUOT)

@@ -39,7 +39,7 @@ def make_base(
     Example: mmprod make-base clip bases/clip --table products.parquet
     """
     session = Session(config, None, json)
-    from mmprod.stages.bases import make_base as make
+    from mmprod.stages.training.bases import make_base as make
 
     encoder = make(session.config, kind.value, table, folder, width)
     size = sum(file.stat().st_size for file in folder.iterdir())

@@ -60,8 +60,8 @@ def caption(
     from dataclasses import asdict
 
     from mmprod.encoders.blip.caption import captioner
-    from mmprod.stages.caption import caption_products, check_name, choose, write_captions
     from mmprod.stages.encoder import load_encoder
+    from mmprod.stages.training.caption import caption_products, check_name, choose, write_captions
 
     if out:
         check_name(out)

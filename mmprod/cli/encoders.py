@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from mmprod.cli.session import ConfigOption, FromOption, JsonOption, LakeOption, Session, WaitOption
-from mmprod.datasets.errors import InputError
+from mmprod.storage.errors import InputError
 
 encoder = typer.Typer(no_args_is_help=True, help="A candidate encoder beside the one in use.")
 
@@ -31,7 +31,7 @@ def compare(
     """
     session = Session(config, lake, json)
     from mmprod.stages.encoder import load_encoder
-    from mmprod.stages.promotion import compare_encoders
+    from mmprod.stages.training.promotion import compare_encoders
 
     other = load_encoder(session.lake, session.config, candidate=candidate)
     current = load_encoder(session.lake, session.config)
@@ -62,7 +62,7 @@ def promote(
     Example: mmprod encoder promote retrieval
     """
     session = Session(config, lake, json)
-    from mmprod.stages.promotion import promote_encoder
+    from mmprod.stages.training.promotion import promote_encoder
 
     with session.lake.writing(wait), session.watching() as watch, session.store() as store:
         outcomes = promote_encoder(session.lake, session.config, store, candidate, watch)

@@ -8,7 +8,7 @@ import typer
 
 from mmprod.cli.reviews import SurveyOption, review
 from mmprod.cli.session import ConfigOption, JsonOption, LakeOption, Session, WaitOption
-from mmprod.datasets.errors import InputError, StateError
+from mmprod.storage.errors import InputError, StateError
 
 if TYPE_CHECKING:
     import pyarrow as pa

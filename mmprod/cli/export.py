@@ -79,7 +79,7 @@ def export(
     Example: mmprod export openvino --precision bf16 --out engines/shop
     """
     session = Session(config, lake, json, {"encoder.model": encoder})
-    from mmprod.stages.export import check_free, copy_engine, export_engine
+    from mmprod.stages.training.export import check_free, copy_engine, export_engine
 
     if out:
         check_free(out)

@@ -68,7 +68,7 @@ def finetune(
         submit(session, config, f"finetune-{name or task}", words, " ".join(words))
         return
     from mmprod.encoders.training.distributed import processes
-    from mmprod.stages.finetune import finetune_encoder
+    from mmprod.stages.training.finetune import finetune_encoder
 
     first = int(os.environ.get("RANK", "0")) == 0  # of the processes that torchrun started
     with contextlib.ExitStack() as stack:

@@ -39,9 +39,9 @@ def pairs(
     """
     overrides = {f"pairs.quality.{name}": bound for name, bound in given.items()}
     session = Session(config, lake, json, overrides)
-    from mmprod.datasets.files import replace_file
-    from mmprod.datasets.parquet import to_bytes
-    from mmprod.stages.pairs import select_pairs
+    from mmprod.stages.training.pairs import select_pairs
+    from mmprod.storage.files import replace_file
+    from mmprod.storage.parquet import to_bytes
 
     with session.store() as store, session.watching() as watch:
         selected = select_pairs(session.lake, session.config, store, watch)

@@ -46,7 +46,7 @@ def run(
     Example: mmprod run --day 2024-05-01 --table products.parquet
     """
     session = Session(config, lake, json, {"table.snapshot": snapshot})
-    from mmprod.stages.run import run_day
+    from mmprod.stages.daily.run import run_day
 
     with session.lake.writing(wait), session.watching() as watch:
         outcomes = run_day(
@@ -72,7 +72,7 @@ def ingest(
     Example: mmprod ingest --day 2024-05-01 --table products.csv --snapshot partial
     """
     session = Session(config, lake, json, {"table.snapshot": snapshot})
-    from mmprod.stages.ingest import ingest_table
+    from mmprod.stages.daily.ingest import ingest_table
 
     with session.lake.writing(wait), session.watching() as watch, session.store(read_only=False) as store:
         outcome = ingest_table(
@@ -121,7 +121,7 @@ def embed(
     if shard is not None:
         _embed_shard(session, shard, candidate, wait)
         return
-    from mmprod.stages.embedded import bring_up
+    from mmprod.stages.daily.embedded import bring_up
 
     with session.lake.writing(wait), session.watching() as watch, session.store() as store:
         outcome = bring_up(session.lake, session.config, store, watch, retry_failed, candidate)
@@ -129,13 +129,13 @@ def embed(
 
 
 def _embed_shard(session: Session, shard: int, candidate: str | None, wait: bool) -> None:
-    from mmprod.stages.embedded import shard_encoded
+    from mmprod.stages.daily.embedded import shard_encoded
 
     with session.lake.attempting(), session.watching() as watch, session.store() as store:
         outcome = shard_encoded(session.lake, session.config, store, shard, candidate)
         if outcome is None:
-            from mmprod.stages.embed import embed_shard, open_embeddings
-            from mmprod.stages.embed_categories import follow
+            from mmprod.stages.daily.embed import embed_shard, open_embeddings
+            from mmprod.stages.daily.embed_categories import follow
             from mmprod.stages.encoder import load_encoder
 
             encoder = load_encoder(session.lake, session.config, candidate=candidate)
@@ -178,8 +178,8 @@ def index(
     Example: mmprod index --profile selection
     """
     session = Session(config, lake, json)
-    from mmprod.stages.embedded import read_embeddings
-    from mmprod.stages.index import build_indexes
+    from mmprod.stages.daily.embedded import read_embeddings
+    from mmprod.stages.daily.index import build_indexes
 
     with session.lake.writing(wait), session.store() as store:
         table = read_embeddings(session.lake, session.config)
@@ -202,7 +202,7 @@ def promote(
     Example: mmprod promote --profile same_item --profile similar_item
     """
     session = Session(config, lake, json)
-    from mmprod.stages.index import promote_indexes
+    from mmprod.stages.daily.index import promote_indexes
 
     names = profile or list(session.config.profiles)
     for name in names:
@@ -224,7 +224,7 @@ def recall(
     Example: mmprod recall --profile same_item
     """
     session = Session(config, lake, json)
-    from mmprod.stages.recall import build_recall
+    from mmprod.stages.daily.recall import build_recall
 
     names = [profile] if profile else session.config.recall.profiles
     with session.lake.writing(wait), session.watching() as watch:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mmprod.cli.session import ConfigOption, JsonOption, LakeOption, Session, WaitOption
-from mmprod.datasets.errors import InputError
+from mmprod.storage.errors import InputError
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +24,7 @@ def groups(
     Example: mmprod groups
     """
     session = Session(config, lake, json)
-    from mmprod.stages.groups import build_groups
+    from mmprod.stages.daily.groups import build_groups
 
     with session.lake.writing(wait):
         outcome = build_groups(session.lake, session.config)
@@ -39,8 +39,8 @@ def features(
     Example: mmprod features
     """
     session = Session(config, lake, json)
-    from mmprod.stages.embedded import read_embeddings
-    from mmprod.stages.groups import export_features
+    from mmprod.stages.daily.embedded import read_embeddings
+    from mmprod.stages.daily.groups import export_features
 
     with session.lake.writing(wait):
         outcome = export_features(session.lake, read_embeddings(session.lake, session.config))
@@ -76,9 +76,9 @@ def searches(
         raise InputError(f"--since {since:%Y-%m-%d} narrows the list that --out writes: name one")
     session = Session(config, lake, json)
     session.config.profile(profile)
+    from mmprod.stages.daily.index import encoder_of
     from mmprod.stages.encoder import load_query_encoder
-    from mmprod.stages.index import encoder_of
-    from mmprod.stages.searches import read_searches, rerun_searches
+    from mmprod.stages.search.saved import read_searches, rerun_searches
 
     wanted, today = read_searches(file, session.config.review.encoding), datetime.now(UTC).date()
     with session.lake.writing(wait):
@@ -90,8 +90,8 @@ def searches(
 
 
 def _take_away(session: Session, out: Path, since: date | None) -> None:
-    from mmprod.stages.lists import write_list
-    from mmprod.stages.searches import found_list
+    from mmprod.stages.search.lists import write_list
+    from mmprod.stages.search.saved import found_list
 
     with session.store() as store:
         found = found_list(session.lake, store, since)

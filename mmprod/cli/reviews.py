@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmprod.cli.session import ConfigOption, JsonOption, LakeOption, Session, WaitOption
-from mmprod.datasets.errors import InputError
+from mmprod.storage.errors import InputError
 
 if TYPE_CHECKING:
-    from mmprod.datasets.store import Store
+    from mmprod.datasets.store.store import Store
     from mmprod.stages.outcome import Outcome, Watch
 
 review = typer.Typer(no_args_is_help=True, help="Pairs out to reviewers, labels back in.")
@@ -119,8 +119,8 @@ def sample(
 
 
 def _sample_searches(session: Session, store: "Store", file: Path, watch: "Watch") -> "Outcome":
+    from mmprod.stages.daily.index import encoder_of
     from mmprod.stages.encoder import load_query_encoder
-    from mmprod.stages.index import encoder_of
     from mmprod.stages.review.searches import PROFILE, read_texts, sample_searches
 
     texts = read_texts(file, session.config.review.encoding)

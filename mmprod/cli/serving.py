@@ -29,7 +29,7 @@ def release(
     Example: mmprod release --export
     """
     session = Session(config, lake, json)
-    from mmprod.stages.release import export_served, make_release
+    from mmprod.stages.online.release import export_served, make_release
 
     with session.lake.writing(wait):
         outcomes = [export_served(session.lake, session.config)] if export else []
@@ -44,8 +44,8 @@ def start(config: ConfigOption = None, lake: LakeOption = None, json: JsonOption
     Example: mmprod triton start
     """
     session = Session(config, lake, json)
-    from mmprod.stages import server
-    from mmprod.stages.release import current_release
+    from mmprod.stages.online import server
+    from mmprod.stages.online.release import current_release
 
     release = current_release(session.lake)
     started = server.start(session.lake, session.config, release)
@@ -62,8 +62,8 @@ def run(config: ConfigOption = None, lake: LakeOption = None) -> None:
     Example: mmprod triton run
     """
     session = Session(config, lake, json=False)
-    from mmprod.stages import server
-    from mmprod.stages.release import current_release
+    from mmprod.stages.online import server
+    from mmprod.stages.online.release import current_release
 
     server.run(session.lake, session.config, current_release(session.lake))
 
@@ -75,8 +75,8 @@ def reload(config: ConfigOption = None, lake: LakeOption = None, json: JsonOptio
     Example: mmprod triton reload
     """
     session = Session(config, lake, json)
-    from mmprod.stages import server
-    from mmprod.stages.release import current_release
+    from mmprod.stages.online import server
+    from mmprod.stages.online.release import current_release
 
     told = server.reload(session.lake, session.config, current_release(session.lake))
     text = f"serves {told['release']}; {', '.join(told['checked'])} answer as they should"
@@ -90,7 +90,7 @@ def stop(config: ConfigOption = None, lake: LakeOption = None, json: JsonOption 
     Example: mmprod triton stop
     """
     session = Session(config, lake, json)
-    from mmprod.stages import server
+    from mmprod.stages.online import server
 
     ended = server.stop(session.lake)
     session.show({"stopped": ended and ended.pid}, f"stopped process {ended.pid}" if ended else "none runs")
@@ -105,7 +105,7 @@ def status(config: ConfigOption = None, lake: LakeOption = None, json: JsonOptio
     session = Session(config, lake, json)
     from mmprod.serving.canaries import read_canaries
     from mmprod.serving.probe import probe
-    from mmprod.stages import server
+    from mmprod.stages.online import server
 
     running = server.read_server(session.lake)
     if running is None:
@@ -125,7 +125,7 @@ def render(config: ConfigOption = None, lake: LakeOption = None, json: JsonOptio
     Example: mmprod triton render
     """
     session = Session(config, lake, json)
-    from mmprod.stages.model_repository import render_repository
+    from mmprod.stages.online.model_repository import render_repository
 
     paths = [str(path) for path in render_repository(session.config)]
     session.show({"files": paths}, "\n".join(paths))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mmprod.config import Loaded
-    from mmprod.datasets.store import Store
+    from mmprod.datasets.store.store import Store
     from mmprod.stages.outcome import Outcome, Watch
 
 ConfigOption = Annotated[
@@ -53,7 +53,7 @@ class Session:
     @contextmanager
     def store(self, read_only: bool = True) -> Iterator["Store"]:
         """The product store, open while the block lasts."""
-        from mmprod.stages.ingest import open_store
+        from mmprod.stages.daily.ingest import open_store
 
         with open_store(self.lake, self.config, read_only) as store:
             yield store

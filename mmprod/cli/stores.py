@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mmprod.cli.session import ConfigOption, DayOption, JsonOption, LakeOption, Session, WaitOption
-from mmprod.datasets.errors import InputError
+from mmprod.storage.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, help="The LMDB product store.")
 
@@ -86,7 +86,7 @@ def compact(
     Example: mmprod store compact
     """
     session = Session(config, lake, json)
-    from mmprod.stages.ingest import compact_store
+    from mmprod.stages.daily.ingest import compact_store
 
     with session.lake.writing(wait):
         before, after = compact_store(session.lake, session.config)
@@ -129,7 +129,7 @@ def backup(
     Example: mmprod store backup backups --keep 7
     """
     session = Session(config, lake, json)
-    from mmprod.stages.ingest import backup_store
+    from mmprod.stages.daily.ingest import backup_store
 
     with session.lake.writing(wait):
         copy, removed = backup_store(session.lake, session.config, folder, keep)

@@ -8,7 +8,7 @@ import typer
 from mmprod.cli.session import ConfigOption, JsonOption, Session
 
 if TYPE_CHECKING:
-    from mmprod.stages.table_check import TableReport
+    from mmprod.stages.daily.table_check import TableReport
 
 app = typer.Typer(no_args_is_help=True, help="Product tables, before they are ingested.")
 
@@ -37,7 +37,7 @@ def check(
     mmprod table check feed.xml --write mmprod.toml
     """
     session = Session(config, None, json)
-    from mmprod.stages.table_check import check_table, write_settings
+    from mmprod.stages.daily.table_check import check_table, write_settings
 
     with session.watching() as watch:
         report = check_table(table, session.config.table_spec, session.config.images.root, watch)

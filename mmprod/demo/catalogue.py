@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmprod.datasets.errors import InputError
 from mmprod.datasets.schemas import PRODUCT
 from mmprod.demo.days import Day, plan_days
 from mmprod.demo.hostile import UNUSABLE, spoiled
@@ -23,6 +22,7 @@ from mmprod.demo.queries import make_queries
 from mmprod.demo.studio import Order, draw_all
 from mmprod.demo.titles import training_title
 from mmprod.demo.vocabulary import KINDS
+from mmprod.storage.errors import InputError
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mmprod.datasets.errors import InputError
-from mmprod.datasets.files import replace_file
+from mmprod.storage.errors import InputError
+from mmprod.storage.files import replace_file
 
 Truth = Callable[[str, str], bool]
 """Whether two products are the same, from their ids."""

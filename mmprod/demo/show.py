@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mmprod.datasets import parquet
-from mmprod.datasets.store import Store
+from mmprod.datasets.embeddings.table import EmbeddingTable
+from mmprod.datasets.store.store import Store
 from mmprod.demo.catalogue import render_catalogue
 from mmprod.demo.queries import relevant_products
 from mmprod.demo.reviewer import SimulatedReviewer
-from mmprod.embedding_table import EmbeddingTable
 from mmprod.encoders.clip import Encoder
 from mmprod.encoders.train import Plan
 from mmprod.eval.runs import Scores, same_items
@@ -22,18 +21,19 @@ from mmprod.report.lake import Shown, lake_page, stage_table
 from mmprod.report.page import Figure, Page, Part, Table, save
 from mmprod.report.review.evaluations import write_reports
 from mmprod.sections import Config
-from mmprod.stages.compare import Query, best_possible, compare_search, compare_weights, mean
-from mmprod.stages.embed import open_embeddings
+from mmprod.stages.daily.embed import open_embeddings
+from mmprod.stages.daily.ingest import open_store
+from mmprod.stages.daily.run import run_day
 from mmprod.stages.encoder import load_encoder, train_encoder
-from mmprod.stages.export import export_engine
-from mmprod.stages.ingest import open_store
+from mmprod.stages.online.release import make_release
 from mmprod.stages.outcome import Outcome, Watch, timed
-from mmprod.stages.release import make_release
 from mmprod.stages.review.conflicts import write_conflicts
 from mmprod.stages.review.evaluation import evaluate
 from mmprod.stages.review.judgements import collect
 from mmprod.stages.review.survey import read_survey, sample
-from mmprod.stages.run import run_day
+from mmprod.stages.training.compare import Query, best_possible, compare_search, compare_weights, mean
+from mmprod.stages.training.export import export_engine
+from mmprod.storage import parquet
 
 FOUND, RECALLED, RANKED, PRECISION = "Success@1", "R@10", "AP@10", "P@10"
 REVIEWERS = (

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
-from mmprod import artifacts
-from mmprod.datasets.errors import StateError
 from mmprod.doctor.finding import Finding
 from mmprod.lake import Lake
 from mmprod.sections import Config
-from mmprod.stages.ingest import open_store
+from mmprod.stages.daily.ingest import open_store
+from mmprod.storage import artifacts
+from mmprod.storage.errors import StateError
 
 _SLACK = timedelta(minutes=5)  # that clocks of several machines may be apart
 _AHEAD = timedelta(days=1)  # that a day's table may come early

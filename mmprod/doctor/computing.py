@@ -5,15 +5,15 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mmprod import artifacts
 from mmprod.datasets import threads
 from mmprod.doctor.finding import Finding
 from mmprod.encoders.export.spec import Kind
 from mmprod.encoders.folders import kind_of
 from mmprod.lake import LAKE_ENCODER, Lake
 from mmprod.sections import Config, Ray
+from mmprod.stages.daily.index import encoder_of
 from mmprod.stages.encoder import ENGINE
-from mmprod.stages.index import encoder_of
+from mmprod.storage import artifacts
 
 if TYPE_CHECKING:
     from mmprod.encoders.hardware import Precision

@@ -8,9 +8,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from mmprod.datasets.files import replace_file
-from mmprod.datasets.room import SPARE, amount, free
 from mmprod.doctor.finding import Finding, Level, scratch
+from mmprod.storage.files import replace_file
+from mmprod.storage.room import SPARE, amount, free
 
 MOUNTS = Path("/proc/self/mounts")
 _FILES = 1024  # open files that a process should be allowed: a lake has many shards and generations

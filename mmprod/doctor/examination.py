@@ -4,13 +4,13 @@ import os
 
 from mmprod.config import Loaded
 from mmprod.datasets import threads
-from mmprod.datasets.errors import InputError, StateError
 from mmprod.doctor import computing, disk, libraries, machine, services
 from mmprod.doctor.clock import clock_of
 from mmprod.doctor.finding import Finding, examined
 from mmprod.doctor.need import Need, need_of
 from mmprod.lake import Lake
 from mmprod.sections import Config
+from mmprod.storage.errors import InputError, StateError
 
 
 def examine(loaded: Loaded, lake: Lake) -> dict[str, list[Finding]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-from mmprod.datasets.errors import InputError, StateError
+from mmprod.storage.errors import InputError, StateError
 
 Level = Literal["ok", "note", "problem"]
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mmprod.datasets import threads
-from mmprod.datasets.room import amount
 from mmprod.doctor.finding import Finding, examined
+from mmprod.storage.room import amount
 
 CPUINFO, MEMINFO = Path("/proc/cpuinfo"), Path("/proc/meminfo")
 DRIVER = Path("/proc/driver/nvidia/version")

@@ -22,7 +22,7 @@ def need_of(lake: Lake, config: Config) -> Need:
 
     Raises: StateError for a damaged one; InputError for an index.factory that can't be built.
     """
-    from mmprod.embedding_table import EmbeddingTable, read_pointer  # half a second to import
+    from mmprod.datasets.embeddings.table import EmbeddingTable, read_pointer  # half a second to import
 
     tables = []
     for root in lake.embedding_roots():

@@ -5,11 +5,11 @@ import socket
 from contextlib import closing
 from pathlib import Path
 
-from mmprod import artifacts
 from mmprod.doctor.finding import Finding, Level
 from mmprod.lake import Lake
 from mmprod.sections import Serving
-from mmprod.stages.server import read_server
+from mmprod.stages.online.server import read_server
+from mmprod.storage import artifacts
 
 AIRFLOW = Path(".venv-airflow")
 _INSTALLED = ".installed"  # `make` leaves it when an environment is complete

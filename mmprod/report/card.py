@@ -1,7 +1,7 @@
 """A product as a report shows it."""
 
-from mmprod.datasets.images import BadImage, thumbnail
-from mmprod.datasets.store import Store
+from mmprod.datasets.images.images import BadImage, thumbnail
+from mmprod.datasets.store.store import Store
 from mmprod.report.page import Card
 
 SIDE = 160  # pixels of a picture in a report

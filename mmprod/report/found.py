@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from mmprod.datasets.store import Store
+from mmprod.datasets.store.store import Store
 from mmprod.report.card import card
 from mmprod.report.page import Page, Part, Strip
 

@@ -3,9 +3,7 @@
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-from mmprod import artifacts
-from mmprod.datasets.errors import InputError
-from mmprod.datasets.store import Store
+from mmprod.datasets.store.store import Store
 from mmprod.encoders.encoder import Encoder
 from mmprod.eval.survey.pair import pair_id
 from mmprod.lake import Lake
@@ -16,7 +14,9 @@ from mmprod.stages.outcome import Outcome
 from mmprod.stages.review.evaluation import read_assessment
 from mmprod.stages.review.judgements import verdicts
 from mmprod.stages.review.survey import Looks, looks
-from mmprod.stages.search import Found, search_product, search_text
+from mmprod.stages.search.search import Found, search_product, search_text
+from mmprod.storage import artifacts
+from mmprod.storage.errors import InputError
 
 
 def cards(store: Store, found: Sequence[Found], right: Mapping[str, bool] | None = None) -> list[Card]:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import jinja2
 
-from mmprod.datasets.files import replace_file
+from mmprod.storage.files import replace_file
 
 
 @dataclass(frozen=True)

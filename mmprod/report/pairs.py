@@ -6,11 +6,11 @@ import pyarrow.compute as pc
 
 from mmprod.datasets.pairs.options import Quality
 from mmprod.datasets.pairs.quality import PICTURE_RULES, TITLE_RULES
-from mmprod.datasets.store import Store
+from mmprod.datasets.store.store import Store
 from mmprod.report.card import card
 from mmprod.report.page import Card, Figure, Page, Part, Strip, Table
 from mmprod.sections import Config
-from mmprod.stages.pairs import Selected
+from mmprod.stages.training.pairs import Selected
 
 SHOWN = 12
 _BOUNDS = TITLE_RULES | PICTURE_RULES

@@ -4,16 +4,16 @@ from pathlib import Path
 
 import numpy as np
 
-from mmprod import artifacts
-from mmprod.datasets.images import thumbnail
+from mmprod.datasets.images.images import thumbnail
 from mmprod.encoders.clip import Encoder, load
 from mmprod.lake import LAKE_ENCODER, Lake
 from mmprod.report.page import Card, Page, Part, Plot, Strip, Table
 from mmprod.report.plot import Curve, curves
 from mmprod.sections import Config
-from mmprod.stages.finetune import read_held_out, run_folder
-from mmprod.stages.judges import HeldOut, spread
-from mmprod.stages.samples import answers
+from mmprod.stages.training.finetune import read_held_out, run_folder
+from mmprod.stages.training.held_out import HeldOut, spread
+from mmprod.stages.training.samples import answers
+from mmprod.storage import artifacts
 
 _ASKED, _SIDE = 10, 128
 _SMOOTH = 200  # points of a curve: more are averaged

@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mmprod.datasets import fence, threads
-from mmprod.datasets.errors import InputError, StateError
+from mmprod.datasets import threads
 from mmprod.sections import Ray
+from mmprod.storage import fencing
+from mmprod.storage.errors import InputError, StateError
 
 PATIENCE = 600.0  # seconds that the cluster's dashboard may be away
 PAUSE = 2.0  # seconds before a lost job is submitted again, twice as many each time
@@ -111,7 +112,7 @@ class _Job:
             self.tell(f"Ray job {self.id}: {latest.status.value.lower()}, attached")
             return
         known = _number(self.name, latest.submission_id) if latest else 0  # 0 also by a head started anew
-        number = 1 + max(known, fence.latest(self.lake, _work(self.name)))
+        number = 1 + max(known, fencing.latest(self.lake, _work(self.name)))
         self.id = f"{self.name}-{number}"
         client.submit_job(
             entrypoint=_entrypoint(self.settings, self.words, f"{_work(self.name)}:{number}"),
@@ -220,11 +221,11 @@ def _work(name: str) -> str:
 def _entrypoint(ray: Ray, words: Sequence[str], attempt: str) -> str:
     """The shell line of a job, with our settings, as many threads as it has cores on its node, and an attempt
     that no earlier one can publish over."""
-    ours = (fence.VARIABLE, _LOCAL)
+    ours = (fencing.VARIABLE, _LOCAL)
     settings = [
         f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith("MMPROD_") and k not in ours
     ]
-    ours_now = {threads.SHARE: max(1, int(ray.cpus)), fence.VARIABLE: attempt, _LOCAL: "local"}
+    ours_now = {threads.SHARE: max(1, int(ray.cpus)), fencing.VARIABLE: attempt, _LOCAL: "local"}
     settings += [f"{name}={value}" for name, value in ours_now.items()]
     line = ["env", *settings, *shlex.split(ray.command), *words, "--json"]
     return "exec " + shlex.join(line)

@@ -12,11 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from mmprod import artifacts
-from mmprod.datasets.errors import InputError, StateError
-from mmprod.datasets.files import sha256_file
 from mmprod.datasets.forms import FORMS
-from mmprod.datasets.images import BadImage, decode, read_image_path
+from mmprod.datasets.images.images import BadImage, decode, read_image_path
 from mmprod.datasets.text import normalise_title
 from mmprod.encoders.encoder import Encoder
 from mmprod.encoders.export.spec import SPEC, Tower
@@ -24,6 +21,9 @@ from mmprod.encoders.training.pace import MEASURED
 from mmprod.lake import LAKE_ENCODER, Lake
 from mmprod.sections import Config
 from mmprod.stages.outcome import Advance, Outcome, Watch, silent, timed
+from mmprod.storage import artifacts
+from mmprod.storage.errors import InputError, StateError
+from mmprod.storage.files import sha256_file
 
 if TYPE_CHECKING:
     from mmprod.encoders import clip
@@ -89,7 +89,7 @@ def train_encoder(lake: Lake, config: Config, path: Path, plan: "Plan", watch: W
     In the precision of `finetune.precision`. Unless the current one was trained on the same table by the
     same plan in the same precision: then that is kept.
     """
-    from mmprod.datasets.table import open_table
+    from mmprod.datasets.tables.table import open_table
     from mmprod.encoders.clip import save, wrap
     from mmprod.encoders.hardware import fitting
     from mmprod.encoders.train import load_pairs, tiny_config, train

@@ -1,8 +1,8 @@
-"""How much disk an artifact is going to take, before it is made; `mmprod.datasets.room` compares."""
+"""How much disk an artifact is going to take, before it is made; `mmprod.storage.room` compares."""
 
-from mmprod.artifacts import Opened
 from mmprod.encoders.export.spec import Kind, Precision
 from mmprod.sections import Config, Profile
+from mmprod.storage.artifacts import Opened
 
 ITEM = 60
 """Bytes of a product beside its vector in an index: its id and category, as delivered."""

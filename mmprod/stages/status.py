@@ -5,15 +5,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mmprod import artifacts, embedding_table
-from mmprod.datasets import fence
-from mmprod.datasets.errors import StateError
-from mmprod.embedding_table import EmbeddingTable
+from mmprod.datasets.embeddings.table import EmbeddingTable, read_pointer, verify
 from mmprod.lake import LAKE_ENCODER, Lake
 from mmprod.sections import Config
-from mmprod.stages import embed_categories
-from mmprod.stages.ingest import open_store
+from mmprod.stages.daily import embed_categories
+from mmprod.stages.daily.ingest import open_store
 from mmprod.stages.outcome import Watch, silent
+from mmprod.storage import artifacts, fencing
+from mmprod.storage.errors import StateError
 
 _ROWS = ("products", "pairs", "anchors", "rows", "judgements")  # the count that says how big an artifact is
 
@@ -94,7 +93,7 @@ def verify_lake(lake: Lake, config: Config, watch: Watch = silent) -> list[str]:
         with open_store(lake, config) as store:
             problems += [f"store: {problem}" for problem in store.verify()]
     for root in lake.embedding_roots():
-        problems += embedding_table.verify(root) or _strays(lake, config, root)
+        problems += verify(root) or _strays(lake, config, root)
     roots = lake.artifact_roots()
     advance = watch("verify", sum(len(artifacts.generations(root)) for root in roots))
     for root in roots:
@@ -125,7 +124,7 @@ def _strays(lake: Lake, config: Config, root: Path) -> list[str]:
 
 
 def _open(root: Path) -> EmbeddingTable:
-    pointer = embedding_table.read_pointer(root)
+    pointer = read_pointer(root)
     return EmbeddingTable(root, pointer.encoder, pointer.width, len(pointer.position))
 
 
@@ -137,5 +136,5 @@ def prune_lake(lake: Lake, keep: int) -> list[str]:
         removed += [f"{_name(lake, root)}/{name}" for name in artifacts.prune(root, keep)]
     for root in lake.embedding_roots():
         _open(root).tidy()
-    fence.forget(lake.root)
+    fencing.forget(lake.root)
     return removed

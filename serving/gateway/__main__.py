@@ -18,11 +18,11 @@ import aiohttp
 import uvloop
 from aiohttp import web
 
-from mmprod.datasets.errors import InputError, StateError
 from mmprod.serving.gateway.control import control, listen
 from mmprod.serving.gateway.proxy import serving
 from mmprod.serving.gateway.settings import Settings
 from mmprod.serving.gateway.supervisor import Supervisor
+from mmprod.storage.errors import InputError, StateError
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from aiohttp import web
 
-from mmprod.datasets.errors import StateError
 from mmprod.serving.gateway.supervisor import Supervisor
+from mmprod.storage.errors import StateError
 
 SOCKET = "control.sock"
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import aiohttp
 
-from mmprod.datasets.errors import StateError
 from mmprod.serving.canaries import Canary, difference
+from mmprod.storage.errors import StateError
 
 
 async def examine(

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from mmprod.datasets.errors import InputError
+from mmprod.storage.errors import InputError
 
 
 @dataclass(frozen=True)

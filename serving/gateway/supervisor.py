@@ -9,11 +9,11 @@ from pathlib import Path
 
 import aiohttp
 
-from mmprod.datasets.errors import StateError
 from mmprod.serving.canaries import Canary, read_canaries
 from mmprod.serving.gateway.exam import examine, one_each
 from mmprod.serving.gateway.settings import Settings
 from mmprod.serving.gateway.triton import Triton, regions, remove_regions
+from mmprod.storage.errors import StateError
 
 log = logging.getLogger(__name__)
 _SOON = 0.2  # seconds between two probes, whoever asks for one

@@ -13,10 +13,10 @@ from typing import Self
 
 import aiohttp
 
-from mmprod.datasets.errors import StateError
 from mmprod.serving.gateway.backend import Backend
 from mmprod.serving.gateway.settings import Settings
 from mmprod.serving.release import VARIABLE
+from mmprod.storage.errors import StateError
 
 ADDRESS = "127.0.0.1"
 LOG = "triton.log"

@@ -14,13 +14,12 @@ from typing import Any
 import pyarrow.compute as pc
 import pytest
 
-from mmprod import artifacts
 from mmprod.airflow import demo
-from mmprod.datasets import parquet
-from mmprod.datasets.store import Store
-from mmprod.stages.groups import FEATURES_FILE
-from mmprod.stages.recall import read_recall
-from mmprod.stages.searches import read_found
+from mmprod.datasets.store.store import Store
+from mmprod.stages.daily.groups import FEATURES_FILE
+from mmprod.stages.daily.recall import read_recall
+from mmprod.stages.search.saved import read_found
+from mmprod.storage import artifacts, parquet
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 Event = dict[str, Any]

@@ -24,10 +24,10 @@ from kills.content import content, leftovers
 from kills.service import Service, quick_dags, running
 from kills.victims import Aim, Command, commands, kills
 
-from mmprod import artifacts
 from mmprod.airflow import demo
-from mmprod.datasets.store import Store
-from mmprod.stages.recall import read_recall
+from mmprod.datasets.store.store import Store
+from mmprod.stages.daily.recall import read_recall
+from mmprod.storage import artifacts
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 DAILY, TUNING = "catalog_daily", "encoder_finetune"

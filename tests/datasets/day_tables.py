@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from mmprod.datasets.delivery import Identities
+from mmprod.datasets.ingest.delivery import Identities
 from mmprod.datasets.schemas import PRODUCT, rows_to_batch
 
 

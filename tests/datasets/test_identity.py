@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmprod.datasets.errors import StateError
 from mmprod.datasets.identity import (
     EMPTY,
     canonical_fields,
@@ -14,9 +13,10 @@ from mmprod.datasets.identity import (
     day_number,
     shard_of,
 )
-from mmprod.datasets.record import body, parts
-from mmprod.datasets.sealed import seal, unseal
-from mmprod.datasets.state import Content, State, delivered, gone, pack, seen, unheard, unpack
+from mmprod.datasets.store.checked_values import seal, unseal
+from mmprod.datasets.store.record import body, parts
+from mmprod.datasets.store.state import Content, State, delivered, gone, pack, seen, unheard, unpack
+from mmprod.storage.errors import StateError
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 

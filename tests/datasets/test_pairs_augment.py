@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmprod.datasets.errors import InputError
 from mmprod.datasets.pairs.augment import Augment, plain
+from mmprod.storage.errors import InputError
 
 MODES = ("shortest", "longest", "squash")
 COLOUR = st.tuples(*[st.integers(0, 255)] * 3)

@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from mmprod.datasets.errors import StateError
-from mmprod.datasets.ingest import ingest_day
+from mmprod.datasets.ingest.ingest import ingest_day
 from mmprod.datasets.pairs.augment import Augment, plain
 from mmprod.datasets.pairs.pairs import candidates, numbered
 from mmprod.datasets.pairs.reader import PairReader
-from mmprod.datasets.store import Store
+from mmprod.datasets.store.store import Store
+from mmprod.storage.errors import StateError
 
 N = 12
 AUGMENT = Augment(32, "longest", 255)

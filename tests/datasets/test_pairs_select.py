@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmprod.datasets.errors import InputError
-from mmprod.datasets.ingest import ingest_day
+from mmprod.datasets.ingest.ingest import ingest_day
 from mmprod.datasets.pairs.options import Selection
 from mmprod.datasets.pairs.pairs import CANDIDATE, PAIR, REJECTED, candidates, identity, numbered
 from mmprod.datasets.pairs.select import cap, select
-from mmprod.datasets.store import Store
+from mmprod.datasets.store.store import Store
+from mmprod.storage.errors import InputError
 
 
 def table(rows: list[dict[str, Any]]) -> pa.Table:

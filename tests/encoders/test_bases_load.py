@@ -15,10 +15,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import BertTokenizer, ChineseCLIPImageProcessor, ChineseCLIPModel
 
-from mmprod.datasets.errors import InputError, StateError
 from mmprod.encoders import folders
 from mmprod.encoders.clip import Encoder, load, save, wrap
 from mmprod.encoders.random_base import Kind, random_base
+from mmprod.storage.errors import InputError, StateError
 
 KINDS: tuple[Kind, ...] = ("clip", "siglip", "chinese-clip", "blip")
 TITLES = ["red dress for women", "红色 连衣裙 女 夏季", "Blue shirt, men's cotton 100%", "LED lamp"]

@@ -13,13 +13,13 @@ from safetensors.torch import load_file, save_file
 from transformers import BlipForConditionalGeneration, BlipForImageTextRetrieval
 from transformers.utils import logging as noise
 
-from mmprod.datasets.errors import InputError, StateError
 from mmprod.encoders import clip
 from mmprod.encoders.blip.caption import Style, caption
 from mmprod.encoders.blip.match import match_probabilities
 from mmprod.encoders.blip.model import Blip, load_blip, save_blip
 from mmprod.encoders.blip.tiny import tiny_blip
 from mmprod.encoders.blip.tokenizer import BlipTokenizer
+from mmprod.storage.errors import InputError, StateError
 
 TITLES = ["red striped mug", "blue cotton T-shirt", "极简风客厅灯", "green rug, 2 m"]
 PICTURES = [Image.new("RGB", size, colour) for size, colour in (((80, 60), "red"), ((9, 200), "blue"))]

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from mmprod.datasets.errors import InputError, StateError
 from mmprod.datasets.forms import FORMS
 from mmprod.encoders import clip
 from mmprod.encoders.clip import CONFIG, WEIGHTS, Encoder
+from mmprod.storage.errors import InputError, StateError
 
 PICTURES = [Image.new("RGB", size, colour) for size, colour in (((80, 60), "red"), ((9, 200), "blue"))]
 

@@ -12,7 +12,6 @@ import pytest
 from onnx import numpy_helper
 from PIL import Image
 
-from mmprod.datasets.errors import InputError, StateError
 from mmprod.encoders.clip import Encoder
 from mmprod.encoders.export import onnx as onnx_file
 from mmprod.encoders.export.build import build
@@ -22,6 +21,7 @@ from mmprod.encoders.export.inputs import Inputs, pixels, tokens, with_hard_ones
 from mmprod.encoders.export.modules import TextTower
 from mmprod.encoders.export.spec import Kind, Precision, Spec, Tower, files_of
 from mmprod.encoders.random_base import random_base
+from mmprod.storage.errors import InputError, StateError
 
 BOTH: tuple[Tower, ...] = ("image", "text")
 STRICT, HALF = Limits(0.99999, 0.999), Limits(0.9995, 0.8)  # random towers hardly tell inputs apart

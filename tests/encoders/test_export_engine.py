@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmprod.datasets.errors import InputError, StateError
 from mmprod.encoders.export import tensorrt
 from mmprod.encoders.export.build import build, check
 from mmprod.encoders.export.engine import Engine, load_engine
 from mmprod.encoders.export.spec import Kind, Precision, Spec
 from mmprod.encoders.random_base import random_base
+from mmprod.storage.errors import InputError, StateError
 
 without_tensorrt = pytest.mark.skipif(tensorrt.missing() is None, reason="TensorRT can run here")
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
-from mmprod.datasets.errors import StateError
 from mmprod.datasets.forms import FORMS
 from mmprod.datasets.text import normalise_title
 from mmprod.encoders.clip import Encoder
@@ -23,6 +22,7 @@ from mmprod.encoders.export.raw import clean_of, differences, write
 from mmprod.encoders.export.spec import RAW, SPEC, Spec, files_of
 from mmprod.encoders.export.titles import FILE, Tokens
 from mmprod.encoders.random_base import Kind, random_base
+from mmprod.storage.errors import StateError
 
 KINDS: tuple[Kind, ...] = ("clip", "siglip", "chinese-clip", "blip")
 WORDS = (

@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from mmprod.datasets.errors import InputError
 from mmprod.encoders.clip import wrap
 from mmprod.encoders.train import Crops, Pairs, Plan, load_pairs, tiny_config, train
+from mmprod.storage.errors import InputError
 
 COLOURS = ("red", "green", "blue", "yellow", "black", "orange")
 SHAPES = ("square", "ring")

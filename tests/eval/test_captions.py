@@ -11,8 +11,8 @@ from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu import corpus_bleu
 from sacrebleu.metrics import BLEU
 
-from mmprod.datasets.errors import InputError
 from mmprod.eval.captions import bleu, rouge_l
+from mmprod.storage.errors import InputError
 
 Figure = Callable[[Sequence[str], Sequence[Sequence[str]]], float]
 CAPTIONS = ["navy blue men shirt with a collar", "red leather hand bag for women"]

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmprod.datasets.errors import InputError
 from mmprod.eval.estimate import bootstrap, mean, quantile, share, wilson
+from mmprod.storage.errors import InputError
 
 INF = np.inf
 

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmprod.datasets.errors import InputError
 from mmprod.eval import retrieval
 from mmprod.eval.retrieval import (
     average_precision,
@@ -16,6 +15,7 @@ from mmprod.eval.retrieval import (
     recall_at,
     text_to_picture,
 )
+from mmprod.storage.errors import InputError
 
 
 def vectors(n: int, seed: int, d: int = 12) -> np.ndarray:

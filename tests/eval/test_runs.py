@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmprod.datasets.errors import InputError
 from mmprod.eval.runs import evaluate_run, ranked_run, ranked_scores, same_items
+from mmprod.storage.errors import InputError
 
 
 def test_measures_by_hand():

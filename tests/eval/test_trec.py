@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmprod.datasets.errors import InputError
 from mmprod.eval.runs import evaluate_run
 from mmprod.eval.trec import read_qrels, read_run, write_qrels, write_run
+from mmprod.storage.errors import InputError
 
 MEASURES = ["AP", "P@10", "R@100", "nDCG@10", "AP(rel=2)"]
 

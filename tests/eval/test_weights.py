@@ -2,10 +2,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mmprod.datasets.errors import InputError
 from mmprod.datasets.schemas import ANCHOR, CANDIDATE, PAIR
 from mmprod.eval.figures.judged import Judged
 from mmprod.eval.weights import LEAST, WEIGHTS, fit_weights
+from mmprod.storage.errors import InputError
 
 
 def table(columns, schema):

@@ -7,15 +7,15 @@ import pyarrow.parquet as pq
 import pytest
 from openpyxl import load_workbook
 
-from mmprod.datasets.errors import InputError, StateError
 from mmprod.datasets.vectors import from_column
 from mmprod.encoders.clip import Encoder
-from mmprod.stages.embed import open_embeddings
+from mmprod.stages.daily.embed import open_embeddings
+from mmprod.stages.daily.ingest import open_store
+from mmprod.stages.daily.recall import read_recall
 from mmprod.stages.encoder import load_encoder
-from mmprod.stages.ingest import open_store
-from mmprod.stages.lists import write_list
-from mmprod.stages.recall import read_recall
-from mmprod.stages.search import Found, as_table, search_product, search_text
+from mmprod.stages.search.lists import write_list
+from mmprod.stages.search.search import Found, as_table, search_product, search_text
+from mmprod.storage.errors import InputError, StateError
 
 
 @pytest.fixture(scope="module")

@@ -13,25 +13,25 @@ from typer.testing import CliRunner
 
 from mmprod.cli.app import app
 from mmprod.config import Config, load
-from mmprod.datasets.errors import InputError
 from mmprod.datasets.schemas import category_path
-from mmprod.datasets.store import Store
+from mmprod.datasets.store.store import Store
 from mmprod.encoders.blip.match import match_probabilities
 from mmprod.encoders.blip.model import save_blip
 from mmprod.encoders.blip.tiny import tiny_blip
 from mmprod.encoders.clip import Encoder
-from mmprod.stages.caption import (
+from mmprod.stages.daily.ingest import open_store
+from mmprod.stages.encoder import load_encoder
+from mmprod.stages.search.rerank import picture_of, rerank
+from mmprod.stages.search.search import Found
+from mmprod.stages.search.similarity import similarity
+from mmprod.stages.training.caption import (
     CAPTION,
     caption_products,
     choose,
     prompt_for,
     write_captions,
 )
-from mmprod.stages.encoder import load_encoder
-from mmprod.stages.ingest import open_store
-from mmprod.stages.rerank import picture_of, rerank
-from mmprod.stages.search import Found
-from mmprod.stages.similarity import similarity
+from mmprod.storage.errors import InputError
 
 
 @pytest.fixture(scope="module")

@@ -11,15 +11,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from mmprod import artifacts
-from mmprod.datasets import fence, parquet
-from mmprod.datasets.errors import StateError
 from mmprod.datasets.schemas import JUDGEMENT
-from mmprod.datasets.store import Store
+from mmprod.datasets.store.store import Store
 from mmprod.report.review.history import Entry, index_page
 from mmprod.sections import Ray
-from mmprod.stages import cluster, ingest
+from mmprod.stages import cluster
+from mmprod.stages.daily import ingest
 from mmprod.stages.review import judgements
+from mmprod.storage import artifacts, fencing, parquet
+from mmprod.storage.errors import StateError
 
 
 @pytest.fixture
@@ -102,21 +102,21 @@ def test_a_later_attempt_on_a_cluster_is_the_later_one_under_any_clock(
         cluster.run(Ray(), tmp_path, "mmprod-embed-0-abc", ["embed"], lambda line: None)
         found = re.search(r"MMPROD_RUN=(\S+)", head.lines[-1])
         assert found
-        monkeypatch.setenv(fence.VARIABLE, found[1])
-        with fence.enter(tmp_path):  # refused, were it not the latest
+        monkeypatch.setenv(fencing.VARIABLE, found[1])
+        with fencing.enter(tmp_path):  # refused, were it not the latest
             numbers.append(int(found[1].rpartition(":")[2]))
     assert numbers == [1, 2, 3]
-    monkeypatch.setenv(fence.VARIABLE, "ray/mmprod-embed-0-abc:2")
-    with pytest.raises(StateError, match="attempt 3"), fence.enter(tmp_path):
+    monkeypatch.setenv(fencing.VARIABLE, "ray/mmprod-embed-0-abc:2")
+    with pytest.raises(StateError, match="attempt 3"), fencing.enter(tmp_path):
         pass
 
 
 def test_attempts_go_on_from_those_that_a_clock_had_numbered(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setenv(fence.VARIABLE, "ray/job:1795290226595")
-    with fence.enter(tmp_path):
+    monkeypatch.setenv(fencing.VARIABLE, "ray/job:1795290226595")
+    with fencing.enter(tmp_path):
         pass
-    assert fence.latest(tmp_path, "ray/job") == 1795290226595
-    assert fence.latest(tmp_path, "ray/other") == 0
+    assert fencing.latest(tmp_path, "ray/job") == 1795290226595
+    assert fencing.latest(tmp_path, "ray/other") == 0
 
 
 def test_a_correction_counts_although_the_clock_was_set_back(set_clock, tmp_path: Path) -> None:

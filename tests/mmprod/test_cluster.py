@@ -18,12 +18,12 @@ from pathlib import Path
 import pytest
 
 from mmprod.config import load
-from mmprod.datasets.errors import InputError, StateError
 from mmprod.demo.nodes import Nodes, nodes
 from mmprod.encoders.train import Plan
 from mmprod.sections import Ray
 from mmprod.stages import cluster
 from mmprod.stages.encoder import train_encoder
+from mmprod.storage.errors import InputError, StateError
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray")]
 

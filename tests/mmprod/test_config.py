@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mmprod.config import Config, load
-from mmprod.datasets.errors import InputError
+from mmprod.storage.errors import InputError
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mmprod.datasets.faults import POINTS
+from mmprod.storage.faults import POINTS
 
 Day = Callable[..., Any]
 Content = Callable[[Path], dict[str, str]]

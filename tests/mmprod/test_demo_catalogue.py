@@ -17,8 +17,6 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mmprod.datasets.errors import InputError
-from mmprod.datasets.files import sha256_file
 from mmprod.datasets.schemas import KINDS, PRODUCT
 from mmprod.demo.catalogue import DELIVERED, TRUTH, render_catalogue
 from mmprod.demo.days import plan_days
@@ -30,6 +28,8 @@ from mmprod.demo.reviewer import SimulatedReviewer
 from mmprod.demo.studio import draw_all
 from mmprod.demo.vocabulary import COLOURS
 from mmprod.demo.vocabulary import KINDS as TYPES
+from mmprod.storage.errors import InputError
+from mmprod.storage.files import sha256_file
 
 Row = dict[str, object]
 

@@ -18,7 +18,6 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from mmprod import artifacts, sealed
 from mmprod.cli.app import app
 from mmprod.config import load
 from mmprod.doctor import computing, disk, services
@@ -26,7 +25,9 @@ from mmprod.doctor.clock import clock, clock_of
 from mmprod.doctor.finding import examined
 from mmprod.lake import Lake
 from mmprod.sections import Config, Ray
-from mmprod.stages import needs, server
+from mmprod.stages import needs
+from mmprod.stages.online import server
+from mmprod.storage import artifacts, checked_json
 
 Doctor = Callable[..., Result]
 SECTIONS = ["machine", "computing", "lake", "services", "libraries"]
@@ -311,7 +312,7 @@ def test_a_clock_behind_what_is_in_the_lake_is_a_note(world) -> None:
     folder = root / str(artifacts.current(root))
     ahead = (datetime.now(UTC) + timedelta(days=1)).isoformat(timespec="seconds")
     manifest = replace(artifacts.Manifest.read(folder), created_at=ahead)
-    (folder / artifacts.MANIFEST).write_text(sealed.dump(asdict(manifest)))
+    (folder / artifacts.MANIFEST).write_text(checked_json.dump(asdict(manifest)))
     found = clock_of(world.lake, world.config)
     assert (found.level, ahead[:10] in found.text) == ("note", True)
 

@@ -18,22 +18,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmprod import embedding_table, sealed
 from mmprod.config import load
-from mmprod.datasets.errors import InputError, StateError
+from mmprod.datasets.embeddings import table
+from mmprod.datasets.embeddings.table import EmbeddingTable
 from mmprod.datasets.schemas import PRODUCT
 from mmprod.datasets.vectors import from_column
-from mmprod.embedding_table import EmbeddingTable
 from mmprod.encoders.clip import Encoder
 from mmprod.lake import Lake
 from mmprod.sections import Config
-from mmprod.stages.embed import embed_changes, embed_shard, open_embeddings
-from mmprod.stages.embed_categories import follow
+from mmprod.stages.daily.embed import embed_changes, embed_shard, open_embeddings
+from mmprod.stages.daily.embed_categories import follow
+from mmprod.stages.daily.index import build_indexes, open_index
+from mmprod.stages.daily.ingest import ingest_table, open_store
 from mmprod.stages.encoder import load_encoder
-from mmprod.stages.index import build_indexes, open_index
-from mmprod.stages.ingest import ingest_table, open_store
 from mmprod.stages.outcome import Outcome
 from mmprod.stages.status import lake_status, verify_lake
+from mmprod.storage import checked_json
+from mmprod.storage.errors import InputError, StateError
 
 HOME, LAMPS, TOYS = "Home", "Home > Lamps", "Toys"
 PATHS = (["Home", "Lamps"], ["Home", "Chairs"], ["Homeware"], ["Toys"], None)
@@ -190,10 +191,10 @@ def test_an_unknown_category_is_named_with_near_ones(shop: Shop, caplog: pytest.
 def test_a_list_without_any_product_is_refused_before_anything_changes(shop: Shop) -> None:
     shop.day(FIRST)
     shop.embed(HOME)
-    pointer = embedding_table.read_pointer(shop.table.root)
+    pointer = table.read_pointer(shop.table.root)
     with pytest.raises(InputError, match="no product is in 'Toy'; there is 'Toys'"):
         shop.embed("Toy")
-    assert embedding_table.read_pointer(shop.table.root) == pointer
+    assert table.read_pointer(shop.table.root) == pointer
 
 
 def test_a_store_without_a_product_yet_takes_any_list(shop: Shop) -> None:
@@ -208,11 +209,11 @@ def test_a_store_without_a_product_yet_takes_any_list(shop: Shop) -> None:
 def test_a_table_of_an_earlier_version_holds_all(shop: Shop) -> None:
     shop.day(FIRST)
     shop.embed()
-    path = shop.table.root / embedding_table.POINTER
-    content = asdict(embedding_table.read_pointer(path.parent))
+    path = shop.table.root / table.POINTER
+    content = asdict(table.read_pointer(path.parent))
     for name in ("categories", "restarts"):
         content.pop(name)
-    path.write_text(sealed.dump(content))
+    path.write_text(checked_json.dump(content))
     assert shop.table.pointer.categories == ()
     assert shop.embed().rows == 0
     shop.embed(HOME)

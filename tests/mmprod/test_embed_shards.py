@@ -10,15 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmprod.config import Config
-from mmprod.datasets.errors import InputError, StateError
-from mmprod.datasets.store import Store
+from mmprod.datasets.embeddings import parts as parts
+from mmprod.datasets.embeddings.table import EmbeddingTable
+from mmprod.datasets.store.store import Store
 from mmprod.datasets.vectors import from_column
-from mmprod.embedding_table import EmbeddingTable
 from mmprod.encoders.clip import Encoder
-from mmprod.stages import embedding_parts as parts
-from mmprod.stages.embed import embed_changes, embed_shard, open_embeddings
+from mmprod.stages.daily.embed import embed_changes, embed_shard, open_embeddings
+from mmprod.stages.daily.ingest import ingest_table, open_store
 from mmprod.stages.encoder import load_encoder
-from mmprod.stages.ingest import ingest_table, open_store
+from mmprod.storage.errors import InputError, StateError
 
 SHARDS = 3
 

@@ -12,18 +12,18 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mmprod import artifacts
+from mmprod.datasets.embeddings.table import EmbeddingTable
 from mmprod.datasets.schemas import PRODUCT
-from mmprod.embedding_table import EmbeddingTable
 from mmprod.encoders.clip import Encoder
-from mmprod.encoders.fusion import half_width
-from mmprod.stages.embed import embed_changes, open_embeddings
-from mmprod.stages.embedded import bring_up, read_embeddings
+from mmprod.retrieval.fusion import half_width
+from mmprod.stages.daily.embed import embed_changes, open_embeddings
+from mmprod.stages.daily.embedded import bring_up, read_embeddings
+from mmprod.stages.daily.index import build_indexes
+from mmprod.stages.daily.ingest import ingest_table, open_store
 from mmprod.stages.encoder import load_encoder
-from mmprod.stages.index import build_indexes
-from mmprod.stages.ingest import ingest_table, open_store
 from mmprod.stages.outcome import Outcome
-from mmprod.stages.search import search_text
+from mmprod.stages.search.search import search_text
+from mmprod.storage import artifacts
 
 
 def jpeg(colour: str) -> bytes:

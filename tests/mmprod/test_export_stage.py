@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmprod import artifacts
 from mmprod.config import Config, load
-from mmprod.datasets.errors import InputError, StateError
 from mmprod.encoders.export.engine import load_engine
 from mmprod.lake import Lake
 from mmprod.stages.encoder import load_encoder
-from mmprod.stages.export import copy_engine, export_engine
 from mmprod.stages.needs import engine_bytes
+from mmprod.stages.training.export import copy_engine, export_engine
+from mmprod.storage import artifacts
+from mmprod.storage.errors import InputError, StateError
 
 
 def _config(lake: Lake, **export: float) -> Config:

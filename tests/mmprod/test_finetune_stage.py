@@ -12,18 +12,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mmprod import artifacts
 from mmprod.config import load as load_config
-from mmprod.datasets.errors import InputError, StateError
 from mmprod.datasets.pairs.pairs import identity
-from mmprod.datasets.store import Store
+from mmprod.datasets.store.store import Store
 from mmprod.encoders.clip import load, save
 from mmprod.lake import Lake
 from mmprod.report.page import render
 from mmprod.report.training import training_page
-from mmprod.stages.bases import make_base
-from mmprod.stages.finetune import finetune_encoder
-from mmprod.stages.ingest import ingest_table, open_store
+from mmprod.stages.daily.ingest import ingest_table, open_store
+from mmprod.stages.training.bases import make_base
+from mmprod.stages.training.finetune import finetune_encoder
+from mmprod.storage import artifacts
+from mmprod.storage.errors import InputError, StateError
 
 SHORT = {"steps": 6, "batch_size": 16, "eval_steps": 3, "checkpoint_steps": 2, "warmup": 2, "lr": 1e-4}
 

@@ -8,11 +8,11 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmprod.datasets import parquet
 from mmprod.datasets.schemas import GROUP, RECALL
-from mmprod.stages.embed import open_embeddings
+from mmprod.stages.daily.embed import open_embeddings
+from mmprod.stages.daily.groups import FEATURES_FILE, build_groups, export_features, group, read_groups
 from mmprod.stages.encoder import load_encoder
-from mmprod.stages.groups import FEATURES_FILE, build_groups, export_features, group, read_groups
+from mmprod.storage import parquet
 
 
 def recall(pairs: dict[tuple[str, str], float]) -> pa.Table:

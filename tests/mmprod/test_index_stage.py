@@ -5,12 +5,12 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
-from mmprod import artifacts
 from mmprod.cli.app import app
-from mmprod.datasets.errors import StateError
-from mmprod.stages.embedded import read_embeddings
-from mmprod.stages.index import build_indexes, promote_indexes
-from mmprod.stages.ingest import open_store
+from mmprod.stages.daily.embedded import read_embeddings
+from mmprod.stages.daily.index import build_indexes, promote_indexes
+from mmprod.stages.daily.ingest import open_store
+from mmprod.storage import artifacts
+from mmprod.storage.errors import StateError
 
 BOTH = ["same_item", "similar_item"]
 

@@ -14,13 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mmprod import artifacts
 from mmprod.config import load
-from mmprod.datasets import changelog, parquet
-from mmprod.datasets.errors import InputError, StateError
 from mmprod.datasets.schemas import CHANGE, PRODUCT, check, rows_to_batch
+from mmprod.datasets.store import changelog
 from mmprod.lake import Lake
-from mmprod.stages.ingest import compact_store, ingest_table, open_store
+from mmprod.stages.daily.ingest import compact_store, ingest_table, open_store
+from mmprod.storage import artifacts, parquet
+from mmprod.storage.errors import InputError, StateError
 
 MONDAY, TUESDAY = date(2024, 5, 6), date(2024, 5, 7)
 SHARDS = 2
@@ -103,7 +103,7 @@ from datetime import date
 from pathlib import Path
 from mmprod.config import load
 from mmprod.lake import Lake
-from mmprod.stages.ingest import compact_store, ingest_table, open_store
+from mmprod.stages.daily.ingest import compact_store, ingest_table, open_store
 
 settings = Path({settings!r})
 config = load(settings).config

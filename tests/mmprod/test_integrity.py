@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from mmprod.datasets.errors import StateError
-from mmprod.stages.embed import open_embeddings
+from mmprod.stages.daily.embed import open_embeddings
+from mmprod.stages.daily.index import build_indexes, open_index
+from mmprod.stages.daily.ingest import open_store
+from mmprod.stages.daily.recall import read_recall
 from mmprod.stages.encoder import load_encoder
-from mmprod.stages.index import build_indexes, open_index
-from mmprod.stages.ingest import open_store
-from mmprod.stages.recall import read_recall
 from mmprod.stages.status import lake_status, prune_lake, verify_lake
+from mmprod.storage.errors import StateError
 
 UNPUBLISHED = {"LOCK", ".lock", "lock.mdb", "latest_version_hint.json"}  # locks, and a hint nobody needs
 
@@ -109,7 +109,7 @@ def test_a_damaged_encoder_is_not_loaded(world) -> None:
 
 
 def test_a_table_of_another_encoder_is_refused_with_both(world) -> None:
-    from mmprod.embedding_table import EmbeddingTable
+    from mmprod.datasets.embeddings.table import EmbeddingTable
 
     root = world.lake.root / "embeddings" / "x"
     EmbeddingTable(root, "a" * 64, 128, 1)

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmprod.demo.reviewer import SimulatedReviewer
-from mmprod.stages.export import export_engine
-from mmprod.stages.ingest import open_store
+from mmprod.stages.daily.ingest import open_store
 from mmprod.stages.review.judgements import collect
 from mmprod.stages.review.survey import sample
+from mmprod.stages.training.export import export_engine
 
 HEAVY = (
     *("torch", "torchvision", "open_clip", "transformers", "timm", "safetensors", "huggingface_hub"),

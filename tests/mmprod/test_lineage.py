@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from mmprod import artifacts
 from mmprod.airflow.lineage import Dataset, sources
 from mmprod.airflow.outcomes import lines, made, summary
 from mmprod.stages.outcome import Outcome
+from mmprod.storage import artifacts
 
 FINGERPRINT = "ab" * 32
 

@@ -11,13 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mmprod import artifacts
-from mmprod.datasets import parquet
-from mmprod.datasets.files import sha256_file
 from mmprod.datasets.schemas import ITEM, RECALL
 from mmprod.retrieval import index
 from mmprod.stages import needs
-from mmprod.stages.embedded import read_embeddings
+from mmprod.stages.daily.embedded import read_embeddings
+from mmprod.storage import artifacts, parquet
+from mmprod.storage.files import sha256_file
 
 SMALL = """
 import ctypes, os, sys

@@ -18,18 +18,18 @@ from typer.testing import CliRunner
 
 from mmprod.cli.app import app
 from mmprod.config import Config, load
-from mmprod.datasets.errors import StateError
 from mmprod.datasets.pairs import quality
 from mmprod.datasets.pairs.pairs import PAIR, REJECTED
-from mmprod.datasets.store import Store
+from mmprod.datasets.store.store import Store
 from mmprod.datasets.vectors import from_column
 from mmprod.lake import Lake
 from mmprod.report.page import render
 from mmprod.report.pairs import pairs_page
-from mmprod.stages.embed import open_embeddings
+from mmprod.stages.daily.embed import open_embeddings
+from mmprod.stages.daily.ingest import ingest_table, open_store
 from mmprod.stages.encoder import load_encoder
-from mmprod.stages.ingest import ingest_table, open_store
-from mmprod.stages.pairs import Selected, agreement_of, select_pairs
+from mmprod.stages.training.pairs import Selected, agreement_of, select_pairs
+from mmprod.storage.errors import StateError
 
 SETTINGS = """
 lake = "lake"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from mmprod import artifacts
 from mmprod.encoders.hardware import speeds
 from mmprod.encoders.train import LEAST, Plan, load_pairs, tiny_config, train
 from mmprod.stages.encoder import train_encoder
+from mmprod.storage import artifacts
 
 PLAN = Plan(steps=2, batch=16)
 PLAIN = {

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from mmprod import artifacts
-from mmprod.datasets.errors import InputError
-from mmprod.datasets.store import Store
+from mmprod.datasets.store.store import Store
 from mmprod.encoders.train import Plan
-from mmprod.stages.embedded import bring_up, read_embeddings
+from mmprod.stages.daily.embedded import bring_up, read_embeddings
+from mmprod.stages.daily.ingest import backup_store, ingest_table, open_store
 from mmprod.stages.encoder import load_encoder, train_encoder
-from mmprod.stages.ingest import backup_store, ingest_table, open_store
-from mmprod.stages.promotion import compare_encoders, promote_encoder
-from mmprod.stages.search import search_text
+from mmprod.stages.search.search import search_text
 from mmprod.stages.status import lake_status
+from mmprod.stages.training.promotion import compare_encoders, promote_encoder
+from mmprod.storage import artifacts
+from mmprod.storage.errors import InputError
 
 
 def candidate(world, name: str = "shop"):

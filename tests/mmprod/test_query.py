@@ -9,13 +9,13 @@ import pytest
 from typer.testing import CliRunner
 
 from mmprod.cli.app import app
-from mmprod.datasets.errors import InputError
-from mmprod.datasets.images import MAX_PIXELS
+from mmprod.datasets.images.images import MAX_PIXELS
 from mmprod.datasets.schemas import GROUP
+from mmprod.stages.daily.ingest import open_store
 from mmprod.stages.encoder import load_encoder
-from mmprod.stages.ingest import open_store
-from mmprod.stages.query import LESS, Query
-from mmprod.stages.search import Wish, search_vector
+from mmprod.stages.search.query import LESS, Query
+from mmprod.stages.search.search import Wish, search_vector
+from mmprod.storage.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_queries_that_say_nothing(encoder, tmp_path: Path, monkeypatch: pytest.M
     ]:
         with pytest.raises(InputError, match=told):
             query.vector(encoder, MAX_PIXELS)
-    monkeypatch.setattr("mmprod.stages.query.LESS", 1.0)
+    monkeypatch.setattr("mmprod.stages.search.query.LESS", 1.0)
     with pytest.raises(InputError, match="cancel each other"):
         Query(["red"], without_texts=["red"]).vector(encoder, MAX_PIXELS)
 

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmprod import artifacts
 from mmprod.config import load
 from mmprod.encoders.blip.model import save_blip
 from mmprod.encoders.blip.tiny import tiny_blip
 from mmprod.encoders.clip import Encoder
 from mmprod.encoders.export.encoder import ExportedEncoder
-from mmprod.encoders.fusion import fuse_query
+from mmprod.retrieval.fusion import fuse_query
+from mmprod.stages.daily.index import encoder_of, open_index
+from mmprod.stages.daily.ingest import open_store
 from mmprod.stages.encoder import ENGINE, load_encoder, load_query_encoder
-from mmprod.stages.export import export_engine
-from mmprod.stages.index import encoder_of, open_index
-from mmprod.stages.ingest import open_store
-from mmprod.stages.similarity import load_comparing_encoder, similarity
+from mmprod.stages.search.similarity import load_comparing_encoder, similarity
+from mmprod.stages.training.export import export_engine
+from mmprod.storage import artifacts
 
 
 @pytest.fixture(scope="module")

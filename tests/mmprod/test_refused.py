@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from mmprod.config import Config, load
-from mmprod.datasets.errors import InputError
 from mmprod.lake import Lake
-from mmprod.stages.ingest import ingest_table, open_store
+from mmprod.stages.daily.ingest import ingest_table, open_store
 from mmprod.stages.outcome import Outcome
+from mmprod.storage.errors import InputError
 
 DAY = date(2025, 3, 1)
 
@@ -65,7 +65,7 @@ def test_figures_that_cannot_be_read_are_counted_and_listed(config: Config) -> N
     lake = Lake(config.lake)
     with open_store(lake, config) as store:
         assert [store.get(i).sales for i in ("a", "b", "007")] == [None, 12_000, 3]  # type: ignore[union-attr]
-    from mmprod.datasets import parquet
+    from mmprod.storage import parquet
 
     changes = parquet.read(next(lake.changes.glob("g*/changes.parquet"))).to_pylist()
     assert [(c["product_id"], c["reason"]) for c in changes if c["kind"] == "figure_unread"] == [

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from mmprod import artifacts
 from mmprod.cli.app import app
-from mmprod.datasets.errors import StateError
 from mmprod.lake import Lake
+from mmprod.storage import artifacts
+from mmprod.storage.errors import StateError
 
 
 @pytest.fixture

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from mmprod.datasets.errors import InputError, StateError
 from mmprod.encoders.train import Plan
-from mmprod.stages.embed import open_embeddings
+from mmprod.stages.daily.embed import open_embeddings
+from mmprod.stages.daily.index import encoder_of
+from mmprod.stages.daily.ingest import open_store
 from mmprod.stages.encoder import load_encoder, train_encoder
-from mmprod.stages.index import encoder_of
-from mmprod.stages.ingest import open_store
 from mmprod.stages.outcome import Outcome
 from mmprod.stages.status import prune_lake
+from mmprod.storage.errors import InputError, StateError
 
 
 def contents(lake: Path) -> dict[str, str]:

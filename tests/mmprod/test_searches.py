@@ -12,15 +12,15 @@ import pytest
 from openpyxl import load_workbook
 from typer.testing import CliRunner
 
-from mmprod import artifacts
 from mmprod.cli.app import app
 from mmprod.datasets.schemas import FOUND
 from mmprod.encoders.clip import Encoder
 from mmprod.report.found import found_page
 from mmprod.report.page import render
+from mmprod.stages.daily.ingest import open_store
 from mmprod.stages.encoder import load_encoder
-from mmprod.stages.ingest import open_store
-from mmprod.stages.searches import FOUND_FILE, found_list, read_found, read_searches, rerun_searches
+from mmprod.stages.search.saved import FOUND_FILE, found_list, read_found, read_searches, rerun_searches
+from mmprod.storage import artifacts
 
 SUNDAY, NEXT = date(2025, 3, 2), date(2025, 3, 9)
 ANY = {"red mug": "", "灯": ""}

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from mmprod.cli.app import app
-from mmprod.datasets.room import is_full, told
 from mmprod.stages import status
+from mmprod.storage.room import is_full, told
 
 LANCE = "LanceError(IO): Generic LocalFileSystem error: Unable to copy data to file: {} (os error {})"
 CASES = [

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from mmprod.cli.app import app
 from mmprod.config import load
-from mmprod.datasets.table import open_table
+from mmprod.datasets.tables.table import open_table
 
 SHOPIFY = """Handle,Title,Vendor,Published,Image Src,Variant SKU
 mug,Red mug,Ember,true,m1.jpg,M1

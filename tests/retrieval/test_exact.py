@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmprod.datasets.errors import InputError
 from mmprod.retrieval import exact
+from mmprod.storage.errors import InputError
 
 
 def oracle(queries: np.ndarray, base: np.ndarray, k: int, exclude: set[int]) -> list[list[tuple[float, int]]]:

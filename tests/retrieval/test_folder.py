@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mmprod.datasets.errors import InputError, StateError
 from mmprod.retrieval import folder, index
 from mmprod.retrieval.generation import Generation
+from mmprod.storage.errors import InputError, StateError
 
 FILES = (folder.INDEX, folder.ITEMS, folder.BUILD)
 

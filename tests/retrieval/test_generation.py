@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from mmprod.datasets.errors import InputError, StateError
 from mmprod.retrieval import exact
 from mmprod.retrieval.generation import Hits
+from mmprod.storage.errors import InputError, StateError
 
 WEIGHTS = [(0.5, 0.5), (0.7, 0.3), (1.0, 0.0), (0.0, 1.0)]
 FACTORIES = [("Flat", 1), ("IVF8,Flat", 8), ("HNSW32", 1), ("IVF8,Flat,RFlat", 8)]

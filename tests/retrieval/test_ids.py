@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmprod.datasets.errors import InputError, StateError
 from mmprod.retrieval import ids as module
 from mmprod.retrieval.ids import Lookup
+from mmprod.storage.errors import InputError, StateError
 
 NAMES = st.lists(st.text(st.characters(codec="utf-8"), max_size=6), unique=True, max_size=60)
 

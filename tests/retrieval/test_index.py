@@ -5,8 +5,8 @@ import faiss
 import numpy as np
 import pytest
 
-from mmprod.datasets.errors import InputError, StateError
 from mmprod.retrieval import index
+from mmprod.storage.errors import InputError, StateError
 
 
 def vectors(n: int, dim: int = 16, seed: int = 0) -> np.ndarray:

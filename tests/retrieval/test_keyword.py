@@ -2,8 +2,8 @@ from math import log
 
 import pytest
 
-from mmprod.datasets.errors import InputError
 from mmprod.retrieval.keyword import KeywordIndex, tokens
+from mmprod.storage.errors import InputError
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mmprod.datasets.errors import InputError
 from mmprod.datasets.schemas import RECALL, check
 from mmprod.retrieval import index
 from mmprod.retrieval.generation import Generation
 from mmprod.retrieval.recall import neighbours
+from mmprod.storage.errors import InputError
 
 
 def table(generation: Generation, k: int, block: int = 1024) -> pa.Table:

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from mmprod.datasets.errors import InputError
 from mmprod.retrieval.vectors import check_vectors, require_vectors, take_rows
+from mmprod.storage.errors import InputError
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])

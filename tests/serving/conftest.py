@@ -10,20 +10,20 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from mmprod.client import Client
 from mmprod.config import Config, load
-from mmprod.datasets.store import Store
+from mmprod.datasets.store.store import Store
 from mmprod.demo.catalogue import render_catalogue
 from mmprod.encoders.train import Plan
 from mmprod.lake import Lake
+from mmprod.serving.client import Client
 from mmprod.serving.release import Release
 from mmprod.serving.service import Service
 from mmprod.serving.values import Product
+from mmprod.stages.daily.run import run_day
 from mmprod.stages.encoder import train_encoder
-from mmprod.stages.export import export_engine
-from mmprod.stages.release import current_release, make_release
-from mmprod.stages.run import run_day
-from mmprod.stages.server import Server, start, stop
+from mmprod.stages.online.release import current_release, make_release
+from mmprod.stages.online.server import Server, start, stop
+from mmprod.stages.training.export import export_engine
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = ROOT / ".venv-triton"

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from mmprod.datasets.errors import StateError
 from mmprod.serving.canaries import FILE, Canary, difference, read_canaries, write_canaries
 from mmprod.serving.probe import probe
 from mmprod.serving.repository import MODELS
+from mmprod.storage.errors import StateError
 
 CANARY = Canary("text_encoder", {"inputs": []}, {"VECTOR": [0.5, None, -1.0], "ENCODER": ["ab"]}, close=0.01)
 

@@ -14,9 +14,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import pytest
 
-from mmprod.client import AsyncClient, Client
-from mmprod.datasets.errors import StateError
+from mmprod.serving.client import AsyncClient, Client
 from mmprod.serving.refused import Refused
+from mmprod.storage.errors import StateError
 
 Reply = Callable[[BinaryIO, list[bytes]], bool]
 """Writes an answer to a request for the vectors of titles; whether the connection stays open."""

@@ -12,16 +12,16 @@ import pytest
 from typer.testing import CliRunner
 
 from mmprod.cli.app import app
-from mmprod.client import AsyncClient, Client
-from mmprod.client.region import Region
 from mmprod.config import load
-from mmprod.datasets.errors import InputError, StateError
+from mmprod.serving.client import AsyncClient, Client
+from mmprod.serving.client.region import Region
 from mmprod.serving.products import encode_products
 from mmprod.serving.refused import Refused
 from mmprod.serving.service import Service
 from mmprod.serving.values import Product
-from mmprod.stages.online import compare, running, side
-from mmprod.stages.server import reload, start, stop
+from mmprod.stages.online.compare import compare, running, side
+from mmprod.stages.online.server import reload, start, stop
+from mmprod.storage.errors import InputError, StateError
 
 pytestmark = pytest.mark.slow
 

@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmprod.client import asks, wire
-from mmprod.client.http import base_url
-from mmprod.client.patience import Patience, Unavailable
-from mmprod.client.region import Region
-from mmprod.datasets.errors import InputError, StateError
+from mmprod.serving import kserve
+from mmprod.serving.client import requests
+from mmprod.serving.client.http import base_url
+from mmprod.serving.client.region import Region
+from mmprod.serving.client.retry import Patience, Unavailable
 from mmprod.serving.refused import Refused
 from mmprod.serving.values import Product
+from mmprod.storage.errors import InputError, StateError
 
 texts = st.lists(st.binary(max_size=20), min_size=1, max_size=20)
 
@@ -35,8 +36,8 @@ def framed(items: list[bytes]) -> bytes:
 
 @given(texts, st.integers(-(2**31), 2**31 - 1))
 def test_a_request_is_json_then_the_tensors_in_order(items: list[bytes], k: int) -> None:
-    body, headers = wire.encode({"TITLE": column(items), "K": np.array([k], np.int32)}, 2.5)
-    length = int(headers[wire.JSON_LENGTH])
+    body, headers = kserve.encode({"TITLE": column(items), "K": np.array([k], np.int32)}, 2.5)
+    length = int(headers[kserve.JSON_LENGTH])
     head, rest = json.loads(body[:length]), body[length:]
     assert head["parameters"] == {"binary_data_output": True, "timeout": 2_500_000}
     title, number = head["inputs"]
@@ -47,15 +48,15 @@ def test_a_request_is_json_then_the_tensors_in_order(items: list[bytes], k: int)
 
 
 def test_no_time_left_is_not_told_as_no_limit() -> None:
-    body, headers = wire.encode({"TITLE": column([b"a"])}, 0.0)
-    assert json.loads(body[: int(headers[wire.JSON_LENGTH])])["parameters"]["timeout"] == 1
+    body, headers = kserve.encode({"TITLE": column([b"a"])}, 0.0)
+    assert json.loads(body[: int(headers[kserve.JSON_LENGTH])])["parameters"]["timeout"] == 1
 
 
 @given(texts, st.lists(st.floats(width=32), max_size=20))
 def test_an_answer_comes_back_as_it_was_sent(items: list[bytes], numbers: list[float]) -> None:
     floats = np.array(numbers, np.float32)
     body, length = answer({"V": floats, "ID": column(items)})
-    found = wire.decode(body, length)
+    found = kserve.decode(body, length)
     np.testing.assert_array_equal(found["V"], floats)
     assert found["V"].flags.writeable and found["ID"].tolist() == [[item] for item in items]
 
@@ -88,15 +89,15 @@ HOSTILE: list[Any] = [
 def test_an_answer_at_fault_is_told(content: Any) -> None:
     head = json.dumps(content).encode()
     with pytest.raises(ValueError):
-        wire.decode(head + b"\xff\xff\xff\x7f", str(len(head)))
+        kserve.decode(head + b"\xff\xff\xff\x7f", str(len(head)))
 
 
 @given(st.binary(max_size=200), st.none() | st.text(max_size=4) | st.integers(-99, 99).map(str))
 def test_garbage_is_told(body: bytes, length: str | None) -> None:
     with pytest.raises(ValueError):
-        wire.decode(body, length)
+        kserve.decode(body, length)
     with pytest.raises(ValueError):
-        wire.decode(b"[" * 100_000 + body, None)
+        kserve.decode(b"[" * 100_000 + body, None)
 
 
 @given(st.lists(st.integers(0, 9 << 20), min_size=1, max_size=30), st.integers(1, 8))
@@ -104,16 +105,18 @@ def test_parts_keep_order_and_limits(sizes: list[int], batch: int) -> None:
     """Lengths only matter, so all pictures are parts of one."""
     one = memoryview(bytes(9 << 20))
     pictures = [one[:size] for size in sizes]
-    made = asks.pictures(pictures)  # type: ignore[arg-type]
+    made = requests.pictures(pictures)  # type: ignore[arg-type]
     parts = [part["PICTURE"].reshape(-1).tolist() for part in made.parts(batch)]
     assert [len(item) for part in parts for item in part] == sizes
     for part in parts:
         assert 1 <= len(part) <= batch
-        assert len(part) == 1 or sum(map(len, part)) <= asks.BYTES
+        assert len(part) == 1 or sum(map(len, part)) <= requests.BYTES
 
 
 def test_a_pairs_inputs_are_those_that_any_of_them_has() -> None:
-    ask = asks.similarity([(Product("D1"), Product(title="灯")), (Product("D2"), Product("D3"))], "same_item")
+    ask = requests.similarity(
+        [(Product("D1"), Product(title="灯")), (Product("D2"), Product("D3"))], "same_item"
+    )
     found = {name: data.reshape(-1).tolist() for name, data in ask.inputs.items()}
     assert found == {
         "A_ID": [b"D1", b"D2"], "B_ID": [b"", b"D3"], "B_TITLE": ["灯".encode(), b""],
@@ -122,14 +125,14 @@ def test_a_pairs_inputs_are_those_that_any_of_them_has() -> None:
 
 
 def test_a_search_has_no_batches() -> None:
-    ask = asks.search(Product(title="lamp"), 5, "selection", "Home", as_text=True)
+    ask = requests.search(Product(title="lamp"), 5, "selection", "Home", as_text=True)
     assert {name: data.tolist() for name, data in ask.inputs.items()} == {
         "TEXT": [b"lamp"], "PROFILE": [b"selection"], "FILTER": [b"Home"], "K": [5],
     }  # fmt: skip
     assert [len(part) for part in ask.parts(1)] == [4]
 
 
-@pytest.mark.parametrize("make", [asks.titles, asks.pictures, asks.products])
+@pytest.mark.parametrize("make", [requests.titles, requests.pictures, requests.products])
 def test_nothing_is_refused_here(make: Any) -> None:
     with pytest.raises(Refused, match="empty: nothing was sent"):
         make([])
@@ -137,11 +140,11 @@ def test_nothing_is_refused_here(make: Any) -> None:
 
 def test_half_a_character_is_refused_here() -> None:
     with pytest.raises(Refused, match="bad_text"):
-        asks.titles(["red \ud83d mug"])
+        requests.titles(["red \ud83d mug"])
 
 
 def test_rows_that_do_not_match_the_question_are_told() -> None:
-    ask = asks.titles(["a", "b", "c"])
+    ask = requests.titles(["a", "b", "c"])
     one = {"VECTOR": np.ones((1, 4), np.float32)}
     assert ask.found([one, one, one]).shape == (3, 4)
     other, flat = {"OTHER": one["VECTOR"]}, {"VECTOR": np.ones(2)}
@@ -204,7 +207,7 @@ def test_a_region_larger_than_the_machine_has_is_refused_not_a_crash() -> None:
 
 
 def test_a_region_is_gone_when_its_process_is() -> None:
-    name = python("from mmprod.client.region import Region; print(Region(100_000).name)").strip()
+    name = python("from mmprod.serving.client.region import Region; print(Region(100_000).name)").strip()
     assert name and not (Path("/dev/shm") / name).exists()
 
 
@@ -213,7 +216,7 @@ HEAVY = ("torch", "faiss", "pyarrow", "lance", "onnxruntime")
 
 @pytest.mark.parametrize(("name", "unneeded"), [("Client", "aiohttp"), ("AsyncClient", "urllib3")])
 def test_a_client_is_cheap_to_import(name: str, unneeded: str) -> None:
-    code = f"from mmprod.client import {name}; from mmprod.serving.values import Product"
+    code = f"from mmprod.serving.client import {name}; from mmprod.serving.values import Product"
     code += "; import sys; print({*sys.argv} & {*sys.modules})"
     assert python(code, *HEAVY, unneeded).strip() == "set()"
 

@@ -12,11 +12,11 @@ import httpx
 import numpy as np
 import pytest
 
-from mmprod.client import Client
 from mmprod.config import Config, load
+from mmprod.serving.client import Client
 from mmprod.serving.service import Service
 from mmprod.serving.values import Product
-from mmprod.stages.server import Server, start, stop
+from mmprod.stages.online.server import Server, start, stop
 
 pytestmark = pytest.mark.slow
 

@@ -15,14 +15,14 @@ from typing import Any
 import httpx
 import pytest
 
-from mmprod.client import Client
 from mmprod.config import Config, load
-from mmprod.datasets.errors import StateError
 from mmprod.lake import Lake
+from mmprod.serving.client import Client
 from mmprod.serving.release import Release
 from mmprod.serving.values import Product
-from mmprod.stages import server
-from mmprod.stages.release import make_release
+from mmprod.stages.online import server
+from mmprod.stages.online.release import make_release
+from mmprod.storage.errors import StateError
 
 pytestmark = pytest.mark.slow
 EMPTY = """

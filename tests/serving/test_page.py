@@ -14,7 +14,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from mmprod.client import Client
+from mmprod.serving.client import Client
 from mmprod.serving.refused import Refused
 from mmprod.serving.values import Product
 

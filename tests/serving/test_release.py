@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from mmprod import artifacts
 from mmprod.config import Config, load
-from mmprod.datasets.errors import InputError, StateError
 from mmprod.lake import Lake
-from mmprod.stages.release import current_release, export_served, make_release
+from mmprod.stages.online.release import current_release, export_served, make_release
+from mmprod.storage import artifacts
+from mmprod.storage.errors import InputError, StateError
 
 
 def _with(world: Any, **keys: Any) -> Config:
@@ -73,5 +73,5 @@ def test_nothing_to_serve(tmp_path: Path) -> None:
 
 def test_a_release_of_another_form_is_made_anew(own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """An older version's release lacks what this one's service needs."""
-    monkeypatch.setattr("mmprod.stages.release._FORM", 0)
+    monkeypatch.setattr("mmprod.stages.online.release._FORM", 0)
     assert make_release(own.lake, own.config).changed == 3

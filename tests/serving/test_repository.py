@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mmprod.sections import Serving
 from mmprod.serving.repository import MODELS, render
-from mmprod.stages.model_repository import files, tuning_of
+from mmprod.stages.online.model_repository import files, tuning_of
 
 REPOSITORY = Path(__file__).parents[2] / "triton_models"
 

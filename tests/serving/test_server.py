@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mmprod.client import Client
 from mmprod.serving.canaries import read_canaries
+from mmprod.serving.client import Client
 from mmprod.serving.probe import probe
 from mmprod.serving.refused import Refused
 from mmprod.serving.repository import MODELS

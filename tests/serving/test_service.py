@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmprod.datasets.errors import StateError
-from mmprod.encoders.fusion import fuse
+from mmprod.retrieval.fusion import fuse
 from mmprod.serving.refused import Refused
 from mmprod.serving.release import FILE, Limits, Release, Served
 from mmprod.serving.service import Service
 from mmprod.serving.values import Product
 from mmprod.stages.encoder import load_encoder
-from mmprod.stages.search import search_product, search_text
-from mmprod.stages.similarity import similarity
+from mmprod.stages.search.search import search_product, search_text
+from mmprod.stages.search.similarity import similarity
+from mmprod.storage.errors import StateError
 
 HTML = b"<!doctype html><p>not found</p>"
 

@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from mmprod import artifacts
-from mmprod.datasets.store import Store
+from mmprod.datasets.store.store import Store
 from mmprod.lake import Lake
 from mmprod.report.card import card
 from mmprod.report.page import save
@@ -12,6 +11,7 @@ from mmprod.report.review.evaluation import evaluation_page
 from mmprod.report.review.history import Entry, index_page
 from mmprod.sections import Config
 from mmprod.stages.review.evaluation import in_order, read_assessment, read_evaluated
+from mmprod.storage import artifacts
 
 INDEX = "index.html"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from mmprod.datasets.store import Store
+from mmprod.datasets.store.store import Store
 from mmprod.eval.reviewers.verdicts import contested
 from mmprod.eval.sheets.sheet import Row
 from mmprod.lake import Lake

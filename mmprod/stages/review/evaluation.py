@@ -7,9 +7,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from mmprod import artifacts
-from mmprod.datasets import parquet
-from mmprod.datasets.errors import StateError
 from mmprod.datasets.schemas import METRIC
 from mmprod.eval.compare.alerts import Rule, alerts
 from mmprod.eval.compare.history import HISTORY, history
@@ -26,6 +23,8 @@ from mmprod.sections import Config, Review
 from mmprod.stages.outcome import Outcome, timed
 from mmprod.stages.review.judgements import counting, decided, gold, read_judgements
 from mmprod.stages.review.survey import PICTURES, SEARCH, known_survey, read_survey
+from mmprod.storage import artifacts, parquet
+from mmprod.storage.errors import StateError
 
 TABLES = {
     "metrics": METRIC,

@@ -10,7 +10,6 @@ import pyarrow.compute as pc
 import pyarrow.csv as pv
 import pyarrow.parquet as pq
 
-from mmprod.datasets.errors import InputError
 from mmprod.datasets.schemas import ANCHOR, CANDIDATE, PAIR, QUESTION
 from mmprod.eval.compare.history import HISTORY
 from mmprod.eval.figures.judged import Judged
@@ -20,6 +19,7 @@ from mmprod.eval.survey.strata import NO_CATEGORY, Bands
 from mmprod.sections import Review
 from mmprod.stages.review.evaluation import Assessment, Evaluated
 from mmprod.stages.review.judgements import counting
+from mmprod.storage.errors import InputError
 
 _IDS = ("anchor_id", "product_id")
 _TYPES = {"rank": pa.int32(), "score": pa.float32(), "image_score": pa.float32(), "text_score": pa.float32()}

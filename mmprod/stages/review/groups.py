@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from mmprod.datasets.errors import InputError
 from mmprod.stages.review.foreign import read_columns
+from mmprod.storage.errors import InputError
 
 _COLUMNS = ("product_id", "group_id")
 

@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mmprod.datasets.errors import StateError
-from mmprod.datasets.files import make_folder, replace_file, sha256_file, sync_file
-from mmprod.datasets.private_copy import ChangedError
+from mmprod.datasets.tables.private_copy import ChangedError
 from mmprod.eval.labels.workbook import whole_zip
+from mmprod.storage.errors import StateError
+from mmprod.storage.files import make_folder, replace_file, sha256_file, sync_file
 
 logger = logging.getLogger(__name__)
 

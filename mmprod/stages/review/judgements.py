@@ -9,18 +9,17 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmprod import artifacts
-from mmprod.datasets import parquet
-from mmprod.datasets.errors import InputError, StateError
-from mmprod.datasets.private_copy import ChangedError, private_copy
 from mmprod.datasets.schemas import JUDGEMENT
-from mmprod.datasets.store import Store
+from mmprod.datasets.store.store import Store
+from mmprod.datasets.tables.private_copy import ChangedError, private_copy
 from mmprod.eval.labels import MAX_BYTES, read_copy, write_rejected
 from mmprod.eval.reviewers.verdicts import Verdicts, decide
 from mmprod.lake import Lake
 from mmprod.sections import Config, Review
 from mmprod.stages.outcome import Outcome, timed
 from mmprod.stages.review import inbox
+from mmprod.storage import artifacts, parquet
+from mmprod.storage.errors import InputError, StateError
 
 logger = logging.getLogger(__name__)
 

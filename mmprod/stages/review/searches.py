@@ -6,22 +6,22 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mmprod import artifacts
-from mmprod.datasets.errors import InputError
-from mmprod.datasets.private_copy import private_copy
 from mmprod.datasets.schemas import ANCHOR, CANDIDATE
-from mmprod.datasets.store import Store
+from mmprod.datasets.store.store import Store
+from mmprod.datasets.tables.private_copy import private_copy
+from mmprod.datasets.tables.textfile import encoding_of
 from mmprod.datasets.text import normalise_title
-from mmprod.datasets.textfile import encoding_of
 from mmprod.encoders.encoder import Encoder
-from mmprod.encoders.fusion import fuse_query
 from mmprod.eval.survey.strata import NO_CATEGORY
 from mmprod.lake import Lake
+from mmprod.retrieval.fusion import fuse_query
 from mmprod.retrieval.keyword import KeywordIndex
 from mmprod.sections import Config
-from mmprod.stages.index import open_index
+from mmprod.stages.daily.index import open_index
 from mmprod.stages.outcome import Outcome, Watch, silent, timed
 from mmprod.stages.review.survey import KEYWORDS, PICTURES, SEARCH, publish, reuse
+from mmprod.storage import artifacts
+from mmprod.storage.errors import InputError
 
 PROFILE = "selection"
 _MAX_BYTES = 16 << 20

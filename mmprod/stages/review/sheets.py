@@ -6,10 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmprod.datasets.errors import InputError
-from mmprod.datasets.images import BadImage, thumbnail
+from mmprod.datasets.images.images import BadImage, thumbnail
 from mmprod.datasets.schemas import category_path
-from mmprod.datasets.store import Store
+from mmprod.datasets.store.store import Store
 from mmprod.eval.sheets.comma import write_csv
 from mmprod.eval.sheets.label_studio import write_label_studio
 from mmprod.eval.sheets.page import write_html
@@ -17,6 +16,7 @@ from mmprod.eval.sheets.sheet import SEARCHED_FOR, Row, Side
 from mmprod.eval.sheets.workbook import write_xlsx
 from mmprod.sections import Config
 from mmprod.stages.outcome import Watch, silent
+from mmprod.storage.errors import InputError
 
 _ENDINGS = {"csv": "csv", "xlsx": "xlsx", "html": "html", "label-studio": "json"}
 

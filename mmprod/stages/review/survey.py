@@ -8,12 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmprod import artifacts
-from mmprod.datasets import parquet
-from mmprod.datasets.errors import InputError, StateError
-from mmprod.datasets.files import sha256_file
 from mmprod.datasets.schemas import ANCHOR, CANDIDATE, PAIR, QUESTION, RECALL, category_path
-from mmprod.datasets.store import Store
+from mmprod.datasets.store.store import Store
 from mmprod.eval.survey.draw import draw_anchors, draw_pairs, take_candidates
 from mmprod.eval.survey.frame import Facts, Frame
 from mmprod.eval.survey.pair import pair_id, shown
@@ -21,10 +17,13 @@ from mmprod.eval.survey.plan import NOTHING_KNOWN, Plan, plan
 from mmprod.eval.survey.questions import PAIR_KEYS, questions
 from mmprod.lake import Lake
 from mmprod.sections import Config
+from mmprod.stages.daily.recall import RECALL_FILE
 from mmprod.stages.outcome import Outcome, Watch, silent, timed
-from mmprod.stages.recall import RECALL_FILE
 from mmprod.stages.review.judgements import ever_asked, gold, verdicts
 from mmprod.stages.review.sheets import texts_of, write_sheets
+from mmprod.storage import artifacts, parquet
+from mmprod.storage.errors import InputError, StateError
+from mmprod.storage.files import sha256_file
 
 SEARCH = "search"  # the survey of searches; the others have the name of a profile
 PICTURES, KEYWORDS = "picture search", "keyword search"  # its systems

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from open_clip_train.scheduler import cosine_lr
 
-from mmprod.datasets.errors import InputError
 from mmprod.encoders.random_base import Kind, random_base
 from mmprod.encoders.training.batch import Batch
 from mmprod.encoders.training.dual import contrastive
@@ -19,6 +18,7 @@ from mmprod.encoders.training.layers import blocks, depth, freeze, tower_of, tra
 from mmprod.encoders.training.optim import learning_rate, optimizer_of
 from mmprod.encoders.training.options import Options
 from mmprod.encoders.training.trainer import Trainer, prepare
+from mmprod.storage.errors import InputError
 
 TEXT = {"context_length": 12, "vocab_size": 60, "width": 16, "heads": 2, "layers": 2}
 KINDS: tuple[Kind, ...] = ("clip", "siglip", "chinese-clip", "blip")

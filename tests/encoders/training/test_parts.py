@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from mmprod.datasets.errors import InputError
 from mmprod.encoders.training.backward import Backward
 from mmprod.encoders.training.batch import Batch
 from mmprod.encoders.training.dual import features
 from mmprod.encoders.training.objective import Objective
 from mmprod.encoders.training.trainer import Trainer
+from mmprod.storage.errors import InputError
 
 Gradients = dict[str, torch.Tensor]
 SHARES = (0.3, 0.3, 0.3, 0.1)

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import torch
 
-from mmprod.datasets.errors import StateError
-from mmprod.datasets.faults import VARIABLE
 from mmprod.encoders.training import checkpoint
+from mmprod.storage.errors import StateError
+from mmprod.storage.faults import VARIABLE
 
 Start = Callable[..., Popen[str]]
 
@@ -156,7 +156,7 @@ def test_killed_at_any_moment(
 def test_a_full_disk_leaves_earlier_checkpoints(
     driver: ModuleType, undisturbed: tuple[Any, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mmprod.datasets.faults._passed", Counter())
+    monkeypatch.setattr("mmprod.storage.faults._passed", Counter())
     monkeypatch.setenv(VARIABLE, "checkpoint.written:2:enospc")
     with pytest.raises(OSError, match="No space left") as found:
         driver.train(tmp_path, loss="soft", keep_checkpoints=3)

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmprod.datasets.errors import InputError
 from mmprod.encoders.training.loader import Part
 from mmprod.encoders.training.sampler import Sampler
+from mmprod.storage.errors import InputError
 
 SIZES = st.integers(2, 9)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmprod.datasets.errors import InputError, StateError
+from mmprod.storage.errors import InputError, StateError
 
 
 @pytest.mark.parametrize("recipe", [{}, {"lora_rank": 2}, {"loss": "soft", "momentum": 0.75}])

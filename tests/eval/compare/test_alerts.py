@@ -2,10 +2,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mmprod.datasets.errors import InputError
 from mmprod.datasets.schemas import METRIC
 from mmprod.eval.compare.alerts import Rule, alerts
 from mmprod.eval.estimate import wilson
+from mmprod.storage.errors import InputError
 
 ANY = Rule("precision", "category", None, "same_item", 0.03)
 

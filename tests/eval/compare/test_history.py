@@ -3,9 +3,9 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pytest
 
-from mmprod.datasets.errors import InputError
 from mmprod.datasets.schemas import METRIC
 from mmprod.eval.compare.history import HISTORY, history
+from mmprod.storage.errors import InputError
 
 
 def metrics(*values):

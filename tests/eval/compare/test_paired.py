@@ -3,9 +3,9 @@ import pyarrow.compute as pc
 import pytest
 from scipy.stats import ttest_rel
 
-from mmprod.datasets.errors import InputError
 from mmprod.eval.compare.paired import CHANGED, DIFFERENCE, GAIN, business_gain, changed, compare
 from mmprod.eval.figures.judged import Judged
+from mmprod.storage.errors import InputError
 
 MIXED = [("lamps", "top")] * 40 + [("lamps", "rest")] * 40 + [("bags", "rest")] * 40
 WEIGHT = [1.0] * 40 + [20.0] * 40 + [5.0] * 40

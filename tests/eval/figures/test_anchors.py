@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmprod.datasets.errors import InputError
 from mmprod.eval.figures.anchors import VARIANTS, anchor_values
 from mmprod.eval.runs import ranked_scores
+from mmprod.storage.errors import InputError
 
 MEASURES = ("P@1", "P@3", "P@10", "AP@3", "AP@10", "R@3", "R@10", "Success@1", "Success@3")
 

@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics.cluster import pair_confusion_matrix
 
-from mmprod.datasets.errors import InputError
 from mmprod.datasets.schemas import METRIC, check
 from mmprod.eval.figures.groups import GROUPING, grouping, pure_groups
+from mmprod.storage.errors import InputError
 
 
 def values(predicted, truth):

@@ -2,9 +2,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mmprod.datasets.errors import InputError
 from mmprod.datasets.schemas import ANCHOR, CANDIDATE, PAIR
 from mmprod.eval.figures.judged import Judged
+from mmprod.storage.errors import InputError
 
 ANCHORS = [
     {"anchor_id": name, "category": "c", "band": "b", "population": 10, "weight": 5.0} for name in ("a", "b")

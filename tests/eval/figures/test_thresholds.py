@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from mmprod.datasets.errors import InputError
 from mmprod.datasets.schemas import check
 from mmprod.eval.figures.thresholds import THRESHOLD, curve, thresholds
+from mmprod.storage.errors import InputError
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmprod.datasets.errors import InputError
 from mmprod.datasets.schemas import JUDGEMENT, check
 from mmprod.eval.labels import read_labels, write_rejected
+from mmprod.storage.errors import InputError
 
 NOW = datetime(2025, 3, 1, 12, tzinfo=UTC)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmprod.datasets.errors import InputError
+from mmprod.storage.errors import InputError
 
 
 @pytest.mark.parametrize("line", ["sep=;", '"sep=;"', "SEP=;", "sep=;;;;;;;"])

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from mmprod.datasets.errors import InputError
+from mmprod.storage.errors import InputError
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ import zipfile
 
 import pytest
 
-from mmprod.datasets.errors import InputError
 from mmprod.eval.labels import write_rejected
+from mmprod.storage.errors import InputError
 
 ENCODINGS = ["utf-8", "utf-8-sig", "gbk", "gb18030", "utf-16", "utf-16-le", "cp1252", "cp1252"]
 SHEET = "xl/worksheets/sheet1.xml"

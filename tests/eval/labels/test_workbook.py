@@ -10,8 +10,8 @@ from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.datavalidation import DataValidation
 from openpyxl.worksheet.formula import ArrayFormula
 
-from mmprod.datasets.errors import InputError
 from mmprod.eval.labels import archive, write_rejected
+from mmprod.storage.errors import InputError
 
 SHEET = "xl/worksheets/sheet1.xml"
 

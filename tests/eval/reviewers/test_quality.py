@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from mmprod.datasets.errors import InputError
 from mmprod.eval.reviewers.quality import QUALITY, quality
+from mmprod.storage.errors import InputError
 
 
 def test_by_hand(judgements):

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmprod.datasets.errors import InputError
 from mmprod.eval.reviewers.answers import latest
 from mmprod.eval.reviewers.verdicts import CONTESTED, contested, decide
+from mmprod.storage.errors import InputError
 
 ANSWERS = st.lists(
     st.tuples(

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from mmprod.datasets.errors import InputError
 from mmprod.eval.sheets.cells import unguard
 from mmprod.eval.sheets.comma import write_csv
 from mmprod.eval.sheets.sheet import COLUMNS, TITLE_LENGTH, Row, Side
+from mmprod.storage.errors import InputError
 
 
 def rows_of(path):

@@ -4,8 +4,8 @@ import json
 import pytest
 from defusedxml import ElementTree
 
-from mmprod.datasets.errors import InputError
 from mmprod.eval.sheets.label_studio import LABELLING_CONFIG, write_label_studio
+from mmprod.storage.errors import InputError
 
 
 def tasks(path):

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from mmprod.datasets.errors import InputError
 from mmprod.eval.sheets.comma import write_csv
 from mmprod.eval.sheets.page import write_html
 from mmprod.eval.sheets.sheet import COLUMNS, Row, Side
+from mmprod.storage.errors import InputError
 
 DESKTOP = {"viewport": {"width": 1280, "height": 800}}
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}

@@ -4,10 +4,10 @@ from dataclasses import replace
 import openpyxl
 import pytest
 
-from mmprod.datasets.errors import InputError
 from mmprod.eval.sheets import workbook
 from mmprod.eval.sheets.sheet import COLUMNS, Row, Side
 from mmprod.eval.sheets.workbook import write_xlsx
+from mmprod.storage.errors import InputError
 
 
 def opened(path):

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmprod.datasets.errors import InputError
 from mmprod.datasets.schemas import RECALL
 from mmprod.eval.survey.frame import Facts, Frame
 from mmprod.eval.survey.strata import NO_CATEGORY, cut
+from mmprod.storage.errors import InputError
 
 
 def test_strata_hold_every_anchor_once(catalogue, lists):

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmprod.datasets.errors import InputError
 from mmprod.eval.survey.frame import Stratum
 from mmprod.eval.survey.plan import plan, spread
+from mmprod.storage.errors import InputError
 
 Z = 1.959963984540054
 SHOP = [

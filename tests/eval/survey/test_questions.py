@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmprod.datasets.errors import InputError
 from mmprod.datasets.schemas import PAIR, QUESTION, check
 from mmprod.eval.survey.pair import pair_id, repeat_id
 from mmprod.eval.survey.questions import PAIR_KEYS, questions
+from mmprod.storage.errors import InputError
 
 REVIEWERS = ("Ana", "Bo", "Chen")
 

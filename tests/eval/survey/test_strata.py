@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmprod.datasets.errors import InputError
 from mmprod.eval.survey.strata import ANY_SALES, NO_CATEGORY, Bands, cut
+from mmprod.storage.errors import InputError
 
 amounts = st.lists(st.none() | st.integers(0, 30), max_size=60)
 

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page
 
 from mmprod.config import Config
 from mmprod.datasets.schemas import ANCHOR, CANDIDATE, JUDGEMENT, RECALL, category_path
-from mmprod.datasets.store import Store
+from mmprod.datasets.store.store import Store
 from mmprod.demo.catalogue import render_catalogue
 from mmprod.eval.compare.alerts import Rule, alerts
 from mmprod.eval.compare.history import HISTORY, history
@@ -28,7 +28,7 @@ from mmprod.report.page import Card
 from mmprod.report.page import Page as Report
 from mmprod.report.review.evaluation import evaluation_page
 from mmprod.sections import Review
-from mmprod.stages.ingest import ingest_table, open_store
+from mmprod.stages.daily.ingest import ingest_table, open_store
 from mmprod.stages.review.evaluation import Evaluated, assess
 
 SYSTEMS = {"similar_item": 0.11, "titles_only": 0.17}  # and how far their scores are off

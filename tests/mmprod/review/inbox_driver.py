@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mmprod.datasets import parquet
-from mmprod.datasets.errors import InputError
-from mmprod.datasets.files import replace_file
 from mmprod.eval.labels import read_labels, write_rejected
 from mmprod.stages.review import inbox
+from mmprod.storage import parquet
+from mmprod.storage.errors import InputError
+from mmprod.storage.files import replace_file
 
 TOUCHES = {"open", "os.rename", "os.mkdir", "os.listdir", "os.scandir", "os.remove"}
 NOW = datetime(2025, 1, 1, tzinfo=UTC)

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from mmprod.config import Config
-from mmprod.datasets.errors import InputError
 from mmprod.sections import Review
-from mmprod.stages.ingest import open_store
+from mmprod.stages.daily.ingest import open_store
 from mmprod.stages.review import judgements
 from mmprod.stages.review.judgements import collect, collect_inbox, read_judgements
 from mmprod.stages.review.survey import sample
+from mmprod.storage.errors import InputError
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from mmprod.datasets import parquet
-from mmprod.datasets.errors import StateError
-from mmprod.datasets.files import sha256_file
-from mmprod.datasets.private_copy import ChangedError
 from mmprod.datasets.schemas import QUESTION
+from mmprod.datasets.tables.private_copy import ChangedError
 from mmprod.stages.review import inbox
+from mmprod.storage import parquet
+from mmprod.storage.errors import StateError
+from mmprod.storage.files import sha256_file
 
 
 def drop(folder, name, content=b"pair_id,label\n"):

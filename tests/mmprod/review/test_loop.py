@@ -16,15 +16,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmprod.config import Config
-from mmprod.datasets.errors import InputError, StateError
 from mmprod.demo.reviewer import SimulatedReviewer
+from mmprod.stages.daily.ingest import ingest_table, open_store
 from mmprod.stages.encoder import load_encoder
-from mmprod.stages.ingest import ingest_table, open_store
 from mmprod.stages.review.conflicts import write_conflicts
 from mmprod.stages.review.evaluation import evaluate, judge_survey, read_assessment, read_history
 from mmprod.stages.review.judgements import collect, collect_inbox, decided, read_judgements
 from mmprod.stages.review.searches import read_texts, sample_searches
 from mmprod.stages.review.survey import plan_survey, read_survey, sample
+from mmprod.storage.errors import InputError, StateError
 
 Truth = Callable[[str, str], bool]
 PROFILE = "same_item"

@@ -8,10 +8,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from mmprod.datasets.errors import StateError
 from mmprod.datasets.text import normalise_title
 from mmprod.serving.canaries import Canary
 from mmprod.serving.gateway.exam import examine, one_each, unseen
+from mmprod.storage.errors import StateError
 
 REQUEST = {
     "inputs": [

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from mmprod.datasets.errors import InputError
 from mmprod.serving.gateway.settings import Settings
+from mmprod.storage.errors import InputError
 
 RIGHT: dict[str, Any] = {
     "folder": "/srv/server",

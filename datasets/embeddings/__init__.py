@@ -1,0 +1,1 @@
+"""The table of vectors, and parts of it encoded apart."""

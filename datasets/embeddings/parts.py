@@ -1,0 +1,120 @@
+"""Rows of one shard that were encoded beside the embedding table and wait to be taken in.
+
+    lake/embeddings/<encoder>/parts/<restarts>-<shard>-<start>-<end>.parquet
+
+A part holds what changed in a shard of the store between two sequence numbers, and fits where the table has
+come exactly to its start and has not begun anew since. It appears whole or not at all. A shard is cut into
+parts of so many sequence numbers, so that a process that dies loses one of them at most.
+"""
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmprod.datasets.embeddings.table import EmbeddingTable
+from mmprod.datasets.store.checked_values import none_missing
+from mmprod.datasets.store.store import Store
+from mmprod.storage import fencing, parquet
+from mmprod.storage.errors import StateError
+from mmprod.storage.files import make_folder, sync_file
+
+
+class Span(NamedTuple):
+    """Changes of a shard, after sequence number `start` up to `end`."""
+
+    shard: int
+    start: int
+    end: int
+
+
+def spans(table: EmbeddingTable, shard: int, end: int, length: int) -> Iterator[Span]:
+    """What the table lacks of a shard up to `end`, cut after each `length` numbers; the same every time."""
+    start = table.pointer.position[shard]
+    for first in range(start, end, length):
+        yield Span(shard, first, min(first + length, end))
+
+
+def path(table: EmbeddingTable, span: Span) -> Path:
+    """Where the part of a span lies."""
+    name = f"{table.pointer.restarts}-{span.shard}-{span.start}-{span.end}.parquet"
+    return table.root / "parts" / name
+
+
+def write(table: EmbeddingTable, span: Span, batches: Iterator[pa.RecordBatch]) -> int:
+    """Write a part from rows of the table's schema; the number of rows.
+
+    Raises: StateError when an attempt that began later has taken over, or the table has come past the span.
+    """
+    target = path(table, span)
+    make_folder(target.parent)
+    draft = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.draft")  # a lost node may write it too
+    rows = parquet.write(draft, batches, table.schema)
+    with fencing.publishing():
+        try:
+            sync_file(draft)
+            draft.replace(target)
+        except FileNotFoundError as error:
+            raise StateError(
+                f"{target} isn't wanted any more, the table has come past it; run again"
+            ) from error
+        sync_file(target.parent)
+    return rows
+
+
+def take(table: EmbeddingTable, store: Store, commit_rows: int) -> int:
+    """Put the parts that fit into the table and remove all; the number of rows. The caller holds the lock.
+
+    A process that dies half-way leaves the part, and the next one starts it again.
+    """
+    rows = 0
+    found = [(_span(file), file) for file in (table.root / "parts").glob("[0-9]*.parquet")]
+    for span, file in sorted(found, key=lambda f: (f[0].shard, f[0].start, -f[0].end)):  # the longest first
+        if file == path(table, span) and table.pointer.position[span.shard] == span.start:
+            rows += _take(table, store, span, file, commit_rows)
+        file.unlink()
+    for draft in (table.root / "parts").glob(".*-*-*.draft"):
+        if _span(draft).start < table.pointer.position[_span(draft).shard]:
+            draft.unlink()  # of a process that died
+    return rows
+
+
+def _span(file: Path) -> Span:
+    """What a part or its draft is about, as its name says."""
+    shard, start, end = file.name.strip(".").partition(".")[0].split("-")[-3:]
+    return Span(int(shard), int(start), int(end))
+
+
+def _take(table: EmbeddingTable, store: Store, span: Span, file: Path, commit_rows: int) -> int:
+    rows = 0
+    for batch in _batches(file, commit_rows):
+        fitting = batch.filter(_unchanged(store, span, batch["product_id"].to_pylist()))
+        table.upsert(pa.Table.from_batches([fitting], table.schema), table.pointer.position)
+        rows += fitting.num_rows
+    position = list(table.pointer.position)
+    position[span.shard] = span.end
+    table.upsert(table.schema.empty_table(), position)
+    return rows
+
+
+def _unchanged(store: Store, span: Span, ids: list[str]) -> pa.Array:
+    """Which products have not changed since the span, as booleans.
+
+    The others are left to a later span. That one was told nothing of this part: to it, a product that this
+    part adds and it removes was never there.
+    """
+    shard, keys = store.shards[span.shard], [product_id.encode() for product_id in ids]
+    states = none_missing(shard.folder, "states", keys, shard.states(sorted(keys)))
+    return pa.array([states[key].sequence <= span.end for key in keys])
+
+
+def _batches(file: Path, rows: int) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from pq.ParquetFile(file, page_checksum_verification=True).iter_batches(rows)
+    except (OSError, pa.ArrowException) as error:
+        raise StateError(
+            f"{file} can't be read: {error}; remove it, and its shard is encoded again"
+        ) from error

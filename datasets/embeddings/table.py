@@ -1,0 +1,220 @@
+"""The embedding table of one encoder: a Lance dataset and a pointer to its last whole commit.
+
+    lake/embeddings/<encoder>/vectors.lance     versions of the table; files are never changed
+    lake/embeddings/<encoder>/CURRENT.json      version in use, position in the store, sha256 of each file
+
+Readers open the version that the pointer names. A writer first drops what a dead one left behind it.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lance
+import numpy as np
+import pyarrow as pa
+
+from mmprod.datasets.schemas import check, embedding_schema
+from mmprod.datasets.vectors import from_column
+from mmprod.storage import checked_json, fencing
+from mmprod.storage.errors import StateError
+from mmprod.storage.faults import fault
+from mmprod.storage.files import make_folder, replace_file, sha256_file, sync_tree
+from mmprod.storage.room import require
+
+POINTER = "CURRENT.json"
+_HINT = "latest_version_hint.json"  # the only file Lance rewrites; never needed for reading a version
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """What is published: `position` is how far into the store's changes the table has come, per shard.
+
+    `revision` grows with every change of content; `version` is Lance's and grows with tidying too.
+    `categories` are those whose products, and the products of categories below them, are live here; all when
+    empty. `restarts` counts how often it has begun anew at position 0 because they changed.
+    """
+
+    encoder: str
+    width: int
+    revision: int
+    version: int
+    position: tuple[int, ...]
+    files: dict[str, str]
+    categories: tuple[str, ...] = ()
+    restarts: int = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """A product's row: vectors float16 [width] or None."""
+
+    product_id: str
+    image_hash: bytes | None
+    text_hash: bytes | None
+    image: np.ndarray | None
+    text: np.ndarray | None
+    image_reason: str | None
+    live: bool
+
+
+class EmbeddingTable:
+    """Vectors by product id under one encoder; see `embedding_schema` for the columns."""
+
+    def __init__(self, root: Path, encoder: str, width: int, shards: int) -> None:
+        """Open or create the table at `root`; StateError when it belongs to another encoder."""
+        self.root, self.path = root, root / "vectors.lance"
+        self.schema = embedding_schema(width)
+        if not (root / POINTER).exists():
+            make_folder(root)
+            mode = "overwrite" if self.path.exists() else "create"  # left by one who died before publishing
+            dataset = lance.write_dataset(self.schema.empty_table(), self.path, mode=mode)
+            for name in ("product_id", "image_hash", "text_hash"):
+                dataset.create_scalar_index(name, "BTREE")
+            dataset = lance.dataset(self.path)
+            self._publish(Pointer(encoder, width, 0, dataset.version, (0,) * shards, {}))
+        self.pointer = read_pointer(root)
+        _same_encoder(root, self.pointer, encoder, width)
+
+    @property
+    def dataset(self) -> Any:
+        """The published version as a Lance dataset."""
+        return lance.dataset(self.path, version=self.pointer.version)
+
+    def lookup(self, ids: Sequence[str]) -> dict[str, Row]:
+        """Published rows by id, without the ids that are not there."""
+        quoted = ["'" + name.replace("'", "''") + "'" for name in ids]
+        return {row.product_id: row for batch in self._where("product_id", quoted) for row in _rows(batch)}
+
+    def vectors(self, modality: str, hashes: Collection[bytes]) -> dict[bytes, np.ndarray]:
+        """Vectors float16 [width] already made from these pictures or titles, for whichever product.
+
+        `modality` is "image" or "text"; hashes that have no vector are left out.
+        """
+        found: dict[bytes, np.ndarray] = {}
+        for batch in self._where(f"{modality}_hash", [f"X'{key.hex()}'" for key in hashes]):
+            matrix, present = from_column(batch[modality])
+            keys = batch[f"{modality}_hash"].to_pylist()
+            found |= {key: matrix[row] for row, key in enumerate(keys) if present[row]}
+        return found
+
+    def failed(self, reason: str | None = None) -> list[str]:
+        """Live products that have a picture but no vector of it, for any reason or for this one."""
+        wanted = "live AND image IS NULL AND image_hash IS NOT NULL"
+        if reason:
+            wanted += f" AND image_reason = '{reason}'"
+        table = self.dataset.scanner(filter=wanted, columns=["product_id"]).to_table()
+        ids: list[str] = table["product_id"].to_pylist()
+        return ids
+
+    def _where(self, column: str, literals: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        if literals:
+            yield from self.dataset.scanner(filter=f"{column} IN ({', '.join(literals)})").to_batches()
+
+    def upsert(self, rows: pa.Table, position: Sequence[int]) -> None:
+        """Insert or replace rows by product_id in one commit and move the pointer."""
+        check(rows, self.schema, "embedding")
+        require(f"a commit of {rows.num_rows:,} embeddings", rows.nbytes, self.root)
+        with fencing.publishing():
+            self._upsert(rows, position)
+
+    def _upsert(self, rows: pa.Table, position: Sequence[int]) -> None:
+        version, revision = self.pointer.version, self.pointer.revision
+        if rows.num_rows:
+            latest = lance.dataset(self.path)
+            if latest.version != version:  # a writer died between its commit and the pointer
+                latest = lance.dataset(self.path, version=version)
+                latest.restore()
+            merge = latest.merge_insert("product_id").when_matched_update_all().when_not_matched_insert_all()
+            merge.execute(rows)
+            latest.optimize.optimize_indices()
+            version, revision = lance.dataset(self.path).version, revision + 1
+            fault("embed.committed")
+        moved = replace(self.pointer, revision=revision, version=version, position=tuple(position))
+        self.pointer = self._publish(moved)
+
+    def restrict(self, categories: Sequence[str]) -> None:
+        """Begin anew at the store's first change, for other categories; rows stay until it comes to them.
+
+        The position goes back in the same step, so nobody can take the table for settled half-way.
+        """
+        start, restarts = (0,) * len(self.pointer.position), self.pointer.restarts + 1
+        moved = replace(self.pointer, position=start, categories=tuple(categories), restarts=restarts)
+        with fencing.publishing():
+            self.pointer = self._publish(moved)
+
+    def batches(self, rows: int = 8192) -> Iterator[pa.RecordBatch]:
+        """Stream the live products' rows of the published version."""
+        yield from self.dataset.scanner(filter="live", batch_size=rows, scan_in_order=True).to_batches()
+
+    def count(self) -> int:
+        """How many live products there are."""
+        return int(self.dataset.count_rows(filter="live"))
+
+    def tidy(self) -> None:
+        """Merge small files and drop versions that nobody points to; the caller holds the lake's lock."""
+        dataset = lance.dataset(self.path, version=self.pointer.version)
+        dataset.restore()
+        dataset.optimize.compact_files()
+        dataset.optimize.optimize_indices()
+        version = lance.dataset(self.path).version
+        self.pointer = self._publish(replace(self.pointer, version=version))
+        lance.dataset(self.path).cleanup_old_versions(older_than=timedelta(0), delete_unverified=True)
+        self.pointer = self._publish(self.pointer)
+
+    def verify(self) -> list[str]:
+        """What is wrong with the files of the published version; empty when all is well."""
+        return verify(self.root)
+
+    def _publish(self, pointer: Pointer) -> Pointer:
+        sync_tree(self.path)
+        present = {name: path for path in self.path.rglob("*") if (name := _name(self.path, path))}
+        files = {n: pointer.files.get(n) or sha256_file(path) for n, path in present.items()}
+        pointer = replace(pointer, files=files)
+        replace_file(self.root / POINTER, checked_json.dump(asdict(pointer)))
+        return pointer
+
+
+def read_pointer(root: Path) -> Pointer:
+    """What the embedding table at `root` has published; StateError when that can't be told."""
+    content = checked_json.load(root / POINTER, Pointer)
+    lists = {name: tuple(content.get(name, ())) for name in ("position", "categories")}
+    return Pointer(**{**content, **lists})
+
+
+def verify(root: Path) -> list[str]:
+    """Compare every file of the embedding table at `root` with the sha256 it was published with."""
+    try:
+        pointer = read_pointer(root)
+    except StateError as error:
+        return [str(error)]
+    problems = []
+    for name, digest in pointer.files.items():
+        path = root / "vectors.lance" / name
+        if not path.is_file():
+            problems.append(f"{path} is missing")
+        elif (found := sha256_file(path)) != digest:
+            problems.append(f"{path} has sha256 {found}, published with {digest}")
+    return problems
+
+
+def _rows(batch: pa.RecordBatch) -> Iterator[Row]:
+    image, has_image = from_column(batch["image"])
+    text, has_text = from_column(batch["text"])
+    plain = batch.drop_columns(["image", "text"]).to_pylist()
+    for i, row in enumerate(plain):
+        yield Row(**row, image=image[i] if has_image[i] else None, text=text[i] if has_text[i] else None)
+
+
+def _name(root: Path, path: Path) -> str | None:
+    return str(path.relative_to(root)) if path.is_file() and path.name != _HINT else None
+
+
+def _same_encoder(root: Path, pointer: Pointer, encoder: str, width: int) -> None:
+    if (pointer.encoder, pointer.width) != (encoder, width):
+        raise StateError(
+            f"{root} holds vectors of encoder {pointer.encoder} ({pointer.width} wide), "
+            f"not of {encoder} ({width} wide)"
+        )

@@ -1,0 +1,40 @@
+"""The pictures of a delivery, from the image root and from the network."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmprod.datasets.images.images import BadImage, read_image_path
+from mmprod.storage.errors import shortage
+
+if TYPE_CHECKING:
+    from mmprod.datasets.images.fetch import Fetcher
+
+
+@dataclass(frozen=True)
+class PictureSource:
+    """Reads below `root` and fetches with `fetcher`; without one of them, its pictures are refused."""
+
+    root: Path | None = None
+    fetcher: "Fetcher | None" = None
+
+    def read(self, path: str) -> bytes | str:
+        """The bytes at `path` below the root, or the reason why there are none.
+
+        Raises: MemoryError, OSError where this process is short of memory or of files it may open.
+        """
+        if self.root is None:
+            return "no_image_root"
+        try:
+            return read_image_path(path, self.root)
+        except BadImage as bad:
+            if own := shortage(bad):
+                raise own from None
+            return bad.reason
+
+    def fetch(self, urls: Sequence[str]) -> list[bytes | str]:
+        """The bytes at each address, or the reason why there are none."""
+        if not urls or self.fetcher is None:
+            return ["fetching_is_off"] * len(urls)
+        return self.fetcher.fetch_many(urls)

@@ -1,0 +1,1 @@
+"""A day's table merged into the product store."""

@@ -1,0 +1,68 @@
+"""What a day did, in numbers, and what it did to one product."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from mmprod.datasets.ingest.delivery import moment_text
+from mmprod.datasets.store.state import Content, State, version
+
+
+@dataclass(frozen=True)
+class DayCounts:
+    """Every row read counts once, under the first of these that fits it; the last three and
+    `removed_by_absence` count no rows of their own."""
+
+    read: int = 0
+    added: int = 0
+    relisted: int = 0
+    picture: int = 0
+    title: int = 0
+    fields: int = 0
+    unchanged: int = 0
+    stale: int = 0  # older than the store, lost to another row of the day, or of a product gone since
+    quarantined: int = 0
+    removed_by_row: int = 0
+    removed_by_absence: int = 0
+    merged: int = 0  # made part of another row with the same id
+    pictures_rejected: int = 0  # among the rows above: taken as text only
+    figures_unread: int = 0  # among the rows above: sales and times that can't be read and are left out
+    ids_plain: int = 0  # among the rows above: ids that lost blanks or what protects them
+
+    @property
+    def removed(self) -> int:
+        return self.removed_by_row + self.removed_by_absence
+
+    def check_balance(self) -> None:
+        """Raise RuntimeError unless the rows read equal the rows accounted for."""
+        rows = dataclasses.asdict(self)
+        no_rows = ("read", "removed_by_absence", "pictures_rejected", "figures_unread", "ids_plain")
+        outcomes = sum(rows.values()) - sum(rows[name] for name in no_rows)
+        if outcomes != self.read:
+            raise RuntimeError(
+                f"counts don't balance: {self.read} rows read, {outcomes} accounted for: {rows}"
+            )
+
+
+def outcome(old: State, new: State, content: Content, updated_at: int | None, day: int) -> tuple[str, str]:
+    """(kind, reason) of a delivered row, from the product's state before and after it."""
+    if new.live and not old.live:
+        return ("relisted", ",".join(_parts(old.content, new.content))) if old.known else ("added", "")
+    parts = _parts(old.content, new.content)
+    if parts and new.live:
+        return parts[0], ",".join(parts)
+    if not parts and content == new.content:
+        return "unchanged", ""
+    if parts:
+        return "stale", "gone on a later day"
+    row, stored = version(updated_at, day), new.key[0]
+    return "stale", f"version {moment_text(row)} is older than {moment_text(stored)}"
+
+
+def _parts(old: Content, new: Content) -> list[str]:
+    """Which of picture, title and fields differ."""
+    pairs = {
+        "picture": old.image_hash == new.image_hash and old.image_fault == new.image_fault,
+        "title": old.text_hash == new.text_hash,
+        "fields": old.fields_hash == new.fields_hash,
+    }
+    return [name for name, equal in pairs.items() if not equal]

@@ -1,0 +1,88 @@
+"""A product as known now, and its bytes in the store."""
+
+import datetime
+import json
+import struct
+from dataclasses import dataclass
+
+from mmprod.datasets.identity import day_date
+from mmprod.datasets.store.state import State
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_SIZES = struct.Struct("<II")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A product as the store knows it. Texts are normalised; a field not given is empty or None."""
+
+    product_id: str
+    title: str
+    category: tuple[str, ...]  # from the widest level to the narrowest
+    spu_id: str | None
+    brand: str | None
+    sales: int | None
+    attributes: dict[str, str | None]
+    image_path: str | None
+    image_url: str | None
+    image_reason: str | None  # why there is no picture, although one was promised
+    image_hash: bytes  # 16 bytes, zero without a picture
+    text_hash: bytes  # 16 bytes, zero without a title
+    fields_hash: bytes
+    updated_at: datetime.datetime | None  # as delivered
+    live: bool
+    first_day: datetime.date
+    seen_day: datetime.date  # the last day it was seen
+    content_day: datetime.date  # the day whose delivery holds
+    pictures: tuple[str, ...] = ()  # paths or addresses of further pictures, in their order
+    categories: tuple[str, ...] = ()  # further category paths
+
+
+def body(title: str, image_reason: str | None, fields: bytes) -> bytes:
+    """Bytes of a record: what can't be said by its state. `fields` as `canonical_fields` gives them."""
+    text, reason = title.encode(), (image_reason or "").encode()
+    return _SIZES.pack(len(text), len(reason)) + text + reason + fields
+
+
+def parts(data: bytes) -> tuple[str, str | None, bytes]:
+    """(title, image reason, canonical fields): the inverse of `body`."""
+    text, reason = _SIZES.unpack_from(data)
+    start = _SIZES.size
+    middle, end = start + text, start + text + reason
+    return data[start:middle].decode(), data[middle:end].decode() or None, data[end:]
+
+
+def image_url(data: bytes) -> str | None:
+    """The picture's address in a record's bytes."""
+    url: str | None = json.loads(parts(data)[2])[6]
+    return url
+
+
+def decode(product_id: str, state: State, data: bytes) -> Record:
+    """The record of a known product from its state and its bytes."""
+    title, reason, fields = parts(data)
+    category, spu_id, brand, sales, attributes, path, url, *further = json.loads(fields)
+    pictures, categories = further or ((), ())
+    moment = state.updated_at
+    return Record(
+        product_id=product_id,
+        title=title,
+        category=tuple(category),
+        spu_id=spu_id,
+        brand=brand,
+        sales=sales,
+        attributes=dict(attributes),
+        image_path=path,
+        image_url=url,
+        image_reason=reason,
+        image_hash=state.content.image_hash,
+        text_hash=state.content.text_hash,
+        fields_hash=state.content.fields_hash,
+        updated_at=None if moment is None else _EPOCH + datetime.timedelta(microseconds=moment),
+        live=state.live,
+        first_day=day_date(state.first_day),
+        seen_day=day_date(state.seen_day),
+        content_day=day_date(state.content_day),
+        pictures=tuple(pictures),
+        categories=tuple(categories),
+    )

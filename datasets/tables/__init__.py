@@ -1,0 +1,1 @@
+"""Tables as shops deliver them, read into our own columns."""

@@ -1,0 +1,214 @@
+"""Which of a foreign table's columns is what, and whether it can be: settled before a row is read."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Literal
+
+import pyarrow as pa
+
+from mmprod.datasets.schemas import PRODUCT
+from mmprod.datasets.tables.columns import is_text
+from mmprod.storage.errors import InputError
+
+_NEEDED = ("product_id", "title")
+CHECKED = ("product_id", "updated_at", "sales", "deleted")
+"""The columns whose values can make a row be refused."""
+SEPARATED = ("category", "categories", "image", "image_path", "image_url", "pictures")
+"""The columns of which a cell may hold several values."""
+
+
+@dataclass(frozen=True)
+class Live:
+    """Which words of `column` say that a product is there. Any other says that it is gone; where `gone` lists
+    those that do, one in neither list makes its row be refused. Case and blanks around don't matter."""
+
+    column: str
+    values: Sequence[str]
+    gone: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """How to read a product table: the ``[table]`` section of the config.
+
+    `columns` maps our names to the table's; equal names need no entry, and ``""`` says that the table has no
+    such column. `category` names the table's level columns, widest first (or one column of lists, or of text
+    like ``"Home > Lamps"``); `attributes` the columns to keep as attributes, `pictures` those of further
+    pictures. `separators` tells what stands between several values in a cell of ``category``, of ``image``,
+    ``image_path`` or ``image_url``, and of ``pictures``.
+
+    `rows` tells what several rows of one id mean. "one": the newest of them is the product.
+    "first_non_empty": together they are, a cell holds what the first row has that has anything there, and
+    pictures of later rows are further ones. None: as "one", but refused where a newer row lacks what an
+    older one has.
+
+    For CSV, found out when None: `encoding`, `delimiter` and `quote` (``""``: quotes are letters, as in files
+    with tabs unless told otherwise). `skip_rows` are lines that are no rows: numbers from 1, or how many.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    category: Sequence[str] = ()
+    attributes: Sequence[str] = ()
+    pictures: Sequence[str] = ()
+    separators: Mapping[str, str] = field(default_factory=dict)
+    live: Live | None = None
+    rows: Literal["one", "first_non_empty"] | None = None
+    encoding: str | None = None
+    delimiter: str | None = None
+    quote: str | None = None
+    skip_rows: int | Sequence[int] = 0
+
+    @property
+    def optional(self) -> list[str]:
+        """The table's columns that it names, but for those of ids and titles."""
+        needed = {self.columns.get(name) for name in _NEEDED}
+        named = [*self.columns.values(), *self.category, *self.attributes, *self.pictures]
+        return [name for name in named if name and name not in needed]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where each column of `PRODUCT` comes from: one column of the table, or several for the sequences."""
+
+    columns: Mapping[str, str]
+    category: Sequence[str] = ()
+    attributes: Sequence[str] = ()
+    pictures: Sequence[str] = ()
+    separators: Mapping[str, str] = field(default_factory=dict)
+    live: Live | None = None
+    parts: bool = False  # rows of one id are parts of a product: what one lacks another may have
+
+    @property
+    def all(self) -> list[str]:
+        """Every column of the table that is read; the first holds the ids."""
+        live = [self.live.column] if self.live else []
+        return list(
+            dict.fromkeys([*self.columns.values(), *self.category, *self.attributes, *self.pictures, *live])
+        )
+
+    def only_checked(self) -> "Sources":
+        """The few columns that decide whether a row is accepted."""
+        found = {name: self.columns[name] for name in CHECKED if name in self.columns}
+        return Sources(found, live=self.live, parts=self.parts)
+
+
+def find_sources(schema: pa.Schema, spec: TableSpec, table: str) -> Sources:
+    """Match the columns of a table with ours. `table` names it in messages.
+
+    Raises: InputError for a column that is missing, repeated, or of a type that can't become ours.
+    """
+    _check_names(schema, spec, table)
+    columns = {}
+    for name in PRODUCT.names:
+        source = spec.columns.get(name, name)
+        if source in schema.names and not (name == "category" and spec.category):
+            columns[name] = source
+        elif name in _NEEDED and source:
+            raise _missing(schema, source, f"{table}: there is no column for {name}")
+    category, attributes = list(spec.category), list(spec.attributes)
+    if len(category) == 1:
+        columns["category"] = category.pop()
+    if attributes:
+        columns.pop("attributes", None)
+    if spec.live and columns.pop("deleted", None) and "deleted" in spec.columns:
+        raise InputError(f"table.live and table.columns.deleted both say which products of {table} are gone")
+    if len(category) > 1 and "category" in spec.separators:
+        raise InputError(f"table.separators.category is for one column, not for {', '.join(category)}")
+    plain = [*category, *attributes, *([spec.live.column] if spec.live else [])]
+    _check_types(schema, columns, plain, table)
+    parts = spec.rows == "first_non_empty"
+    return Sources(columns, category, attributes, spec.pictures, spec.separators, spec.live, parts)
+
+
+def _check_names(schema: pa.Schema, spec: TableSpec, table: str) -> None:
+    repeated = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    if repeated:
+        raise InputError(f"{table}: repeated columns {', '.join(repeated)}")
+    unknown = sorted(set(spec.columns) - set(PRODUCT.names))
+    if unknown:
+        raise InputError(f"table.columns: {', '.join(unknown)} is none of {', '.join(PRODUCT.names)}")
+    odd = sorted(set(spec.separators) - set(SEPARATED))
+    if odd:
+        raise InputError(f"table.separators: {', '.join(odd)} is none of {', '.join(SEPARATED)}")
+    live = [spec.live.column] if spec.live else []
+    for source in (*spec.columns.values(), *spec.category, *spec.attributes, *spec.pictures, *live):
+        if source and source not in schema.names:
+            raise _missing(schema, source, f"{table}: the config asks for column {source!r}")
+
+
+def _missing(schema: pa.Schema, source: str, problem: str) -> InputError:
+    near = get_close_matches(source, schema.names, n=1)
+    hint = f" (is it {near[0]!r}?)" if near else ""
+    return InputError(f"{problem}{hint}; the table has {', '.join(schema.names)}; map it in [table.columns]")
+
+
+def _check_types(schema: pa.Schema, columns: Mapping[str, str], plain: Sequence[str], table: str) -> None:
+    for name, source in columns.items():
+        kind = schema.field(source).type
+        fits, wanted = _WANTED.get(name, (_can_be_text, "text"))
+        if not (fits(kind) or (pa.types.is_null(kind) and name != "product_id")):
+            raise InputError(f"{table}: column {source!r} for {name} is {kind}, want {wanted}")
+    for source in plain:
+        kind = schema.field(source).type
+        if not (_is_scalar(kind) or pa.types.is_null(kind)):
+            raise InputError(f"{table}: column {source!r} is {kind}, want text, numbers or dates")
+
+
+def _can_be_text(kind: pa.DataType) -> bool:
+    return is_text(kind) or bool(pa.types.is_integer(kind))
+
+
+def _is_id(kind: pa.DataType) -> bool:
+    return _can_be_text(kind) or bool(pa.types.is_decimal(kind) and kind.scale == 0)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return _can_be_text(kind) or bool(pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
+def _is_moment(kind: pa.DataType) -> bool:
+    return is_text(kind) or bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
+
+
+def _is_flag(kind: pa.DataType) -> bool:
+    return _is_number(kind) or bool(pa.types.is_boolean(kind))
+
+
+def _is_scalar(kind: pa.DataType) -> bool:
+    return _is_flag(kind) or _is_moment(kind)
+
+
+def _is_levels(kind: pa.DataType) -> bool:
+    return is_text(kind) or bool(
+        (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and is_text(kind.value_type)
+    )
+
+
+def _is_map(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_map(kind) and is_text(kind.key_type) and _is_scalar(kind.item_type))
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind))
+
+
+def _is_picture(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        parts = {part.name: part.type for part in kind}
+        return _is_bytes(parts.get("bytes", pa.null())) and is_text(parts.get("path", pa.string()))
+    return _is_bytes(kind) or is_text(kind)
+
+
+_WANTED: dict[str, tuple[Callable[[pa.DataType], bool], str]] = {
+    "product_id": (_is_id, "text or whole numbers (as numbers with a fraction, ids lose digits)"),
+    "image": (_is_picture, "bytes, a struct of bytes and path, or text with a path or address"),
+    "category": (_is_levels, "a list of text, or text like 'Home > Lamps'"),
+    "sales": (_is_number, "numbers"),
+    "updated_at": (_is_moment, "timestamps, dates or ISO 8601 text"),
+    "deleted": (_is_flag, "true and false, or 0 and 1"),
+    "attributes": (_is_map, "a map from text to text"),
+    "pictures": (_is_levels, "a list of text, or text"),
+    "categories": (_is_levels, "a list of text, or text"),
+}

@@ -1,0 +1,188 @@
+"""Parquet files, one or a folder of them, streamed: never a whole table in memory."""
+
+import errno
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mmprod.datasets.tables.raw_rows import RawRows
+from mmprod.storage.errors import InputError, shortage
+
+_BATCH_BYTES = 32_000_000  # the reader itself holds about three times as much
+_RATIO = 20  # that texts and pictures are hardly ever packed by
+_FEW_ROWS = 128  # read at once where inside of lists or maps a long value may be shared
+
+
+class ParquetTable:
+    """Parquet files with the same columns, read one after the other in the order given."""
+
+    def __init__(self, files: list[Path]) -> None:
+        """Read every footer. Raises: InputError where one can't be, columns differ, or there is no row."""
+        self.files = files
+        self.schema = self._footer(files[0])[0]
+        self.rows = 0
+        for path in files:
+            schema, rows = self._footer(path)
+            _check_same(self.schema, schema, files[0], path)
+            self.rows += rows
+        if not self.rows:
+            raise InputError(
+                f"{files[0]} has no rows; an empty table is refused, it would remove every product"
+            )
+
+    def read(self, columns: list[str], batch_rows: int) -> Iterator[RawRows]:
+        """The rows, with these columns, `batch_rows` at a time (fewer where they are very long).
+
+        Values that many rows share lie in the file once. They are shared while they are read, too, and
+        written out for as many rows at a time as come to about _BATCH_BYTES.
+        Raises: InputError, naming the file, where its pages are damaged.
+        """
+        for path in self.files:
+            number = 1
+            try:
+                for batch in self._batches(path, columns, batch_rows):
+                    yield RawRows(batch, path.name, range(number, number + batch.num_rows))
+                    number += batch.num_rows
+            except (OSError, pa.ArrowException) as error:
+                _raise_own(error)
+                raise InputError(f"{path} is damaged after row {number - 1}: {error}") from error
+
+    def _batches(self, path: Path, columns: list[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
+        """The rows of a file; of the table's own types, however they are held while they are read."""
+        with _open(path) as file:
+            metadata = file.metadata
+        rows = _fitting(metadata, columns, batch_rows)
+        shared, step = _shared(metadata, columns, rows), rows
+        if not set(shared) <= set(columns):  # Arrow can't keep values shared that stand inside of lists
+            shared, step = [], min(rows, _FEW_ROWS)
+        wanted = pa.schema([field for field in self.schema if field.name in columns])
+        read = 0
+        with _open(path, shared, metadata) as file:
+            batches = file.iter_batches(step, columns=columns)
+            for batch in _together(_unfolded(batches, wanted), rows):
+                read += batch.num_rows
+                yield batch
+        if read != metadata.num_rows:
+            raise InputError(f"{path} has {read} rows, its footer says {metadata.num_rows}")
+
+    def _footer(self, path: Path) -> tuple[pa.Schema, int]:
+        try:
+            with _open(path) as file:
+                return pa.schema(list(map(_plain, file.schema_arrow))), file.metadata.num_rows
+        except (OSError, pa.ArrowException) as error:
+            _raise_own(error)
+            raise InputError(f"{path} is not a complete Parquet file: {error}") from error
+
+
+def _open(path: Path, shared: Sequence[str] = (), metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
+    """`shared`: columns that are given as dictionaries."""
+    # pre_buffer would hold the pictures of a whole row group.
+    return pq.ParquetFile(
+        path,
+        metadata=metadata,
+        page_checksum_verification=True,
+        pre_buffer=False,
+        buffer_size=1 << 20,
+        read_dictionary=list(shared),
+    )
+
+
+def _plain(field: pa.Field) -> pa.Field:
+    """A column of what its dictionary holds, where it was written as one."""
+    return field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
+
+
+def _raise_own(error: Exception) -> None:
+    """Raise what this machine is short of, or its disk's own error: neither says that the file is damaged."""
+    if own := shortage(error):
+        raise own from None
+    if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT, errno.EINVAL):
+        raise error
+
+
+def _unfolded(batches: Iterator[pa.RecordBatch], wanted: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """The rows in parts of about _BATCH_BYTES, with their values in place of dictionaries of them."""
+    for batch in batches:
+        batch, start = batch.select(wanted.names), 0
+        lengths = _row_bytes(batch)
+        while start < batch.num_rows:
+            rows = max(1, int(np.searchsorted(np.cumsum(lengths[start:]), _BATCH_BYTES)))
+            columns = zip(batch.slice(start, rows).columns, wanted.types, strict=True)
+            arrays = [column.cast(kind) if column.type != kind else column for column, kind in columns]
+            yield pa.RecordBatch.from_arrays(arrays, schema=wanted)
+            start += rows
+
+
+def _row_bytes(batch: pa.RecordBatch) -> np.ndarray:
+    """Bytes that the shared values of each row take once they are written out for it, int64 [n]."""
+    lengths = np.zeros(batch.num_rows, np.int64)
+    for column in batch.columns:
+        if pa.types.is_dictionary(column.type):
+            own = pc.binary_length(column.dictionary).fill_null(0).take(column.indices).fill_null(0)
+            lengths += own.to_numpy(zero_copy_only=False)
+    return lengths
+
+
+def _together(parts: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """Small parts put together, up to so many rows or about _BATCH_BYTES."""
+    held, count, size = list[pa.RecordBatch](), 0, 0
+    for part in parts:
+        count, size = count + part.num_rows, size + part.nbytes
+        if held and (count > rows or size > _BATCH_BYTES):
+            yield pa.concat_batches(held)
+            held, count, size = [], part.num_rows, part.nbytes
+        held.append(part)
+    if held:
+        yield pa.concat_batches(held)
+
+
+def _check_same(first: pa.Schema, other: pa.Schema, first_path: Path, other_path: Path) -> None:
+    wanted, found = ({field.name: field.type for field in schema} for schema in (first, other))
+    for name in [*wanted, *found]:
+        if wanted.get(name) != found.get(name):
+            raise InputError(
+                f"column {name!r} is {wanted.get(name, 'missing')} in {first_path} but"
+                f" {found.get(name, 'missing')} in {other_path}; the files of a folder must be alike"
+            )
+
+
+def _fitting(metadata: pq.FileMetaData, columns: list[str], batch_rows: int) -> int:
+    """`batch_rows`, or as many rows as come to about _BATCH_BYTES in the row group of the longest."""
+    fitting = batch_rows
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        size = sum(chunk.total_uncompressed_size for chunk in _chunks(group, columns))
+        fitting = min(fitting, int(_BATCH_BYTES * group.num_rows / max(size, 1)))
+    return max(1, fitting)
+
+
+def _shared(metadata: pq.FileMetaData, columns: list[str], rows: int) -> list[str]:
+    """The columns, by their paths, of which so many rows may come to more than _BATCH_BYTES.
+
+    That may be where a dictionary holds values for all of them. How long they are, nothing tells.
+    """
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    chunks = (chunk for group in groups for chunk in _chunks(group, columns))
+    return sorted({c.path_in_schema for c in chunks if _longest(c, columns) * rows > _BATCH_BYTES})
+
+
+def _longest(chunk: pq.ColumnChunkMetaData, columns: list[str]) -> int:
+    """Bytes that a value in a chunk's dictionary may have; inside of lists, what it hardly exceeds."""
+    if chunk.physical_type != "BYTE_ARRAY" or not chunk.has_dictionary_page:
+        return 0
+    if chunk.path_in_schema in columns:
+        return int(chunk.total_uncompressed_size)
+    packed = chunk.data_page_offset - chunk.dictionary_page_offset
+    return int(min(chunk.total_uncompressed_size, packed * _RATIO))
+
+
+def _chunks(group: pq.RowGroupMetaData, columns: list[str]) -> Iterator[pq.ColumnChunkMetaData]:
+    """What a row group holds of these columns."""
+    for place in range(group.num_columns):
+        chunk = group.column(place)
+        if chunk.path_in_schema.split(".")[0] in columns:
+            yield chunk

@@ -1,0 +1,73 @@
+"""A table's files as they were when they were first looked at: who reads them twice must read the same twice.
+
+A table that is still being written, or is exchanged for another, would be read as a mixture: ids of one, rows
+of the other, and products that neither leaves out removed. Nothing is copied: before rows that were read are
+used, each file is compared with what it was by identity, size and times, and where only these differ (a copy
+put in its place, a link added by a backup) by its content.
+"""
+
+import hashlib
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from mmprod.storage.errors import InputError
+from mmprod.storage.files import sha256_file
+
+
+class _Standing(NamedTuple):
+    device: int
+    inode: int
+    size: int
+    modified: int  # ns
+    changed: int  # ns, of content or name: what no program can set
+
+    @classmethod
+    def of(cls, path: Path) -> "_Standing":
+        found = path.stat()
+        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+class Snapshot:
+    """The files that `find` names, as they are now. Raises what `find` raises."""
+
+    def __init__(self, find: Callable[[], list[Path]]) -> None:
+        self._find = find
+        self.files = find()
+        self._standing = [_Standing.of(path) for path in self.files]
+        self._hashes: list[str] = []
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex sha256 over the files' content, in their order. Raises: InputError where they have changed."""
+        hashes = [sha256_file(path) for path in self.files]
+        self.check()
+        self._hashes = hashes
+        return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+    def check(self) -> None:
+        """Raises: InputError, naming the file, where one has changed, is gone or has come since."""
+        found = self._find()
+        if found != self.files:
+            other = sorted({*found} ^ {*self.files})[0]
+            raise InputError(f"{other} {_came(other in found)} while the table was read; {_AGAIN}")
+        for number, path in enumerate(self.files):
+            before, now = self._standing[number], _Standing.of(path)
+            if now != before and not self._same(number, now):
+                raise InputError(
+                    f"{path} changed while it was read ({before.size:,} bytes, now {now.size:,}); {_AGAIN}"
+                )
+            self._standing[number] = now
+
+    def _same(self, number: int, now: _Standing) -> bool:
+        if not self._hashes or now.size != self._standing[number].size:
+            return False
+        return sha256_file(self.files[number]) == self._hashes[number]
+
+
+_AGAIN = "write it aside, rename it into place when it is complete, and run again"
+
+
+def _came(there: bool) -> str:
+    return "came" if there else "went"

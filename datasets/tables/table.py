@@ -1,0 +1,242 @@
+"""The user's product table, Parquet, CSV or XML, as batches of canonical rows and of refused ones."""
+
+import logging
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import compress
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from mmprod.datasets.ingest.delivery import Identities
+from mmprod.datasets.tables.canonical import NAMED, REASONS, Checked, check, complete
+from mmprod.datasets.tables.columns import mask
+from mmprod.datasets.tables.csv_table import CsvTable
+from mmprod.datasets.tables.mapping import SEPARATED, Sources, TableSpec, find_sources
+from mmprod.datasets.tables.parquet_table import ParquetTable
+from mmprod.datasets.tables.raw_rows import RawRows
+from mmprod.datasets.tables.repeated import CombinedTable, check_whole
+from mmprod.datasets.tables.snapshot import Snapshot
+from mmprod.datasets.tables.xml_table import SEPARATOR, XmlTable
+from mmprod.storage.errors import InputError
+
+__all__ = ["ProductTable", "RowRefused", "TableBatch", "TableSpec", "open_table"]
+
+log = logging.getLogger(__name__)
+
+_PARQUET = (".parquet", ".pq")
+_CSV = (".csv", ".tsv", ".txt")
+_XML = (".xml",)
+_TOLD = 40  # characters of a value that can't be read
+_FUTURE = timedelta(days=1)  # clocks and time zones differ by less
+_PICTURES = {"image", "image_path", "image_url"}
+
+
+Files = ParquetTable | CsvTable | XmlTable
+
+
+class RowRefused(NamedTuple):
+    """A row that can't be used: where it stands (``file:row``), its id where that is usable, and why."""
+
+    source: str
+    product_id: str | None
+    reason: str
+
+
+class TableBatch(NamedTuple):
+    """Rows of a product table.
+
+    `accepted` has the schema PRODUCT, and ``sources[i]`` is where its row i stands. Titles and pictures are
+    as delivered. Every row read is either in `accepted` or in `refused`, or counted in `merged` because it
+    was made part of another one with its id.
+
+    `unread` are figures of accepted rows that can't be read and are left out: (row, ``column:value``).
+    `plain_ids` is the number of ids that lost blanks or what protects them from spreadsheets.
+    """
+
+    accepted: pa.RecordBatch
+    sources: list[str]
+    refused: list[RowRefused]
+    unread: list[tuple[int, str]]
+    plain_ids: int
+    merged: int = 0
+
+
+class ProductTable:
+    """A product table that was checked when it was opened; made by `open_table`."""
+
+    def __init__(
+        self, files: Files, sources: Sources, latest: datetime, snapshot: Snapshot, whole_rows: bool
+    ) -> None:
+        self.files = files
+        self.sources = sources
+        self.whole_rows = whole_rows
+        """Whether it is declared that of several rows of an id one is the product."""
+        self._latest = latest
+        self._snapshot = snapshot
+        self.rows: int | None = files.rows
+        """The number of rows, where it is known without reading them all."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex sha256 over the content of the table's files, in their order."""
+        return self._snapshot.fingerprint
+
+    def batches(self, batch_rows: int = 10_000) -> Iterator[TableBatch]:
+        """All rows, at most `batch_rows` at a time.
+
+        Reasons for a refusal are those of `canonical.REASONS`, of NAMED with the value behind a colon, and,
+        of CSV, `CsvTable.read`.
+        Raises: InputError where a file is damaged further on, or is no longer what it was when it was opened:
+        before the first batch that was read from it since.
+        """
+        self._snapshot.check()
+        for raw in self.files.read(self.sources.all, batch_rows):
+            self._snapshot.check()
+            checked = check(raw.batch, self.sources, self._latest)
+            yield self._split(raw, complete(raw.batch, self.sources, checked.values), checked)
+        self._snapshot.check()
+
+    def identities(self, batch_rows: int = 10_000) -> Iterator[Identities]:
+        """Who stands in the rows that `batches` accepts, in the same order.
+
+        Of Parquet, only the columns that decide on a row are read. Batches may be longer than those of
+        `batches`, which get shorter where pictures are large. Raises as `batches` does.
+        """
+        few = self.sources.only_checked()
+        self._snapshot.check()
+        for raw in self.files.read(few.all, batch_rows):
+            self._snapshot.check()
+            checked = check(raw.batch, few, self._latest)
+            accepted = pa.array(checked.refusal == 0)
+            nothing = pa.nulls(raw.batch.num_rows, pa.int64())
+            times = checked.values.get("updated_at", nothing).cast(pa.int64()).filter(accepted)
+            gone = None
+            if self.sources.live:
+                gone = mask(checked.values["deleted"].filter(accepted))
+            ids = checked.values["product_id"].filter(accepted)
+            yield Identities(ids.to_pylist(), times.to_pylist(), gone)
+        self._snapshot.check()
+
+    def check_repeated(self, product_ids: Collection[str]) -> None:
+        """Raise InputError where rows of these ids, which stand in several, may be parts of a product."""
+        if self.whole_rows:
+            return
+        check_whole(self, product_ids)
+
+    def _split(self, raw: RawRows, rows: pa.RecordBatch, checked: Checked) -> TableBatch:
+        refused = [RowRefused(f"{raw.file}:{number}", None, reason) for number, reason in raw.refused]
+        sources = [f"{raw.file}:{number}" for number in raw.numbers]
+        unread, good = checked.unread, checked.refusal == 0
+        if not good.all():
+            bad = np.flatnonzero(checked.refusal).tolist()
+            refused += [self._refusal(raw, rows, sources, row, REASONS[checked.refusal[row]]) for row in bad]
+        found = [
+            (row, f"{name}:{self._value(raw, name, row)}")
+            for name, rows_ in unread.items()
+            for row in np.flatnonzero(rows_ & good).tolist()
+        ]
+        plain = int((checked.plain & good).sum())
+        if not good.all():
+            place = np.cumsum(good) - 1
+            found = [(int(place[row]), told) for row, told in found]
+            rows, sources = rows.filter(pa.array(good)), list(compress(sources, good.tolist()))
+        return TableBatch(rows, sources, refused, found, plain)
+
+    def _refusal(
+        self, raw: RawRows, rows: pa.RecordBatch, sources: list[str], row: int, reason: str
+    ) -> RowRefused:
+        usable = not reason.startswith("id_")
+        told = f"{reason}:{self._value(raw, NAMED[reason], row)}" if reason in NAMED else reason
+        return RowRefused(sources[row], rows.column("product_id")[row].as_py() if usable else None, told)
+
+    def _value(self, raw: RawRows, name: str, row: int) -> str:
+        """A value as it stands in the table, cut."""
+        live = self.sources.live
+        source = live.column if name == "live" and live else self.sources.columns[name]
+        value = raw.batch.column(source)[row]
+        try:
+            found = value.as_py()
+        except (OverflowError, ValueError):  # a time beyond Python's years
+            found = value.value
+        return "" if found is None else str(found)[:_TOLD]
+
+
+def open_table(path: Path, spec: TableSpec, now: datetime | None = None) -> "ProductTable | CombinedTable":
+    """Open a Parquet file, a folder of them, a CSV or an XML file, and check what shows without reading on.
+
+    Rows dated more than a day after `now` (default: the clock's) will be refused.
+    Raises: InputError, naming the file, where one is missing, incomplete or of an unknown kind, has no rows,
+    or where a column is missing, repeated or of a type that can't be converted.
+    """
+    snapshot = Snapshot(partial(_files, path))
+    files = _open_files(path, spec, snapshot.files)
+    if isinstance(files, XmlTable):
+        spec = _with_repeated_elements(spec)
+    sources = find_sources(files.schema, spec, str(path))
+    if not (_PICTURES & set(sources.columns) or sources.pictures):
+        log.warning("%s has no column with pictures; map it in [table.columns] if it should", path)
+    latest = (now or datetime.now(UTC)) + _FUTURE
+    table = ProductTable(files, sources, latest, snapshot, spec.rows == "one")
+    return CombinedTable(table) if spec.rows == "first_non_empty" else table
+
+
+def column_names(path: Path, spec: TableSpec) -> tuple[list[str], dict[str, object]]:
+    """The names of a table's columns, and how its file is read: of CSV encoding, delimiter, quote and header.
+
+    Raises: InputError, naming the file, where that can't be told.
+    """
+    files = _open_files(path, spec, _files(path))
+    if isinstance(files, CsvTable):
+        form = {
+            "encoding": files.encoding,
+            "delimiter": {"\t": "tab"}.get(files.delimiter, files.delimiter),
+            "quote": files.quote or "none: quotes are letters",
+            "header": f"line {files.header}",
+        }
+        return files.schema.names, {"kind": "CSV", **form}
+    if isinstance(files, XmlTable):
+        return files.schema.names, {"kind": "XML feed"}
+    return files.schema.names, {"kind": "Parquet", "files": len(files.files), "rows": files.rows}
+
+
+def _with_repeated_elements(spec: TableSpec) -> TableSpec:
+    several = [name for name in SEPARATED if name != "category" or len(spec.category) < 2]
+    return replace(spec, separators={**dict.fromkeys(several, SEPARATOR), **spec.separators})
+
+
+def _open_files(path: Path, spec: TableSpec, files: list[Path]) -> Files:
+    kind = path.suffix.lower()
+    if path.is_dir() or kind in _PARQUET:
+        return ParquetTable(files)
+    if kind in _CSV:
+        return CsvTable(path, spec)
+    if kind in _XML:
+        return XmlTable(path, spec.optional)
+    raise InputError(
+        f"{path}: a product table ends in {', '.join(_PARQUET + _CSV + _XML)} or is a folder of Parquet"
+    )
+
+
+def _files(path: Path) -> list[Path]:
+    """The files of a table."""
+    if path.is_dir():
+        return _parts(path)
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such product table")
+    return [path]
+
+
+def _parts(folder: Path) -> list[Path]:
+    """The Parquet files of a folder by name; hidden ones and markers such as _SUCCESS are passed over."""
+    parts = sorted(part for part in folder.iterdir() if not part.name.startswith((".", "_")))
+    if not parts:
+        raise InputError(f"{folder} holds no Parquet files")
+    for part in parts:  # perhaps one that is still being uploaded: its products would be missed
+        if not part.is_file() or part.suffix.lower() not in _PARQUET:
+            raise InputError(f"{folder} holds {part.name}, which is no Parquet file; move it elsewhere")
+    return parts

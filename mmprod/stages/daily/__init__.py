@@ -1,0 +1,1 @@
+"""What runs every day: ingest, embed, index, recall."""

@@ -1,0 +1,67 @@
+"""Which products an encoder's table holds, where `encoder.categories` names some."""
+
+import logging
+from collections.abc import Collection, Sequence
+
+from mmprod.datasets.categories import near, upwards, within
+from mmprod.datasets.embeddings.table import EmbeddingTable
+from mmprod.datasets.schemas import category_path
+from mmprod.datasets.store.store import Changed, Store
+from mmprod.sections import Config
+from mmprod.storage.errors import InputError
+
+log = logging.getLogger(__name__)
+
+
+def wanted(config: Config) -> tuple[str, ...]:
+    """`encoder.categories` in one order, so that only another set of them is another list."""
+    return tuple(sorted(set(config.encoder.categories)))
+
+
+def follow(config: Config, store: Store, table: EmbeddingTable) -> None:
+    """Let the table begin anew where it was made for other categories than are wanted now.
+
+    Warns of a category that no product is in. Raises: InputError when that is all of them: an empty table is
+    never what was meant; nothing is changed then.
+    """
+    categories = wanted(config)
+    if categories != table.pointer.categories:
+        _check(store, categories)
+        table.restrict(categories)
+
+
+def fitting(changed: Sequence[Changed], store: Store, categories: Collection[str]) -> set[str]:
+    """Ids of those of the products that are live and in one of the categories or below; all when none."""
+    live = [change.product_id for change in changed if change.live]
+    if not categories:
+        return set(live)
+    records = store.get_many(live)
+    return {r.product_id for r in records if r and within(category_path(r.category), categories)}
+
+
+def strays(table: EmbeddingTable, store: Store) -> list[str]:
+    """Ids of the table's live rows whose product is not live in its categories, in all of the table."""
+    categories, found = set(table.pointer.categories), []
+    for batch in table.batches():
+        ids = batch["product_id"].to_pylist()
+        for product_id, record in zip(ids, store.get_many(ids), strict=True):
+            path = category_path(record.category) if record and record.live else ""
+            if not within(path, categories):
+                found.append(product_id)
+    return found
+
+
+def _check(store: Store, categories: Sequence[str]) -> None:
+    missing, paths = set(categories), set[str]()
+    for record in store.iterate() if categories else ():
+        if (path := category_path(record.category)) not in paths:
+            paths.add(path)
+            missing.difference_update(upwards(path))
+        if not missing:
+            return
+    for category in sorted(missing) if paths else ():
+        meant = " or ".join(map(repr, near(category, paths)))
+        unknown = f"encoder.categories: no product is in {category!r}; there is {meant}"
+        if len(missing) == len(categories):
+            raise InputError(f"{unknown}; the embedding table was left as it is")
+        log.warning("%s", unknown)

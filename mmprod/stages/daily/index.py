@@ -1,0 +1,185 @@
+"""Embedding table → fused vectors → Faiss generation → gate → CURRENT."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmprod.datasets.store.store import Store
+from mmprod.lake import Lake
+from mmprod.sections import Config
+from mmprod.stages import needs
+from mmprod.stages.daily.fused import FusedVectors
+from mmprod.stages.outcome import Outcome, timed
+from mmprod.storage import artifacts
+from mmprod.storage.errors import GateError, StateError
+from mmprod.storage.faults import fault
+from mmprod.storage.room import require
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from mmprod.datasets.embeddings.table import EmbeddingTable, Pointer
+    from mmprod.retrieval.generation import Generation
+
+
+def build_indexes(
+    lake: Lake,
+    config: Config,
+    store: Store,
+    table: "EmbeddingTable",
+    profiles: Sequence[str],
+    hold: bool = False,
+) -> list[Outcome]:
+    """Build and check a new index generation of each profile, unless nothing has changed; then use all.
+
+    With `hold` they stay beside those in use until `promote_indexes`.
+    Raises: StateError when the disk has no room or an embedding file is damaged, GateError when a gate
+    refuses; then all go on serving what they did, so that no two profiles are of different encoders.
+    """
+    outcomes = [_build_index(lake, config, store, table, profile) for profile in profiles]
+    _passed(lake, profiles)
+    if not hold:
+        promote_indexes(lake, profiles)
+    return outcomes
+
+
+def promote_indexes(lake: Lake, profiles: Sequence[str]) -> Outcome:
+    """Let all profiles serve the latest generation that was built of each, together.
+
+    Raises: StateError, and nothing changes, when one is missing or damaged or of another encoder than the
+    others; GateError when one was refused.
+    """
+    with timed("promote") as outcome:
+        latest = _passed(lake, profiles)
+        encoders = {profile: made.inputs["encoder"] for profile, (_, made) in latest.items()}
+        if len(set(encoders.values())) > 1:
+            told = ", ".join(f"{profile} {encoder[:12]}" for profile, encoder in encoders.items())
+            raise StateError(f"the latest indexes are of different encoders: {told}; run `mmprod index`")
+        new = {p: name for p, (name, _) in latest.items() if name != artifacts.current(lake.index(p))}
+        for profile, name in new.items():
+            folder = lake.index(profile) / name
+            if problems := artifacts.verify(folder):
+                raise StateError(f"{folder} is damaged: {'; '.join(problems)}; build it again")
+        for profile, name in new.items():
+            artifacts.switch(lake.index(profile), name)
+        outcome.rows, outcome.changed = len(latest), len(new)
+        outcome.reused = outcome.rows - outcome.changed
+        outcome.detail = {profile: name for profile, (name, _) in latest.items()}
+        outcome.made = {str(lake.index(profile)): name for profile, (name, _) in latest.items()}
+    return outcome
+
+
+def _passed(lake: Lake, profiles: Sequence[str]) -> dict[str, tuple[str, artifacts.Manifest]]:
+    """Each profile's latest generation. Raises: StateError without one; GateError if one was refused."""
+    latest, refused = {}, []
+    for profile in profiles:
+        root = lake.index(profile)
+        name = artifacts.newest(root)
+        if name is None:
+            raise StateError(f"no index of profile {profile} was built yet; run `mmprod index`")
+        latest[profile] = name, artifacts.Manifest.read(root / name)
+        if checks := _failed(root, name):
+            refused.append(f"{profile} {name}: {', '.join(checks)}")
+    if refused:
+        raise GateError(
+            f"built, but not let through by the gate: {'; '.join(refused)}; what was current goes on serving"
+        )
+    return latest
+
+
+def _failed(root: Path, name: str) -> list[str]:
+    """The checks that a generation did not pass; none for the one in use, whoever put it there."""
+    if name == artifacts.current(root):
+        return []
+    checks = artifacts.refused(root / name)
+    return [f"{check['name']} {check['value']:.4g} (limit {check['limit']:.4g})" for check in checks]
+
+
+def _build_index(lake: Lake, config: Config, store: Store, table: "EmbeddingTable", profile: str) -> Outcome:
+    """A generation beside the current one, with what the gate says of it; none when nothing has changed."""
+    chosen, root = config.profile(profile), lake.index(profile)
+    pointer = table.pointer
+    inputs = {"encoder": pointer.encoder, "vectors": pointer.revision, "store": list(store.head())}
+    if pointer.categories:
+        inputs["categories"] = list(pointer.categories)
+    options = {**chosen.model_dump(), "factory": config.index.factory, "nprobe": config.index.nprobe}
+    with timed(f"index {profile}") as outcome:
+        outcome.rows = table.count()
+        name = artifacts.newest(root)
+        if name and artifacts.matches(root / name, inputs, options) and not _failed(root, name):
+            outcome.reused, outcome.made = outcome.rows, {str(root): name}
+            return outcome
+        vectors = FusedVectors(table, chosen.weights, chosen.form)
+        with artifacts.publishing(root, "index", inputs, options) as draft:
+            need = needs.index_bytes(config, profile, pointer.width, outcome.rows)
+            require(f"an index of {outcome.rows:,} products", need, root)
+            if problems := table.verify():
+                cure = f"remove {table.root} and run `mmprod embed`"
+                raise StateError(f"the embedding table is damaged: {'; '.join(problems)}; {cure}")
+            items = vectors.items(store)
+            _write(draft, vectors, items, config, table, profile, _comparable(root, pointer))
+            outcome.changed, outcome.refused = items.num_rows, outcome.rows - items.num_rows
+        outcome.detail = {"generation": draft.generation, **draft.counts}
+        outcome.made[str(root)] = draft.generation
+    return outcome
+
+
+def _write(
+    draft: artifacts.Draft,
+    vectors: FusedVectors,
+    items: "pa.Table",
+    config: Config,
+    table: "EmbeddingTable",
+    profile: str,
+    previous: int | None,
+) -> None:
+    """Build the index into the draft and gate what was really written, read back from disk."""
+    from mmprod.retrieval import folder, index  # Faiss takes half a second to import
+    from mmprod.retrieval.gate import gate
+    from mmprod.retrieval.generation import Generation
+
+    weights, width, count = vectors.weights, table.pointer.width, items.num_rows
+    if not count:
+        raise StateError(f"profile {profile}: no product has a vector that its weights {weights} count")
+    dim = needs.fused_width(config.profile(profile), width)
+    factory = index.resolve_factory(config.index.factory, dim, count)
+    built = index.build(vectors, dim, count, factory)
+    fault("index.built")
+    nprobe = config.index.nprobe or index.lists_probed(built)
+    build = folder.Build(profile, weights, table.pointer.encoder, dim, width, factory, nprobe, count)
+    folder.save(draft.path, built, items, build)
+    limits = config.index
+    report = gate(
+        Generation.open(draft.path),
+        vectors,
+        min_recall=limits.min_recall,
+        max_similarity=limits.max_similarity,
+        max_shrink=limits.max_shrink,
+        previous=previous,
+    )
+    draft.counts |= {"products": count, "factory": factory, "gate": report.to_dict()}
+
+
+def _comparable(root: Path, pointer: "Pointer") -> int | None:
+    """Products of the generation in use; None where there is none or it was made for other categories."""
+    if (name := artifacts.current(root)) is None:
+        return None
+    manifest = artifacts.Manifest.read(root / name)
+    same = tuple(manifest.inputs.get("categories", ())) == pointer.categories
+    return int(manifest.counts["products"]) if same else None
+
+
+@contextmanager
+def open_index(lake: Lake, profile: str, generation: str | None = None) -> Iterator["Generation"]:
+    """Hold the current index generation of a profile, every file verified."""
+    from mmprod.retrieval.generation import Generation
+
+    with artifacts.opened(lake.index(profile), generation, checked=False) as opened:
+        yield Generation.open(opened.path, opened.manifest.files)
+
+
+def encoder_of(lake: Lake, profile: str) -> str:
+    """Fingerprint of the encoder that a profile's current index was made with."""
+    with artifacts.opened(lake.index(profile), checked=False) as opened:
+        return str(opened.manifest.inputs["encoder"])

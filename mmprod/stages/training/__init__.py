@@ -1,0 +1,1 @@
+"""What makes encoders, and compares them."""

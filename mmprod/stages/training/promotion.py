@@ -1,0 +1,139 @@
+"""A candidate encoder beside the one in use: what it would change, and putting it in its place."""
+
+import heapq
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+
+from mmprod.datasets.identity import EMPTY
+from mmprod.datasets.images.images import BadImage, decode
+from mmprod.datasets.store.store import Store
+from mmprod.encoders.encoder import Encoder
+from mmprod.lake import Lake
+from mmprod.retrieval import exact
+from mmprod.retrieval.fusion import fuse
+from mmprod.sections import Config
+from mmprod.stages.daily.embedded import bring_up
+from mmprod.stages.outcome import Advance, Outcome, Watch, silent, timed
+from mmprod.storage import artifacts
+from mmprod.storage.errors import InputError
+
+_BATCH = 64
+_NEAR = 10
+
+
+@dataclass(frozen=True)
+class Standing:
+    """An encoder on a sample of products: how often a title finds its own picture first, or among ten."""
+
+    encoder: str  # fingerprint
+    recall_1: float
+    recall_10: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two encoders on the same products; `overlap`: mean share of ten 1:1 neighbours in common."""
+
+    products: int
+    current: Standing
+    candidate: Standing
+    overlap: float
+
+
+def compare_encoders(
+    config: Config, store: Store, current: Encoder, candidate: Encoder, number: int, advance: Advance
+) -> Comparison:
+    """Embed a sample of the live products with both encoders, beside the lake, and compare.
+
+    The sample is the same each time: the products whose ids hash lowest. Raises: InputError when fewer than
+    two have a title and a picture that can be decoded.
+    """
+    pictures, titles = _inputs(config, store, number)
+    if len(titles) < 2:
+        raise InputError(f"{len(titles)} products with title and picture are too few to compare encoders on")
+    standings, near = [], []
+    for encoder in (current, candidate):
+        image, text = _images(encoder, pictures, advance), encoder.titles(titles)
+        _, rows = exact.search(text, image, _NEAR)
+        own = rows == np.arange(len(titles))[:, None]
+        standings.append(Standing(encoder.fingerprint, float(own[:, 0].mean()), float(own.any(1).mean())))
+        near.append(_neighbours(fuse(image, text, (0.5, 0.5))))
+    shared = [len(np.intersect1d(a, b)) / len(a) for a, b in zip(*near, strict=True)]
+    return Comparison(len(titles), standings[0], standings[1], float(np.mean(shared)))
+
+
+def _inputs(config: Config, store: Store, number: int) -> tuple[list[bytes], list[str]]:
+    """Pictures, as stored, that can be decoded, and titles of the sample."""
+    pictures, titles = [], []
+    ids = heapq.nsmallest(number, store.live_ids(), key=_hash)
+    for record in store.get_many(ids):
+        data = store.picture(record.image_hash) if record and record.image_hash != EMPTY else None
+        if not (record and record.title and data):
+            continue
+        try:
+            decode(data, config.images.max_pixels)
+        except BadImage:
+            continue
+        pictures.append(data)
+        titles.append(record.title)
+    return pictures, titles
+
+
+def _hash(product_id: str) -> bytes:
+    return blake2b(product_id.encode(), digest_size=8).digest()
+
+
+def _images(encoder: Encoder, pictures: Sequence[bytes], advance: Advance) -> np.ndarray:
+    parts = []
+    for start in range(0, len(pictures), _BATCH):
+        some = pictures[start : start + _BATCH]
+        parts.append(encoder.of_pixels([encoder.pixels(decode(data)) for data in some]))
+        advance(len(some))
+    return np.concatenate(parts)
+
+
+def _neighbours(vectors: np.ndarray) -> list[np.ndarray]:
+    _, rows = exact.search(vectors, vectors, _NEAR + 1)
+    return [line[line != row][:_NEAR] for row, line in enumerate(rows)]
+
+
+def promote_encoder(
+    lake: Lake, config: Config, store: Store, candidate: str, watch: Watch = silent
+) -> list[Outcome]:
+    """Publish the lake's encoder `candidate` as a new generation of the configured one and switch to it.
+
+    First its vectors are brought up to the store, so that whatever reads embeddings next finds all of them;
+    with most of them made before (`bring_up` with `candidate`), that is quick. Indexes and searches go on
+    with the generation they were made with until `index` has brought them along, so nothing that serves
+    changes here. `artifacts.rollback` goes back.
+    Raises: InputError when the configured encoder is not of the lake, or is the candidate itself.
+    """
+    source, target = lake.succession(config.encoder.model, candidate)
+    embedded = bring_up(lake, config, store, watch, candidate=candidate)
+    return [embedded, _switch(source, target, candidate)]
+
+
+def _switch(source: Path, target: Path, candidate: str) -> Outcome:
+    with timed("promote") as outcome, artifacts.opened(source) as opened:
+        counts = opened.manifest.counts
+        inputs = {"candidate": candidate, "fingerprint": counts["fingerprint"]}
+        outcome.rows = 1
+        if name := artifacts.reusable(target, inputs, {}):
+            outcome.reused, outcome.made = 1, {str(target): name}
+            outcome.detail = {"generation": name, "fingerprint": counts["fingerprint"]}
+            return outcome
+        with artifacts.publishing(target, "encoder", inputs, {}) as draft:
+            for name in opened.manifest.files:
+                (draft.path / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(opened.path / name, draft.path / name)
+            draft.counts |= counts
+        artifacts.switch(target, draft.generation)
+        outcome.made[str(target)] = draft.generation
+        outcome.changed = 1
+        outcome.detail = {"generation": draft.generation, "fingerprint": counts["fingerprint"]}
+    return outcome

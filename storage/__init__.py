@@ -1,0 +1,1 @@
+"""The durable ways of writing, known by all and knowing nobody."""
