@@ -7,33 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from mmprod.datasets.embeddings.plan import OUT_OF_MEMORY, Job
 from mmprod.datasets.images.images import MAX_PIXELS, PROFILE_IGNORED, BadImage, decode
 from mmprod.datasets.schemas import embedding_schema
 from mmprod.datasets.vectors import to_column
 from mmprod.encoders.encoder import Encoder
-
-OUT_OF_MEMORY = "out_of_memory"
-"""Why a picture has no vector where this machine had no memory: not its own fault, so it is tried again."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """A product whose row in the embedding table is due.
-
-    `kept_image` and `kept_text` are float16 [d] vectors already made from the same picture and title;
-    where one is given, `picture` or `title` is not looked at. `picture` may also be where to get it: it is
-    asked for when it is decoded, so that a batch of files need not be held.
-    """
-
-    product_id: str
-    live: bool
-    image_hash: bytes | None
-    text_hash: bytes | None
-    picture: bytes | Callable[[], bytes | None] | None = None
-    title: str | None = None
-    image_reason: str | None = None
-    kept_image: np.ndarray | None = None
-    kept_text: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """NumPy arrays and Arrow columns, by their buffers: pyarrow's own ways import pandas, half a second."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 
@@ -8,6 +10,13 @@ def to_arrow(rows: np.ndarray) -> pa.Int64Array:
     """Row numbers, integers [n], as a column."""
     buffer = pa.py_buffer(np.ascontiguousarray(rows, np.int64))
     return pa.Array.from_buffers(pa.int64(), len(rows), [None, buffer])
+
+
+def texts_to_arrow(texts: Sequence[str]) -> pa.StringArray:
+    """Texts as a column."""
+    encoded = [text.encode() for text in texts]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    return pa.StringArray.from_buffers(len(texts), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded)))
 
 
 def to_numpy(column: pa.Array) -> np.ndarray:

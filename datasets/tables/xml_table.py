@@ -5,9 +5,10 @@ https://support.google.com/merchants/answer/7052112
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from xml.etree.ElementTree import Element, ParseError, iterparse
+from xml.etree.ElementTree import Element, ParseError
 
 import pyarrow as pa
+from defusedxml.ElementTree import iterparse
 
 from mmprod.datasets.tables.raw_rows import RawRows
 from mmprod.storage.errors import InputError

@@ -40,7 +40,7 @@ def search(
     category: Annotated[
         str | None, typer.Option("--category", help='Only this category, e.g. "Home > Lighting".')
     ] = None,
-    top: Annotated[int, typer.Option("--top", "-k", min=1, help="How many products.")] = 10,
+    top: Annotated[int, typer.Option("--top", "-k", help="How many products.")] = 10,
     min_score: Annotated[
         str | None,
         typer.Option("--min-score", help="Only from this score on; labels: from the one they suggest."),

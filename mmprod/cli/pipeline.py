@@ -121,7 +121,7 @@ def embed(
     if shard is not None:
         _embed_shard(session, shard, candidate, wait)
         return
-    from mmprod.stages.daily.embedded import bring_up
+    from mmprod.stages.daily.embed import bring_up
 
     with session.lake.writing(wait), session.watching() as watch, session.store() as store:
         outcome = bring_up(session.lake, session.config, store, watch, retry_failed, candidate)
@@ -129,19 +129,19 @@ def embed(
 
 
 def _embed_shard(session: Session, shard: int, candidate: str | None, wait: bool) -> None:
-    from mmprod.stages.daily.embedded import shard_encoded
+    from mmprod.stages.daily.embed import shard_encoded
 
     with session.lake.attempting(), session.watching() as watch, session.store() as store:
         outcome = shard_encoded(session.lake, session.config, store, shard, candidate)
         if outcome is None:
+            from mmprod.datasets.embeddings.scope import follow
             from mmprod.stages.daily.embed import embed_shard, open_embeddings
-            from mmprod.stages.daily.embed_categories import follow
             from mmprod.stages.encoder import load_encoder
 
             encoder = load_encoder(session.lake, session.config, candidate=candidate)
             with session.lake.writing(wait):  # makes the table, or begins it anew for other categories
                 table = open_embeddings(session.lake, session.config, encoder)
-                follow(session.config, store, table)
+                follow(session.config.encoder.categories, store, table)
             outcome = embed_shard(session.config, store, table, encoder, shard, watch)
     session.outcomes([outcome])
 
@@ -178,7 +178,7 @@ def index(
     Example: mmprod index --profile selection
     """
     session = Session(config, lake, json)
-    from mmprod.stages.daily.embedded import read_embeddings
+    from mmprod.stages.daily.embed import read_embeddings
     from mmprod.stages.daily.index import build_indexes
 
     with session.lake.writing(wait), session.store() as store:

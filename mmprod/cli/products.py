@@ -39,7 +39,7 @@ def features(
     Example: mmprod features
     """
     session = Session(config, lake, json)
-    from mmprod.stages.daily.embedded import read_embeddings
+    from mmprod.stages.daily.embed import read_embeddings
     from mmprod.stages.daily.groups import export_features
 
     with session.lake.writing(wait):

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mmprod.datasets.embeddings import scope
 from mmprod.datasets.embeddings.table import EmbeddingTable, read_pointer, verify
 from mmprod.lake import LAKE_ENCODER, Lake
 from mmprod.sections import Config
-from mmprod.stages.daily import embed_categories
 from mmprod.stages.daily.ingest import open_store
 from mmprod.stages.outcome import Watch, silent
 from mmprod.storage import artifacts, fencing
@@ -46,7 +46,7 @@ def _encoders(lake: Lake, fingerprint: str) -> list[str]:
 
 def _restriction(lake: Lake, config: Config, table: EmbeddingTable) -> list[str]:
     """Which categories a table is restricted to, and that the configured ones are others."""
-    now, wanted = table.pointer.categories, embed_categories.wanted(config)
+    now, wanted = table.pointer.categories, scope.in_order(config.encoder.categories)
     told = [f"only {', '.join(now)}"] if now else []
     if now != wanted and table.root == lake.embeddings(config.encoder.model, table.pointer.encoder):
         told.append(f"configured: {', '.join(wanted) or 'all'}")
@@ -117,7 +117,7 @@ def _strays(lake: Lake, config: Config, root: Path) -> list[str]:
     with open_store(lake, config) as store:
         if store.head() != table.pointer.position:
             return []
-        strays = embed_categories.strays(table, store)
+        strays = scope.strays(table, store)
     some = ", ".join(map(repr, strays[:3]))
     only = ", ".join(table.pointer.categories)
     return [f"{root}: {len(strays)} products outside of {only} are live, such as {some}"] if strays else []

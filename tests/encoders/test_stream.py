@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmprod.datasets.embeddings.plan import OUT_OF_MEMORY, Job
 from mmprod.datasets.schemas import check, embedding_schema
 from mmprod.datasets.vectors import from_column
 from mmprod.encoders.clip import Encoder
-from mmprod.encoders.stream import OUT_OF_MEMORY, Job, embed
+from mmprod.encoders.stream import embed
 
 
 def png(colour: str) -> bytes:
@@ -88,7 +89,8 @@ PEAK = """
 import io, resource
 from PIL import Image
 from mmprod.encoders.clip import wrap
-from mmprod.encoders.stream import Job, embed
+from mmprod.datasets.embeddings.plan import Job
+from mmprod.encoders.stream import embed
 from mmprod.encoders.train import tiny_config, untrained
 
 sink = io.BytesIO()

@@ -20,6 +20,7 @@ from PIL import Image
 
 from mmprod.config import load
 from mmprod.datasets.embeddings import table
+from mmprod.datasets.embeddings.scope import follow
 from mmprod.datasets.embeddings.table import EmbeddingTable
 from mmprod.datasets.schemas import PRODUCT
 from mmprod.datasets.vectors import from_column
@@ -27,7 +28,6 @@ from mmprod.encoders.clip import Encoder
 from mmprod.lake import Lake
 from mmprod.sections import Config
 from mmprod.stages.daily.embed import embed_changes, embed_shard, open_embeddings
-from mmprod.stages.daily.embed_categories import follow
 from mmprod.stages.daily.index import build_indexes, open_index
 from mmprod.stages.daily.ingest import ingest_table, open_store
 from mmprod.stages.encoder import load_encoder

@@ -16,8 +16,7 @@ from mmprod.datasets.embeddings.table import EmbeddingTable
 from mmprod.datasets.schemas import PRODUCT
 from mmprod.encoders.clip import Encoder
 from mmprod.retrieval.fusion import half_width
-from mmprod.stages.daily.embed import embed_changes, open_embeddings
-from mmprod.stages.daily.embedded import bring_up, read_embeddings
+from mmprod.stages.daily.embed import bring_up, embed_changes, open_embeddings, read_embeddings
 from mmprod.stages.daily.index import build_indexes
 from mmprod.stages.daily.ingest import ingest_table, open_store
 from mmprod.stages.encoder import load_encoder

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mmprod.cli.app import app
-from mmprod.stages.daily.embedded import read_embeddings
+from mmprod.stages.daily.embed import read_embeddings
 from mmprod.stages.daily.index import build_indexes, promote_indexes
 from mmprod.stages.daily.ingest import open_store
 from mmprod.storage import artifacts

@@ -14,7 +14,7 @@ import pytest
 from mmprod.datasets.schemas import ITEM, RECALL
 from mmprod.retrieval import index
 from mmprod.stages import needs
-from mmprod.stages.daily.embedded import read_embeddings
+from mmprod.stages.daily.embed import read_embeddings
 from mmprod.storage import artifacts, parquet
 from mmprod.storage.files import sha256_file
 

@@ -7,7 +7,7 @@ import pytest
 
 from mmprod.datasets.store.store import Store
 from mmprod.encoders.train import Plan
-from mmprod.stages.daily.embedded import bring_up, read_embeddings
+from mmprod.stages.daily.embed import bring_up, read_embeddings
 from mmprod.stages.daily.ingest import backup_store, ingest_table, open_store
 from mmprod.stages.encoder import load_encoder, train_encoder
 from mmprod.stages.search.search import search_text

@@ -1,28 +1,105 @@
-"""Changed products of the store → changed rows of the embedding table."""
+"""Changed products of the store → changed rows of the embedding table.
+
+The encoder, which is slow to load, is loaded only where something is left to encode. Where a `candidate` is
+named, an encoder of the lake that is to take the place of the configured one, what is meant is its table: the
+one that is read once it has.
+"""
 
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from functools import partial
 from itertools import islice
 
 import pyarrow as pa
 
-from mmprod.datasets.embeddings import parts as parts
-from mmprod.datasets.embeddings.table import EmbeddingTable, Row
+from mmprod.datasets.embeddings import parts, scope
+from mmprod.datasets.embeddings.plan import OUT_OF_MEMORY, Job, due, plan
+from mmprod.datasets.embeddings.table import POINTER, EmbeddingTable, read_pointer
 from mmprod.datasets.identity import EMPTY
 from mmprod.datasets.store.store import Changed, Position, Store
 from mmprod.encoders.encoder import Encoder
-from mmprod.encoders.stream import OUT_OF_MEMORY, Encoded, Job, embed
-from mmprod.lake import Lake
+from mmprod.encoders.stream import Encoded, embed
+from mmprod.lake import LAKE_ENCODER, Lake
 from mmprod.sections import Config
-from mmprod.stages.daily.embed_categories import fitting
-from mmprod.stages.daily.embedded import settle
+from mmprod.stages.encoder import load_encoder
 from mmprod.stages.outcome import Advance, Outcome, Watch, silent, timed
-from mmprod.storage.errors import InputError
+from mmprod.storage.errors import InputError, StateError
 from mmprod.storage.faults import fault
 
 log = logging.getLogger(__name__)
+
+
+def read_embeddings(lake: Lake, config: Config) -> EmbeddingTable:
+    """The table of the configured encoder, as it is; an encoder of the lake is not loaded for that.
+
+    Raises: StateError when nothing was embedded with it yet.
+    """
+    if table := _of_the_lake(lake, config):
+        return table
+    encoder = load_encoder(lake, config)
+    root = lake.embeddings(config.encoder.model, encoder.fingerprint)
+    if not (root / POINTER).exists():
+        named = f"{config.encoder.model} {encoder.fingerprint[:12]}"
+        raise StateError(f"nothing was embedded with {named} yet; run `mmprod embed`")
+    return EmbeddingTable(root, encoder.fingerprint, encoder.width, config.store.shards)
+
+
+def bring_up(
+    lake: Lake,
+    config: Config,
+    store: Store,
+    watch: Watch = silent,
+    retry_failed: bool = False,
+    candidate: str | None = None,
+) -> Outcome:
+    """What `embed_changes` does; an encoder of the lake is loaded only if something is left to encode."""
+    with timed("embed") as outcome:
+        table = None if retry_failed else _of_the_lake(lake, config, candidate)
+        if table and settle(config, store, table, outcome) and not table.failed(OUT_OF_MEMORY):
+            return outcome
+    encoder = load_encoder(lake, config, candidate=candidate)
+    table = open_embeddings(lake, config, encoder)
+    encoded = embed_changes(config, store, table, encoder, watch, retry_failed)
+    encoded.detail = outcome.detail | encoded.detail
+    return encoded
+
+
+def shard_encoded(
+    lake: Lake, config: Config, store: Store, shard: int, candidate: str | None = None
+) -> Outcome | None:
+    """What `embed_shard` does where all parts of the shard are there; None where the encoder is needed."""
+    with timed(f"embed shard {shard}") as outcome:
+        table, head = _of_the_lake(lake, config, candidate), store.head()
+        if (
+            table is None
+            or shard >= len(head)
+            or table.pointer.categories != scope.in_order(config.encoder.categories)
+        ):
+            return None
+        spans = parts.spans(table, shard, head[shard], config.encoder.part_rows)
+        done = all(parts.path(table, span).exists() for span in spans)
+    return outcome if done else None
+
+
+def settle(config: Config, store: Store, table: EmbeddingTable, outcome: Outcome) -> bool:
+    """Take in what shards have encoded; whether the table has then come to the store's last change."""
+    head = store.head()
+    scope.follow(config.encoder.categories, store, table)
+    if taken := parts.take(table, store, config.encoder.commit_rows):
+        outcome.detail["taken"] = taken
+    outcome.made[str(table.root)] = str(table.pointer.revision)
+    return head == table.pointer.position
+
+
+def _of_the_lake(lake: Lake, config: Config, candidate: str | None = None) -> EmbeddingTable | None:
+    """The table of an encoder of the lake, known by its manifest; None of another, or before it has one."""
+    model = config.encoder.model
+    if not (fingerprint := lake.encoder_fingerprint(LAKE_ENCODER + candidate if candidate else model)):
+        return None
+    root = lake.embeddings(model, fingerprint)
+    if not (root / POINTER).exists():
+        return None
+    return EmbeddingTable(root, fingerprint, read_pointer(root).width, config.store.shards)
 
 
 def open_embeddings(lake: Lake, config: Config, encoder: Encoder) -> EmbeddingTable:
@@ -58,8 +135,8 @@ def embed_changes(
             return outcome
         advance = watch("embed", sum(head) - sum(table.pointer.position) + len(failed))
         pending: list[pa.RecordBatch] = []
-        due = _due(store, table, failed)
-        for rows in _encoded(config, store, table, encoder, due, outcome, advance, failed):
+        changes = _changes(store, table, failed)
+        for rows in _encoded(config, store, table, encoder, changes, outcome, advance, failed):
             pending.append(rows)
             if sum(batch.num_rows for batch in pending) >= config.encoder.commit_rows:
                 table.upsert(pa.Table.from_batches(pending), table.pointer.position)
@@ -90,8 +167,8 @@ def embed_shard(
                 advance(span.end - span.start)
                 continue
             after, until = (_moved(head, shard, number) for number in (span.start, span.end))
-            due = store.changes_since(after, until)
-            parts.write(table, span, _encoded(config, store, table, encoder, due, outcome, advance))
+            changes = store.changes_since(after, until)
+            parts.write(table, span, _encoded(config, store, table, encoder, changes, outcome, advance))
         outcome.reused = outcome.rows - outcome.changed
     return outcome
 
@@ -106,16 +183,16 @@ def _encoded(
     store: Store,
     table: EmbeddingTable,
     encoder: Encoder,
-    due: Iterable[Changed],
+    changes: Iterable[Changed],
     outcome: Outcome,
     advance: Advance,
     failed: Collection[str] = (),
 ) -> Iterator[pa.RecordBatch]:
     """Rows for the table, of those of the products that need new ones; counted in `outcome`."""
     counts, categories = Counter[str](outcome.detail), set(table.pointer.categories)
-    for changed in _chunks(due, config.encoder.batch):
+    for changed in _chunks(changes, config.encoder.batch):
         outcome.rows += len(changed)
-        inside = fitting(changed, store, categories)
+        inside = scope.fitting(changed, store, categories)
         if categories:
             counts["outside"] += sum(change.live for change in changed) - len(inside)
         if jobs := _jobs(changed, inside, store, table, failed):
@@ -127,7 +204,7 @@ def _encoded(
     outcome.detail |= counts
 
 
-def _due(store: Store, table: EmbeddingTable, failed: Collection[str]) -> Iterator[Changed]:
+def _changes(store: Store, table: EmbeddingTable, failed: Collection[str]) -> Iterator[Changed]:
     """The products changed since the table's position, and behind them those whose picture failed."""
     left = set(failed)
     for change in store.changes_since(table.pointer.position):
@@ -163,64 +240,10 @@ def _jobs(
     table: EmbeddingTable,
     failed: Collection[str],
 ) -> list[Job]:
-    """What is to be done so that of these products just those `inside` are live in the table.
-
-    Nothing for a row that is as it should be, nor to remove an unknown one.
-    """
+    """What is to be done so that of these products just those `inside` are live in the table."""
     rows = table.lookup([change.product_id for change in changed])
-    due = [
-        c
-        for c in changed
-        if c.product_id in failed or not _settled(c, rows.get(c.product_id), c.product_id in inside)
-    ]
-    images = table.vectors("image", {c.image_hash for c in due} - {EMPTY})
-    texts = table.vectors("text", {c.text_hash for c in due} - {EMPTY})
-    records = store.get_many([change.product_id for change in due])
-    jobs = []
-    for change, record in zip(due, records, strict=True):
-        row = rows.get(change.product_id)
-        if row and change.product_id not in inside:
-            jobs.append(_removal(row))
-        elif record:
-            known = images.get(change.image_hash)
-            tried = row is not None and row.image_hash == change.image_hash and row.product_id not in failed
-            picture = None if known is not None or tried else partial(store.picture, change.image_hash)
-            reason = row.image_reason if row and tried else record.image_reason
-            jobs.append(
-                Job(
-                    change.product_id,
-                    live=True,
-                    image_hash=_hash(change.image_hash),
-                    text_hash=_hash(change.text_hash),
-                    picture=picture,
-                    title=record.title,
-                    image_reason=reason,
-                    kept_image=known,
-                    kept_text=texts.get(change.text_hash),
-                )
-            )
-    return jobs
-
-
-def _settled(change: Changed, row: Row | None, live: bool) -> bool:
-    if row is None:
-        return not live
-    same = (row.image_hash, row.text_hash) == (_hash(change.image_hash), _hash(change.text_hash))
-    return row.live == live and (same or not live)
-
-
-def _removal(row: Row) -> Job:
-    """A removed product keeps its vectors, should it come back."""
-    return Job(
-        row.product_id,
-        live=False,
-        image_hash=row.image_hash,
-        text_hash=row.text_hash,
-        image_reason=row.image_reason,
-        kept_image=row.image,
-        kept_text=row.text,
-    )
-
-
-def _hash(content: bytes) -> bytes | None:
-    return None if content == EMPTY else content
+    changed = due(changed, rows, inside, failed)
+    images = table.vectors("image", {change.image_hash for change in changed} - {EMPTY})
+    texts = table.vectors("text", {change.text_hash for change in changed} - {EMPTY})
+    records = store.get_many([change.product_id for change in changed])
+    return plan(changed, records, rows, inside, failed, images, texts, store.picture)

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from mmprod.datasets.schemas import GROUP, feature_schema
 from mmprod.lake import Lake
+from mmprod.retrieval.columns import texts_to_arrow
 from mmprod.sections import Config
 from mmprod.stages.daily.recall import read_recall
 from mmprod.stages.outcome import Outcome, timed
@@ -99,7 +100,7 @@ def read_groups(lake: Lake) -> pa.Table:
 
 def groups_of(groups: pa.Table, product_ids: Sequence[str]) -> dict[str, str]:
     """The group of each of these products that is in one."""
-    mine = groups.filter(pc.is_in(groups["product_id"], pa.array(product_ids, pa.string())))
+    mine = groups.filter(pc.is_in(groups["product_id"], texts_to_arrow(product_ids)))
     return dict(zip(mine["product_id"].to_pylist(), mine["group_id"].to_pylist(), strict=True))
 
 

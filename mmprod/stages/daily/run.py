@@ -9,8 +9,7 @@ from mmprod.datasets.store.store import Store
 from mmprod.encoders.encoder import Encoder
 from mmprod.lake import LAKE_ENCODER, Lake
 from mmprod.sections import Config
-from mmprod.stages.daily.embed import embed_changes, open_embeddings
-from mmprod.stages.daily.embedded import bring_up, read_embeddings
+from mmprod.stages.daily.embed import bring_up, embed_changes, open_embeddings, read_embeddings
 from mmprod.stages.daily.index import build_indexes
 from mmprod.stages.daily.ingest import ingest_table, open_store
 from mmprod.stages.daily.recall import build_recall

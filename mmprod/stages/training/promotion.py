@@ -17,7 +17,7 @@ from mmprod.lake import Lake
 from mmprod.retrieval import exact
 from mmprod.retrieval.fusion import fuse
 from mmprod.sections import Config
-from mmprod.stages.daily.embedded import bring_up
+from mmprod.stages.daily.embed import bring_up
 from mmprod.stages.outcome import Advance, Outcome, Watch, silent, timed
 from mmprod.storage import artifacts
 from mmprod.storage.errors import InputError

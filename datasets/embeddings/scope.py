@@ -1,30 +1,29 @@
 """Which products an encoder's table holds, where `encoder.categories` names some."""
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from mmprod.datasets.categories import near, upwards, within
 from mmprod.datasets.embeddings.table import EmbeddingTable
 from mmprod.datasets.schemas import category_path
 from mmprod.datasets.store.store import Changed, Store
-from mmprod.sections import Config
 from mmprod.storage.errors import InputError
 
 log = logging.getLogger(__name__)
 
 
-def wanted(config: Config) -> tuple[str, ...]:
-    """`encoder.categories` in one order, so that only another set of them is another list."""
-    return tuple(sorted(set(config.encoder.categories)))
+def in_order(categories: Iterable[str]) -> tuple[str, ...]:
+    """Categories in one order, so that only another set of them is another list."""
+    return tuple(sorted(set(categories)))
 
 
-def follow(config: Config, store: Store, table: EmbeddingTable) -> None:
+def follow(wanted: Iterable[str], store: Store, table: EmbeddingTable) -> None:
     """Let the table begin anew where it was made for other categories than are wanted now.
 
     Warns of a category that no product is in. Raises: InputError when that is all of them: an empty table is
     never what was meant; nothing is changed then.
     """
-    categories = wanted(config)
+    categories = in_order(wanted)
     if categories != table.pointer.categories:
         _check(store, categories)
         table.restrict(categories)
