@@ -56,6 +56,7 @@ def put_aside(view: "View", day: datetime.date, writes: Sequence["Write"]) -> No
     last = view.last_of("undo")
     head = None if last is None else _head(view, last[:4])
     if head is None or head.day != day.isoformat():
+        _forget_some(view)
         number = 0 if head or view.head else None
         head = Head(
             head.order + 1 if head else 0, day.isoformat(), view.full_day, view.note(note(day)), number
@@ -123,6 +124,17 @@ def forget(shard: "Shard", keep: int) -> None:
         for found, _ in shard.chunks("undo", order, order):
             shard.remove("undo", [key for key, _ in found])
         shard.remove("undo", [order])
+
+
+def _forget_some(view: "View") -> None:
+    """Make room for another day, as far as that is done quickly: `forget` does the rest."""
+    for head in heads(view)[: 1 - KEPT]:
+        order = head.order.to_bytes(4, "big")
+        found = view.slice("undo", order, order)
+        view.drop("undo", [key for key, _ in found])
+        if view.slice("undo", order, order):
+            return
+        view.drop("undo", [order])
 
 
 def images(shard: "Shard") -> set[bytes]:

@@ -14,6 +14,7 @@ from mmprod.storage.errors import InputError, shortage
 
 _BATCH_BYTES = 32_000_000  # the reader itself holds about three times as much
 _RATIO = 20  # that texts and pictures are hardly ever packed by
+_NESTED_BYTES = 4 * _BATCH_BYTES  # that long values inside of lists or maps may come to
 _FEW_ROWS = 128  # read at once where inside of lists or maps a long value may be shared
 
 
@@ -56,9 +57,13 @@ class ParquetTable:
         with _open(path) as file:
             metadata = file.metadata
         rows = _fitting(metadata, columns, batch_rows)
-        shared, step = _shared(metadata, columns, rows), rows
+        longest = _longest_shared(metadata, columns)
+        shared, step = [name for name, size in longest.items() if size * rows > _BATCH_BYTES], rows
         if not set(shared) <= set(columns):  # Arrow can't keep values shared that stand inside of lists
-            shared, step = [], min(rows, _FEW_ROWS)
+            most = max(size for name, size in longest.items() if name not in columns)
+            if most * rows > _NESTED_BYTES:
+                shared, step = [], min(rows, max(_FEW_ROWS, _NESTED_BYTES // most))
+            shared = [name for name in shared if name in columns]
         wanted = pa.schema([field for field in self.schema if field.name in columns])
         read = 0
         with _open(path, shared, metadata) as file:
@@ -160,14 +165,17 @@ def _fitting(metadata: pq.FileMetaData, columns: list[str], batch_rows: int) -> 
     return max(1, fitting)
 
 
-def _shared(metadata: pq.FileMetaData, columns: list[str], rows: int) -> list[str]:
-    """The columns, by their paths, of which so many rows may come to more than _BATCH_BYTES.
+def _longest_shared(metadata: pq.FileMetaData, columns: list[str]) -> dict[str, int]:
+    """By the path of each column: bytes that a value may have which many rows share.
 
     That may be where a dictionary holds values for all of them. How long they are, nothing tells.
     """
-    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
-    chunks = (chunk for group in groups for chunk in _chunks(group, columns))
-    return sorted({c.path_in_schema for c in chunks if _longest(c, columns) * rows > _BATCH_BYTES})
+    found: dict[str, int] = {}
+    for number in range(metadata.num_row_groups):
+        for chunk in _chunks(metadata.row_group(number), columns):
+            size = _longest(chunk, columns)
+            found[chunk.path_in_schema] = max(size, found.get(chunk.path_in_schema, 0))
+    return found
 
 
 def _longest(chunk: pq.ColumnChunkMetaData, columns: list[str]) -> int:

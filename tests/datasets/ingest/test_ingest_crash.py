@@ -14,7 +14,7 @@ import pytest
 
 from mmprod.datasets.store.store import Store
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 
 RUN = f"""
 import datetime, sys

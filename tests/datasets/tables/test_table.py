@@ -19,7 +19,7 @@ from mmprod.datasets.tables.table import ProductTable, TableSpec, open_table
 from mmprod.storage.errors import InputError
 from mmprod.storage.files import sha256_file
 
-FASHION = Path(__file__).parents[2].parent / "shared" / "data" / "fashion" / "products.parquet"
+FASHION = Path(__file__).parents[4] / "shared" / "data" / "fashion" / "products.parquet"
 NOW = datetime(2024, 3, 1, 12, tzinfo=UTC)
 PLAIN = TableSpec()
 
