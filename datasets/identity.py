@@ -45,8 +45,9 @@ def canonical_fields(
     levels = [level for level in category or () if level]
     pairs = sorted(dict(attributes or ()).items())
     fields = [levels, spu_id or None, brand or None, sales, pairs, image_path or None, image_url or None]
-    further = [list(pictures or ()), list(categories or ())]
-    return _canonical([*fields, *further] if any(further) else fields).encode()
+    if pictures or categories:
+        fields += [list(pictures or ()), list(categories or ())]
+    return _canonical(fields).encode()
 
 
 def shard_of(key: bytes, shards: int) -> int:

@@ -109,9 +109,10 @@ def _categories(batch: pa.RecordBatch, found: dict[str, pa.Array], sources: Sour
     if "category" not in found:
         return _further_categories(found, sources)
     separator = sources.separators.get("category")
-    if separator is None:
+    if separator is None or not columns.is_text(found["category"].type):
         return {"category": columns.level_lists(found["category"])} | _further_categories(found, sources)
-    first, others = columns.first_and_others(columns.several(columns.unescaped(found["category"]), separator))
+    paths = columns.unescaped(columns.filled_texts(found["category"]))
+    first, others = columns.first_and_others(columns.several(paths, separator))
     return {"category": columns.level_lists(first), "categories": others}
 
 

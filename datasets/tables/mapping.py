@@ -116,7 +116,7 @@ def find_sources(schema: pa.Schema, spec: TableSpec, table: str) -> Sources:
     if len(category) > 1 and "category" in spec.separators:
         raise InputError(f"table.separators.category is for one column, not for {', '.join(category)}")
     plain = [*category, *attributes, *([spec.live.column] if spec.live else [])]
-    _check_types(schema, columns, plain, table)
+    _check_types(schema, columns, plain, spec.pictures, table)
     parts = spec.rows == "first_non_empty"
     return Sources(columns, category, attributes, spec.pictures, spec.separators, spec.live, parts)
 
@@ -143,12 +143,20 @@ def _missing(schema: pa.Schema, source: str, problem: str) -> InputError:
     return InputError(f"{problem}{hint}; the table has {', '.join(schema.names)}; map it in [table.columns]")
 
 
-def _check_types(schema: pa.Schema, columns: Mapping[str, str], plain: Sequence[str], table: str) -> None:
+def _check_types(
+    schema: pa.Schema, columns: Mapping[str, str], plain: Sequence[str], pictures: Sequence[str], table: str
+) -> None:
     for name, source in columns.items():
         kind = schema.field(source).type
         fits, wanted = _WANTED.get(name, (_can_be_text, "text"))
         if not (fits(kind) or (pa.types.is_null(kind) and name != "product_id")):
             raise InputError(f"{table}: column {source!r} for {name} is {kind}, want {wanted}")
+    for source in pictures:
+        kind = schema.field(source).type
+        if not (_is_levels(kind) or pa.types.is_null(kind)):
+            raise InputError(
+                f"{table}: column {source!r} of table.pictures is {kind}, want text or lists of it"
+            )
     for source in plain:
         kind = schema.field(source).type
         if not (_is_scalar(kind) or pa.types.is_null(kind)):

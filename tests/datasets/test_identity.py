@@ -120,3 +120,13 @@ def test_an_unchanged_live_product_moves_with_the_full_day_unless_pinned():
     assert (later.content_day, later.seen_day, later.key) == (9, 9, (9 * 86_400_000_000, 9))
     pinned = unpack(b"k", pack(b"k", seen(state, 6), 6), 9)
     assert (pinned.content_day, pinned.seen_day) == (4, 9)
+
+
+def test_further_pictures_and_categories_count_where_there_are_any() -> None:
+    plain = canonical_fields(["Home"], None, None, 3, None, "p.jpg", None)
+    assert plain == canonical_fields(["Home"], None, None, 3, None, "p.jpg", None, [], None)
+    more = canonical_fields(["Home"], None, None, 3, None, "p.jpg", None, ["q.jpg", "r.jpg"], ["Sale"])
+    assert more == plain[:-1] + b',["q.jpg","r.jpg"],["Sale"]]'
+    assert more != canonical_fields(
+        ["Home"], None, None, 3, None, "p.jpg", None, ["r.jpg", "q.jpg"], ["Sale"]
+    )

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mmprod.datasets.tables.mapping import Live, TableSpec
@@ -220,3 +222,25 @@ def test_texts_of_several_lines_are_no_rows(tmp_path: Path) -> None:
         'product_id,title,brand\n001,"Lamp\nwarm, cosy, and bright\nE27, 9 W, dimmable",b\n002,"a\nb",c\n'
     )
     assert [row["product_id"] for row in read(path)[0]] == ["001", "002"]
+
+
+def test_parquet_has_lists_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    columns = {
+        "product_id": ["a", "b"],
+        "title": ["A", "B"],
+        "category": [["Home", "Lamps"], None],
+        "more": [["2.jpg", "3.jpg"], []],
+        "labels": pa.array(["Sale > Lamps, New", None]).dictionary_encode(),
+        "stock": [1, 2],
+    }
+    pq.write_table(pa.table(columns), path)
+    spec = TableSpec(
+        columns={"categories": "labels"}, pictures=("more",), separators={"category": ",", "categories": ","}
+    )
+    rows, _ = read(path, spec)
+    assert [row["category"] for row in rows] == [["Home", "Lamps"], None]
+    assert [row["categories"] for row in rows] == [["Sale > Lamps", "New"], None]
+    assert [row["pictures"] for row in rows] == [["2.jpg", "3.jpg"], None]
+    with pytest.raises(InputError, match=r"column 'stock' of table\.pictures is int64"):
+        open_table(path, TableSpec(pictures=("stock",)))
