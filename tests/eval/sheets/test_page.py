@@ -136,7 +136,7 @@ def test_another_sheet_has_answers_of_its_own(visit, rows):
 def test_two_tabs_of_one_sheet_show_the_same_answers(visit, rows):
     first, second = visit(rows), visit(rows)
     press(second, "10")
-    expect(first.locator("#progress")).to_have_attribute("aria-valuenow", "2")
+    expect(first.locator("#progress")).to_have_attribute("aria-valuenow", "2", timeout=20_000)
 
 
 def test_a_browser_that_keeps_nothing_says_so(visit, context, rows):
