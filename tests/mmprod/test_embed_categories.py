@@ -86,7 +86,7 @@ class Shop:
         self.categories = categories
         with open_store(self.lake, self.config) as store:
             if shards:
-                follow(self.config, store, table := self.table)
+                follow(self.categories, store, table := self.table)
                 for shard in range(SHARDS):
                     embed_shard(self.config, store, table, self.encoder, shard)
             return embed_changes(self.config, store, self.table, self.encoder, retry_failed=retry_failed)
@@ -227,7 +227,7 @@ def test_parts_of_another_list_are_not_taken(shop: Shop) -> None:
     late, folder = shop.table, shop.table.root / "parts"
     shop.day([*FIRST, product("sofa", PATHS[1], 7), product("ball", PATHS[3], 8)])
     with open_store(shop.lake, shop.config) as store:
-        follow(shop.config, store, late)
+        follow(shop.categories, store, late)
         for shard in range(SHARDS):
             embed_shard(shop.config, store, late, shop.encoder, shard)
     shutil.copytree(folder, folder.with_name("kept"))
