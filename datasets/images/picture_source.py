@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmprod.datasets.images.images import BadImage, read_image_path
-from mmprod.storage.errors import shortage
 
 if TYPE_CHECKING:
     from mmprod.datasets.images.fetch import Fetcher
@@ -22,15 +21,13 @@ class PictureSource:
     def read(self, path: str) -> bytes | str:
         """The bytes at `path` below the root, or the reason why there are none.
 
-        Raises: MemoryError, OSError where this process is short of memory or of files it may open.
+        Raises: MemoryError, OSError where it is the machine that lacks something.
         """
         if self.root is None:
             return "no_image_root"
         try:
             return read_image_path(path, self.root)
         except BadImage as bad:
-            if own := shortage(bad):
-                raise own from None
             return bad.reason
 
     def fetch(self, urls: Sequence[str]) -> list[bytes | str]:

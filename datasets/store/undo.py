@@ -202,7 +202,7 @@ def _put_product(view: "View", key: bytes, state: bytes, record: bytes, number: 
 
 def _close(view: "View", head: Head) -> None:
     view.set_note("full_day", None if head.full_day == NEVER else head.full_day)
-    view.set_note(f"day:{head.day}", head.note)
+    view.set_note(note(datetime.date.fromisoformat(head.day)), head.note)
     view.drop("undo", [head.order.to_bytes(4, "big")])
 
 

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from mmprod.datasets.tables.snapshot import Standing
 from mmprod.storage.errors import InputError
 
 _PIECE = 1 << 20
@@ -48,7 +49,7 @@ def private_copy(origin: Path, max_bytes: int) -> Iterator[PrivateCopy]:
             before = os.fstat(source.fileno())
             copied, digest = _copy(source, target, before.st_size + 1)
             now = origin.stat() if origin.is_file() else None
-        if now is None or copied != before.st_size or _state(before) != _state(now):
+        if now is None or copied != before.st_size or Standing.of(before) != Standing.of(now):
             raise ChangedError(f"{origin} changed while it was read: hand it in when it is whole")
         yield PrivateCopy(origin, Path(target.name), digest)
 
@@ -64,7 +65,3 @@ def _copy(source: BinaryIO, target: "tempfile._TemporaryFileWrapper[bytes]", mos
             break
     target.flush()
     return copied, digest.hexdigest()
-
-
-def _state(found: os.stat_result) -> tuple[int, int, int, int]:
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

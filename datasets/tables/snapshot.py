@@ -7,6 +7,7 @@ put in its place, a link added by a backup) by its content.
 """
 
 import hashlib
+import os
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,9 @@ from mmprod.storage.errors import InputError
 from mmprod.storage.files import sha256_file
 
 
-class _Standing(NamedTuple):
+class Standing(NamedTuple):
+    """Which file it is, and what of it shows that it was written to."""
+
     device: int
     inode: int
     size: int
@@ -24,8 +27,7 @@ class _Standing(NamedTuple):
     changed: int  # ns, of content or name: what no program can set
 
     @classmethod
-    def of(cls, path: Path) -> "_Standing":
-        found = path.stat()
+    def of(cls, found: os.stat_result) -> "Standing":
         return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
@@ -35,7 +37,7 @@ class Snapshot:
     def __init__(self, find: Callable[[], list[Path]]) -> None:
         self._find = find
         self.files = find()
-        self._standing = [_Standing.of(path) for path in self.files]
+        self._standing = [Standing.of(path.stat()) for path in self.files]
         self._hashes: list[str] = []
 
     @cached_property
@@ -53,14 +55,14 @@ class Snapshot:
             other = sorted({*found} ^ {*self.files})[0]
             raise InputError(f"{other} {_came(other in found)} while the table was read; {_AGAIN}")
         for number, path in enumerate(self.files):
-            before, now = self._standing[number], _Standing.of(path)
+            before, now = self._standing[number], Standing.of(path.stat())
             if now != before and not self._same(number, now):
                 raise InputError(
                     f"{path} changed while it was read ({before.size:,} bytes, now {now.size:,}); {_AGAIN}"
                 )
             self._standing[number] = now
 
-    def _same(self, number: int, now: _Standing) -> bool:
+    def _same(self, number: int, now: Standing) -> bool:
         if not self._hashes or now.size != self._standing[number].size:
             return False
         return sha256_file(self.files[number]) == self._hashes[number]

@@ -86,7 +86,7 @@ def search(
     from mmprod.stages.daily.groups import read_groups
     from mmprod.stages.daily.index import encoder_of
     from mmprod.stages.encoder import load_encoder, load_query_encoder
-    from mmprod.stages.search.search import Wish, search_product, search_vector
+    from mmprod.stages.search.search import Wish, search_near, search_vector
 
     name = str(wanted) if product is None else f"like {product}"
     with session.store() as store:
@@ -99,7 +99,7 @@ def search(
             vector = wanted.vector(encoder, session.config.images.max_pixels)
             found = search_vector(session.lake, store, vector, fingerprint, profile, wish)
         else:
-            found = search_product(session.lake, store, product, profile, depth, category, wish)
+            found = search_near(session.lake, store, product, profile, wish)
         if blip:
             from mmprod.stages.search.rerank import rerank as look_again
             from mmprod.stages.search.rerank import title_of

@@ -109,6 +109,8 @@ def undo_day(
     Example: mmprod store undo-day --day 2205-03-03
     """
     session = Session(config, lake, json)
+    with session.store():
+        pass  # where there is none, a writer would make one
     with session.lake.writing(wait), session.store(read_only=False) as store:
         touched = store.undo_day(day.date())
     content = {"day": day.date().isoformat(), "products": touched}

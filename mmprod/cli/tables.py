@@ -41,7 +41,7 @@ def check(
 
     with session.watching() as watch:
         report = check_table(table, session.config.table_spec, session.config.images.root, watch)
-    if write:
+    if write and not report.problem:
         write_settings(write, report.settings)
     if json:
         session.show(report.to_dict())
@@ -75,6 +75,7 @@ def _show(session: Session, report: "TableReport", written: Path | None) -> None
     rows += [(f"left out: {name}", f"{n:,}", report.first[name]) for name, n in report.unread.most_common()]
     session.table("rows", ("", "", "first"), rows, None)
     if report.problem:
-        typer.echo(f"the table would be refused: {report.problem}")
-    if written:
+        unwritten = f"; {written} was not written" if written else ""
+        typer.echo(f"the table would be refused{unwritten}: {report.problem}")
+    elif written:
         typer.echo(f"written: {written}")

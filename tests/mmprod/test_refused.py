@@ -5,7 +5,9 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from mmprod.cli.app import app
 from mmprod.config import Config, load
 from mmprod.lake import Lake
 from mmprod.stages.daily.ingest import ingest_table, open_store
@@ -109,6 +111,13 @@ def test_a_day_ahead_of_the_clock_needs_approval_and_can_be_taken_back(config: C
         assert store.undo_day(wrong) == 2
         assert store.stats().live == 5
     assert ingest(config, table([*ids, "new"]), tomorrow + timedelta(1)).changed == 1
+
+
+def test_where_there_is_no_store_none_is_made_to_undo(config: Config) -> None:
+    words = ["store", "undo-day", "--day", "2025-03-01", "--lake", str(config.lake)]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 1 and "no product store here" in result.output
+    assert not config.lake.exists()
 
 
 def test_a_day_far_behind_is_warned_of(config: Config, caplog: pytest.LogCaptureFixture) -> None:

@@ -80,5 +80,6 @@ def test_people_get_tables_and_a_reason(folder: Path) -> None:
     for word in ("Shopify", "first_non_empty", "Red mug", "usable", "utf-8"):
         assert word in result.stdout
     (folder / "odd.csv").write_text("a,b\n1,2\n")
-    result = CliRunner().invoke(app, ["table", "check", "odd.csv"])
+    result = CliRunner().invoke(app, ["table", "check", "odd.csv", "--write", "odd.toml"])
     assert result.exit_code == 2 and "there is no column for product_id" in result.stdout
+    assert "odd.toml was not written" in result.stdout and not (folder / "odd.toml").exists()

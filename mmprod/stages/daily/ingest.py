@@ -81,12 +81,12 @@ def ingest_table(
     return outcome
 
 
-def check_day(store: Store, day: date, approved: bool, ahead: int, today: date | None = None) -> None:
-    """Raise InputError for a day more than `ahead` days after `today` (the clock's) that is not approved.
+def check_day(store: Store, day: date, approved: bool, ahead: int) -> None:
+    """Raise InputError for a day more than `ahead` days after the clock's that is not approved.
 
     From then on every real day would be stale. A day long before the store's latest full day is warned of.
     """
-    distance = (day - (today or datetime.now(UTC).date())).days
+    distance = (day - datetime.now(UTC).date()).days
     if distance > ahead and not approved:
         raise InputError(
             f"{day} lies {distance} days ahead, store.days_ahead allows {ahead}: once it is in the store, "

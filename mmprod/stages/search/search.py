@@ -79,19 +79,17 @@ def search_vector(
 
 
 def search_product(
-    lake: Lake,
-    store: Store,
-    product_id: str,
-    profile: str,
-    top: int,
-    category: str | None = None,
-    wish: Wish | None = None,
+    lake: Lake, store: Store, product_id: str, profile: str, top: int, category: str | None = None
 ) -> list[Found]:
     """The products nearest to one of the index, itself left out. Raises InputError for an unknown one."""
+    return search_near(lake, store, product_id, profile, Wish(top, category))
+
+
+def search_near(lake: Lake, store: Store, product_id: str, profile: str, wish: Wish) -> list[Found]:
+    """As `search_product`, of which products and how many by `wish`."""
     with open_index(lake, profile) as generation:
         row = generation.row_of(product_id)
         vector = generation.vectors(np.array([row]))
-        wish = wish or Wish(top, category)
         return _answer(generation, store, vector, generation.build.encoder, wish, np.array([row]))
 
 
