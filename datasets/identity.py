@@ -6,9 +6,10 @@ where blake2b takes 3.5 µs, and among ten thousand million contents a collision
 
 import datetime
 import hashlib
-import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+
+import orjson
 
 EMPTY = bytes(16)
 """The hash of nothing: no picture, no title."""
@@ -17,7 +18,6 @@ MAX_KEY = 511
 """LMDB's longest key in bytes, so the longest product id."""
 
 _EPOCH = datetime.date(1970, 1, 1).toordinal()
-_canonical = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def content_hash(data: bytes) -> bytes:
@@ -47,7 +47,7 @@ def canonical_fields(
     fields = [levels, spu_id or None, brand or None, sales, pairs, image_path or None, image_url or None]
     if pictures or categories:
         fields += [list(pictures or ()), list(categories or ())]
-    return _canonical(fields).encode()
+    return orjson.dumps(fields)  # as `json` without blanks, byte for byte
 
 
 def shard_of(key: bytes, shards: int) -> int:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from itertools import compress
 
 from mmprod.datasets.ingest.delivery import moment_text
 from mmprod.datasets.store.state import Content, State, version
@@ -60,9 +61,8 @@ def outcome(old: State, new: State, content: Content, updated_at: int | None, da
 
 def _parts(old: Content, new: Content) -> list[str]:
     """Which of picture, title and fields differ."""
-    pairs = {
-        "picture": old.image_hash == new.image_hash and old.image_fault == new.image_fault,
-        "title": old.text_hash == new.text_hash,
-        "fields": old.fields_hash == new.fields_hash,
-    }
-    return [name for name, equal in pairs.items() if not equal]
+    if old == new:
+        return []
+    picture = old.image_hash != new.image_hash or old.image_fault != new.image_fault
+    title, fields = old.text_hash != new.text_hash, old.fields_hash != new.fields_hash
+    return list(compress(("picture", "title", "fields"), (picture, title, fields)))

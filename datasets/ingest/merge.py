@@ -120,8 +120,8 @@ _COUNTS = {"removed": "removed_by_row", "picture_rejected": "pictures_rejected"}
 def _write(
     key: bytes, old: State, new: State, body: bytes | None = None, picture: bytes | None = None
 ) -> Write:
-    moved = old.content != new.content or old.live != new.live
-    return Write(key, new, body, picture, moved, int(new.live) - int(old.live))
+    left = new.live - old.live
+    return Write(key, new, body, picture, left != 0 or old.content != new.content, left)
 
 
 def _log(day: Day, changes: list[Change]) -> Slice:

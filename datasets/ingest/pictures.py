@@ -69,9 +69,14 @@ def _examined(bare: Content, old: Content, data: bytes | str | None) -> Delivere
         return _rejected(bare, data)
     digest = content_hash(data)
     if digest == old.image_hash != EMPTY:
-        return Delivered(bare._replace(image_hash=digest))
+        return Delivered(_with_picture(bare, digest))
     reason = sniff(data)
-    return _rejected(bare, reason) if reason else Delivered(bare._replace(image_hash=digest), data)
+    return _rejected(bare, reason) if reason else Delivered(_with_picture(bare, digest), data)
+
+
+def _with_picture(bare: Content, digest: bytes) -> Content:
+    """As `_replace`, which takes five times as long."""
+    return Content(digest, bare.text_hash, bare.fields_hash)
 
 
 def _rejected(bare: Content, reason: str) -> Delivered:

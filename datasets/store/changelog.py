@@ -11,19 +11,17 @@ of a hash of the table's fingerprint.
 """
 
 import datetime
-import json
 import secrets
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+import orjson
 import pyarrow as pa
 
 from mmprod.datasets.identity import content_hash, day_number
 from mmprod.datasets.schemas import CHANGE
 from mmprod.datasets.store.checked_values import seal, unseal
 from mmprod.datasets.store.shard import Shard, Slice
-
-_dumps = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Change(NamedTuple):
@@ -55,9 +53,11 @@ def entries(day: datetime.date, table: str, changes: Iterable[Change]) -> Slice:
     """Keys and sealed values of rows, sorted; `table` is the fingerprint of the table that brought them."""
     start = _start(day)
     stem = start + content_hash(table.encode())[:8]
-    rows = sorted((stem + change.place + change.kind.encode(), _dumps(change[1:])) for change in changes)
-    name = [(start, secrets.token_hex(8))] if rows else []
-    return [(key, seal(key, value.encode())) for key, value in (*name, *rows)]
+    rows = sorted(
+        (stem + change.place + change.kind.encode(), orjson.dumps(change[1:])) for change in changes
+    )
+    name = [(start, secrets.token_hex(8).encode())] if rows else []
+    return [(key, seal(key, value)) for key, value in (*name, *rows)]
 
 
 def read(shard: Shard, day: datetime.date) -> Iterator[pa.RecordBatch]:
@@ -67,7 +67,7 @@ def read(shard: Shard, day: datetime.date) -> Iterator[pa.RecordBatch]:
     """
     start = _start(day)
     for found, _ in shard.chunks("changes", start, start):
-        rows = [json.loads(unseal("changes", key, value)) for key, value in found]
+        rows = [orjson.loads(unseal("changes", key, value)) for key, value in found]
         ids, kinds, reasons, sources = zip(*rows, strict=True)
         columns = (ids, [day] * len(rows), kinds, reasons, sources)
         yield pa.RecordBatch.from_arrays(

@@ -178,7 +178,7 @@ class Shard:
                 if state.sequence:
                     txn.delete(state.sequence.to_bytes(8, "big"), db=self._databases["sequence"])
                 sequence += 1
-                state = state._replace(sequence=sequence)
+                state = State(*state[:-1], sequence)  # as `_replace`, which takes five times as long
                 entries.append((sequence.to_bytes(8, "big"), key))
             states.append((key, pack(key, state, full_day)))
         live = sum(write.live for write in writes)
@@ -300,10 +300,10 @@ class View:
                 there = cursor.set_range(after.to_bytes(length, "big"))
         return found
 
-    def put(self, database: str, items: Slice) -> None:
-        """Write sealed values, in a transaction that may."""
+    def put(self, database: str, items: Slice, behind: bool = False) -> None:
+        """Write sealed values, in a transaction that may. `behind`: sorted, and behind all that are there."""
         with self._txn.cursor(db=self._databases[database]) as cursor:
-            cursor.putmulti(items)
+            cursor.putmulti(items, append=behind)
 
     def drop(self, database: str, keys: Iterable[bytes]) -> None:
         """Remove entries, in a transaction that may."""

@@ -71,7 +71,7 @@ def put_aside(view: "View", day: datetime.date, writes: Sequence["Write"]) -> No
     for number, key in enumerate(keys, head.number):
         place = order + number.to_bytes(8, "big")
         entries.append((place, seal(place, _packed(key, states.get(key, b""), records.get(key, b"")))))
-    view.put("undo", entries)
+    view.put("undo", entries, behind=True)
     _put_head(view, head._replace(number=head.number + len(keys)))
 
 

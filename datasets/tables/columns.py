@@ -67,6 +67,8 @@ def ids(column: pa.Array) -> tuple[pa.Array, dict[str, Mask]]:
 def plain_ids(column: pa.Array) -> pa.Array:
     """Ids without blanks around them, ``="0012345"`` and ``'0012345`` as 0012345."""
     values = pc.utf8_trim(texts(column), _BLANKS)
+    if not pc.any(pc.match_substring_regex(values, "^[='][\"0-9]")).as_py():  # hardly ever, and sooner seen
+        return values
     for pattern, plain in _PROTECTED:
         values = pc.replace_substring_regex(values, pattern, plain)
     return pc.utf8_trim(values, _BLANKS)
@@ -85,6 +87,8 @@ def several(column: pa.Array, separator: str | None) -> pa.Array:
     Of a list column as they are; of text, all of it, or its parts between `separator`s, of which one behind a
     backslash is a letter.
     """
+    if column.null_count == len(column):
+        return pa.nulls(len(column), _STRINGS)
     if not is_text(column.type):
         parts = column.cast(_STRINGS).to_pylist()
     elif separator is None:
@@ -107,6 +111,9 @@ def first_and_others(lists: pa.Array) -> tuple[pa.Array, pa.Array]:
 
 def concatenated(lists: Sequence[pa.Array]) -> pa.Array:
     """One list a row of those of several columns, each text once; null where all are."""
+    lists = [column for column in lists if column.null_count < len(column)] or lists[:1]
+    if lists[0].null_count == len(lists[0]):
+        return lists[0]
     rows = zip(*(column.to_pylist() for column in lists), strict=True)
     joined = [list(dict.fromkeys(text for texts in row for text in texts or ())) for row in rows]
     return pa.array([texts or None for texts in joined], _STRINGS)

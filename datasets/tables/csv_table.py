@@ -15,7 +15,7 @@ from mmprod.datasets.tables.encoding import find_encoding
 from mmprod.datasets.tables.id_shape import IdShape
 from mmprod.datasets.tables.mapping import TableSpec
 from mmprod.datasets.tables.proposal import has_needed
-from mmprod.datasets.tables.raw_rows import RawRows
+from mmprod.datasets.tables.raw_rows import RawRows, file_name
 from mmprod.storage.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -79,10 +79,10 @@ class CsvTable:
                 numbers.append(line)
                 size += sum(map(len, kept[-1]))
             if len(kept) + len(refused) >= batch_rows or size > _MAX_BATCH:
-                yield RawRows(_batch(kept, columns), self._path.name, numbers, refused)
+                yield RawRows(_batch(kept, columns), file_name(self._path), numbers, refused)
                 kept, numbers, refused, size = [], [], [], 0
         if kept or refused:
-            yield RawRows(_batch(kept, columns), self._path.name, numbers, refused)
+            yield RawRows(_batch(kept, columns), file_name(self._path), numbers, refused)
 
     def _records(self, id_place: int | None = None) -> Iterator[Record]:
         """All records but blank lines, the header first; `id_place` is the column of ids, once known."""

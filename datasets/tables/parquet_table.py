@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mmprod.datasets.tables.raw_rows import RawRows
+from mmprod.datasets.tables.dictionary_page import longest_value
+from mmprod.datasets.tables.raw_rows import RawRows, file_name
 from mmprod.storage.errors import InputError, shortage
 
 _BATCH_BYTES = 32_000_000  # the reader itself holds about three times as much
-_RATIO = 20  # that texts and pictures are hardly ever packed by
 _NESTED_BYTES = 4 * _BATCH_BYTES  # that long values inside of lists or maps may come to
 _FEW_ROWS = 128  # read at once where inside of lists or maps a long value may be shared
 
@@ -46,7 +46,7 @@ class ParquetTable:
             number = 1
             try:
                 for batch in self._batches(path, columns, batch_rows):
-                    yield RawRows(batch, path.name, range(number, number + batch.num_rows))
+                    yield RawRows(batch, file_name(path), range(number, number + batch.num_rows))
                     number += batch.num_rows
             except (OSError, pa.ArrowException) as error:
                 _raise_own(error)
@@ -57,7 +57,7 @@ class ParquetTable:
         with _open(path) as file:
             metadata = file.metadata
         rows = _fitting(metadata, columns, batch_rows)
-        longest = _longest_shared(metadata, columns)
+        longest = _longest_shared(path, metadata, columns)
         shared, step = [name for name, size in longest.items() if size * rows > _BATCH_BYTES], rows
         if not set(shared) <= set(columns):  # Arrow can't keep values shared that stand inside of lists
             most = max(size for name, size in longest.items() if name not in columns)
@@ -138,11 +138,15 @@ def _together(parts: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordB
     for part in parts:
         count, size = count + part.num_rows, size + part.nbytes
         if held and (count > rows or size > _BATCH_BYTES):
-            yield pa.concat_batches(held)
+            yield _one(held)
             held, count, size = [], part.num_rows, part.nbytes
         held.append(part)
     if held:
-        yield pa.concat_batches(held)
+        yield _one(held)
+
+
+def _one(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return parts[0] if len(parts) == 1 else pa.concat_batches(parts)  # which copies
 
 
 def _check_same(first: pa.Schema, other: pa.Schema, first_path: Path, other_path: Path) -> None:
@@ -165,27 +169,15 @@ def _fitting(metadata: pq.FileMetaData, columns: list[str], batch_rows: int) -> 
     return max(1, fitting)
 
 
-def _longest_shared(metadata: pq.FileMetaData, columns: list[str]) -> dict[str, int]:
-    """By the path of each column: bytes that a value may have which many rows share.
-
-    That may be where a dictionary holds values for all of them. How long they are, nothing tells.
-    """
+def _longest_shared(path: Path, metadata: pq.FileMetaData, columns: list[str]) -> dict[str, int]:
+    """By the path of each column: bytes of the longest value that many rows may share."""
     found: dict[str, int] = {}
-    for number in range(metadata.num_row_groups):
-        for chunk in _chunks(metadata.row_group(number), columns):
-            size = _longest(chunk, columns)
-            found[chunk.path_in_schema] = max(size, found.get(chunk.path_in_schema, 0))
+    with path.open("rb") as file:
+        for number in range(metadata.num_row_groups):
+            for chunk in _chunks(metadata.row_group(number), columns):
+                size = longest_value(file, chunk)
+                found[chunk.path_in_schema] = max(size, found.get(chunk.path_in_schema, 0))
     return found
-
-
-def _longest(chunk: pq.ColumnChunkMetaData, columns: list[str]) -> int:
-    """Bytes that a value in a chunk's dictionary may have; inside of lists, what it hardly exceeds."""
-    if chunk.physical_type != "BYTE_ARRAY" or not chunk.has_dictionary_page:
-        return 0
-    if chunk.path_in_schema in columns:
-        return int(chunk.total_uncompressed_size)
-    packed = chunk.data_page_offset - chunk.dictionary_page_offset
-    return int(min(chunk.total_uncompressed_size, packed * _RATIO))
 
 
 def _chunks(group: pq.RowGroupMetaData, columns: list[str]) -> Iterator[pq.ColumnChunkMetaData]:

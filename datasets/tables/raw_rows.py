@@ -1,6 +1,8 @@
 """What a file reader hands on: rows as they stand in the file, and where each of them stands."""
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -17,3 +19,8 @@ class RawRows(NamedTuple):
     file: str
     numbers: Sequence[int]
     refused: Sequence[tuple[int, str]] = ()
+
+
+def file_name(path: Path) -> str:
+    """The name of a file as text that can be stored; bytes of it that are no UTF-8 become U+FFFD."""
+    return os.fsencode(path.name).decode("utf-8", "replace")

@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element, ParseError
 import pyarrow as pa
 from defusedxml.ElementTree import iterparse
 
-from mmprod.datasets.tables.raw_rows import RawRows
+from mmprod.datasets.tables.raw_rows import RawRows, file_name
 from mmprod.storage.errors import InputError
 
 SEPARATOR = "\n"
@@ -57,7 +57,7 @@ class XmlTable:
     def _batch(self, rows: list[dict[str, str]], columns: list[str], first: int) -> RawRows:
         arrays = [pa.array([row.get(name) for row in rows], pa.string()) for name in columns]
         batch = pa.RecordBatch.from_arrays(arrays, names=columns)
-        return RawRows(batch, self._path.name, range(first, first + len(rows)))
+        return RawRows(batch, file_name(self._path), range(first, first + len(rows)))
 
     def _items(self) -> Iterator[dict[str, str]]:
         try:

@@ -1,5 +1,6 @@
 """Foreign product tables: every row becomes a canonical row or a refusal that says where and why."""
 
+import os
 import random
 import subprocess
 import sys
@@ -286,3 +287,12 @@ def test_the_real_catalogue_is_read_whole_and_fast() -> None:
         open_table(FASHION, TableSpec({"product_id": "sku", "image": ""}, levels, spec.attributes)).batches()
     )
     assert table.rows / (time.process_time() - start) > 50_000  # 700,000 a second alone on two cores
+
+
+def test_a_file_whose_name_is_no_text_has_rows_whose_origin_is(tmp_path: Path) -> None:
+    """The origin of a row is stored and published, which only text can be."""
+    path = tmp_path / os.fsdecode(b"day\xff.csv")
+    path.write_text("product_id,title\na,lamp\n,shade\n")
+    [batch] = open_table(path, TableSpec()).batches()
+    told = [*batch.sources, *(refused.source for refused in batch.refused)]
+    assert told == ["day\ufffd.csv:2", "day\ufffd.csv:3"]
