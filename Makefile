@@ -10,7 +10,7 @@ AIRFLOW := .venv-airflow
 # Two installations of this project at once would write the same build folder.
 ALONE := flock pyproject.toml
 
-.PHONY: help demo tools test test-parts test-encoders test-rest test-whole test-airflow test-dags test-service test-demo test-office \
+.PHONY: help demo wheel tools test test-parts test-encoders test-rest test-whole test-airflow test-dags test-service test-demo test-office \
   check triton airflow bench clean
 
 help:  ## what there is to make
@@ -23,6 +23,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)  ## a rendered marketplace through three days: model, neighbours, search, accuracy, report
 	$(BIN)/mmprod demo --folder demo
+
+wheel: $(STAMP)  ## all of it as one file to install elsewhere, in dist/
+	$(ALONE) sh -ec 'rm -rf build/lib dist; $(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .'
 
 # A package of Debian where it may be installed; elsewhere says in one line what to run, and fails.
 debian = { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && { apt-get -qq update; \
@@ -75,17 +78,8 @@ $(CHECK)/.installed: $(STAMP) $(wildcard */*.py */*/*.py)
 
 triton: $(STAMP) $(TRITON)/.installed  ## the environment of the online service, for mmprod triton
 
-# Its own: Triton's Python backend wants numpy below 2. The list is whole, so nothing is resolved: the wheel
-# carries the server, and of what it would bring along the server needs nothing.
-$(TRITON)/.installed: constraints-triton.txt pyproject.toml
-	test -x $(TRITON)/bin/python || $(PYTHON) -m venv $(TRITON)
-	$(TRITON)/bin/pip install --quiet --no-deps --requirement constraints-triton.txt
-	$(ALONE) $(TRITON)/bin/pip install --quiet --no-deps --editable .
-	cd $$($(TRITON)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/pytriton/tritonserver && \
-	  version=$$($(CURDIR)/$(TRITON)/bin/python -c "import sys; print('%d.%d' % sys.version_info[:2])") && \
-	  cp python_backend_stubs/$$version/triton_python_backend_stub backends/python/
-	$(TRITON)/bin/python -P -c "import mmprod.serving.service"
-	touch $@
+$(TRITON)/.installed: constraints-triton.txt pyproject.toml deploy/triton-environment.sh
+	PYTHON=$(PYTHON) ALONE='$(ALONE)' sh deploy/triton-environment.sh $(TRITON) --editable .
 
 airflow: $(STAMP) $(AIRFLOW)/.installed  ## a complete local Airflow with the DAGs on a demo catalogue; Ctrl-C ends it
 	$(AIRFLOW)/bin/python -P -m mmprod.airflow.local --folder demo/airflow --command $(BIN)/mmprod
@@ -112,5 +106,5 @@ bench: $(STAMP)  ## every benchmark, each against its baseline
 	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 clean:  ## remove what was made here: environments, demo, caches
-	rm -rf $(VENV) $(CHECK) $(TRITON) $(AIRFLOW) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CHECK) $(TRITON) $(AIRFLOW) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

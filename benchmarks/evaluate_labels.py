@@ -3,7 +3,7 @@
     python benchmarks/evaluate_labels.py [--anchors 100000] [--runs 3]
 
 Writes a recall table (10 neighbours each, 20 categories) and a label file about all of it, then runs
-`mmprod evaluate --recall … --labels …` and, as a baseline, pandas.read_csv with trec_eval's P@10 and AP@10
+`mmprod evaluate recall TABLE LABELS` and, as a baseline, pandas.read_csv with trec_eval's P@10 and AP@10
 through ir-measures: no check of a row, no category, no interval, no reviewer. Runs take turns, each in a
 process of its own; told are medians, the ratio, and the largest resident size.
 """
@@ -47,7 +47,7 @@ def main() -> None:
         recall, labels = write(Path(folder), given.anchors)
         program = Path(sys.executable).with_name("mmprod")
         ways = {
-            "mmprod evaluate": [program, "evaluate", "--recall", recall, "--labels", labels, "--json"],
+            "mmprod evaluate recall": [program, "evaluate", "recall", recall, labels, "--json"],
             "pandas + ir-measures": [sys.executable, "-c", BASELINE, recall, labels],
         }
         found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}

@@ -30,8 +30,8 @@ from mmprod.datasets.store.store import Store
 from mmprod.eval.runs import Scores, same_items
 from mmprod.lake import Lake
 from mmprod.stages.daily.embed import open_embeddings
-from mmprod.stages.daily.ingest import open_store
 from mmprod.stages.encoder import load_encoder
+from mmprod.stages.store import open_store
 from mmprod.stages.training.compare import Query, compare_search, compare_weights, mean
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "fashion"

@@ -24,7 +24,7 @@ SEARCH = ("search", "red striped mug")
 BASELINE = "search TEXT, with torch"
 ASKS = {
     "search TEXT": SEARCH,
-    "searches FILE": ("searches", "catalogue/texts.txt"),
+    "searches run FILE": ("searches", "run", "catalogue/texts.txt"),
     "similarity A B": ("similarity", "D000012", "D000083"),
     "report --query": ("report", "--query", "red striped mug"),
 }
@@ -35,12 +35,12 @@ READS = {
     "store stats": ("store", "stats"),
     "review plan": ("review", "plan"),
     "review reviewers": ("review", "reviewers"),
-    "evaluate": ("evaluate",),
-    "promote": ("promote",),
-    "recall": ("recall",),
-    "groups": ("groups",),
-    "features": ("features",),
-    "index": ("index",),
+    "evaluate survey": ("evaluate", "survey"),
+    "index promote": ("index", "promote"),
+    "recall build": ("recall", "build"),
+    "groups build": ("groups", "build"),
+    "features build": ("features", "build"),
+    "index build": ("index", "build"),
     "embed": ("embed",),
 }
 Ways = Mapping[str, tuple[Path, tuple[str, ...]]]

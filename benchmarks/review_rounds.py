@@ -46,7 +46,7 @@ adjudicators = ["dora"]
 overlap = 0.5
 gold_share = 0.1
 sheets = ["csv", "html"]
-settle = 0
+stable_seconds = 0
 """
 
 
@@ -153,7 +153,7 @@ def week(rounds: Rounds, number: int, *also: str) -> None:
         told = sum(counts[kind] for kind in kinds)
         rounds.expect(f"{file['stage']} balances", told == counts["rows"], counts["rows"])
     adjudicate(rounds)
-    show(rounds, rounds.mmprod("evaluate"))
+    show(rounds, rounds.mmprod("evaluate", "survey"))
 
 
 def fill_in(rounds: Rounds, sheets: list[str]) -> set[str]:

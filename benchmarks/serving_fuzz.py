@@ -31,7 +31,7 @@ from load.wire import http
 from mmprod.serving.canaries import read_canaries
 from mmprod.serving.probe import probe
 
-PATIENCE = 20.0  # seconds until a request counts as hanging
+TIMEOUT = 20.0  # seconds until a request counts as hanging
 SLOW = 2.0  # serving.body_seconds
 NO_ANSWER = 0
 Counts = dict[str, Counter[int]]
@@ -43,7 +43,7 @@ async def ask(port: int, hostile: Hostile) -> int:
         reader, writer = await asyncio.open_connection(HOST, port, limit=1 << 24)
         writer.write(hostile.raw)
         if not hostile.leaves:
-            line = await asyncio.wait_for(reader.readline(), PATIENCE)
+            line = await asyncio.wait_for(reader.readline(), TIMEOUT)
             return int(line.split()[1]) if line.startswith(b"HTTP/") else NO_ANSWER
         return NO_ANSWER
     except (OSError, TimeoutError, ValueError):
@@ -78,7 +78,7 @@ async def slow(port: int, known: Catalogue, clients: int = 50) -> Counts:
         writer.write(start)
         begun = time.monotonic()
         line = asyncio.create_task(reader.readline())
-        while not line.done() and time.monotonic() < begun + PATIENCE:
+        while not line.done() and time.monotonic() < begun + TIMEOUT:
             writer.write(b"x")
             await asyncio.wait((line,), timeout=1)
         line.cancel()

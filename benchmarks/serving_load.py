@@ -89,7 +89,7 @@ def figures(sent: Sent) -> Figures:
 
 def closed(bench: Bench) -> None:
     """Throughput and latency against concurrency."""
-    headings = ["asked", "clients", "gateway: /s", "p50", "p99", "Triton: /s", "p50", "p99", "not right"]
+    headings = ["request", "clients", "gateway: /s", "p50", "p99", "Triton: /s", "p50", "p99", "wrong"]
     with bench.deploy("closed") as deployment:
         addresses = deployment.address, deployment.triton_address
         each = itertools.product(bench.asks, CLIENTS)
@@ -137,7 +137,7 @@ def arrivals(bench: Bench) -> None:
     """Open loop."""
     with bench.deploy("open") as deployment:
         rows = (_open_rows(bench, deployment.address, name) for name in bench.asks)
-        headings = ["asked", "of capacity", "asked /s", "right /s", "p50", "p99", "refused"]
+        headings = ["request", "of capacity", "sent /s", "correct /s", "p50", "p99", "refused"]
         show(headings, itertools.chain.from_iterable(rows))
 
 
@@ -181,7 +181,7 @@ def compare(bench: Bench, what: str, asks: Sequence[Ask], addresses: dict[str, s
             ratio = statistics.median(a[0] / b[0] for a, b in turns)
             yield [what, clients, *one[:3], *other[:3], f"{ratio:.2f}x"]
 
-    show(["asked", "clients", f"{first}: /s", "p50", "p99", f"{second}: /s", "p50", "p99", "ratio"], rows())
+    show(["request", "clients", f"{first}: /s", "p50", "p99", f"{second}: /s", "p50", "p99", "ratio"], rows())
 
 
 def shared_memory(bench: Bench) -> None:

@@ -97,7 +97,7 @@ def tell_speed(sent: Sent, parts: int = 5) -> None:
             int((~part.right).sum()),
         ]
 
-    show(["minutes", "requests", "right /s", "p50", "p99", "slowest", "not right"], map(row, range(parts)))
+    show(["minutes", "requests", "correct /s", "p50", "p99", "slowest", "wrong"], map(row, range(parts)))
     for problem, count in sent.problems.most_common(5):
         print(f"{count} x {problem}", file=sys.stderr)
 

@@ -1,12 +1,12 @@
 """Every night: the day's product table → store → embeddings → indexes → recall tables, groups, features.
 
-One run is one day (its partition, 2025-03-01). It waits for the day's table, however late, without taking a
-worker. Days may be run in any order, again, and as a backfill: the end state is the same. What writes to
-the lake takes turns (pool `mmprod_lake`); shards are encoded side by side (pool `mmprod_gpu`).
+One run is one day (its partition, e.g. 2025-03-01). It waits for the day's table without occupying a worker.
+Days may be run in any order, repeatedly, and as a backfill: the end state is the same. Tasks that write to
+the lake run one at a time (pool `mmprod_lake`); shards are encoded in parallel (pool `mmprod_gpu`).
 
-**When it fails:** exit code 2 in the log is a bad table, nothing was changed: have it corrected and clear
-`ingest`. An index that its gate refuses holds `promote` back, and all the old ones serve on. Any task can be
-cleared and run again.
+**If it fails:** exit code 2 in the log means a bad table, and nothing was changed: have the table corrected
+and clear `ingest`. If a gate refuses an index, `promote` does not run and all the old indexes stay in use.
+Any task can be cleared and run again.
 """
 
 from datetime import timedelta
@@ -25,7 +25,7 @@ with DAG(
     "catalog_daily",
     schedule=CronPartitionTimetable("0 2 * * *", timezone="UTC", key_format="%Y-%m-%d"),
     catchup=False,
-    max_active_runs=8,  # a late day must not hold up the next ones; writers take turns by their pool
+    max_active_runs=8,  # a late day must not block the next ones; the pool serialises writers
     default_args={
         "owner": "catalogue",
         "retries": 3,
@@ -40,7 +40,7 @@ with DAG(
         "snapshot": Param(
             "",
             enum=["", "full", "partial"],
-            description="full: what isn't listed is gone; empty: as configured",
+            description="full: products not listed are removed; empty: as configured",
         ),
         "approve_removals": Param(
             False, type="boolean", description="Allow a day that removes more than the configured share."
@@ -49,14 +49,16 @@ with DAG(
             False, type="boolean", description="Allow a day further ahead of the clock than store.days_ahead."
         ),
         "indexes": Param(
-            True, type="boolean", description="Also make indexes and what follows; off for a long backfill."
+            True,
+            type="boolean",
+            description="Also build indexes and what depends on them; off for a long backfill.",
         ),
     },
     deadline=within("catalog_daily", timedelta(hours=8)),
     tags=["mmprod", "daily"],
     doc_md=__doc__,
 ):
-    table = DayTable(task_id="table", day=DAY, patience=timedelta(hours=20), pool="default_pool", retries=1)
+    table = DayTable(task_id="table", day=DAY, timeout=timedelta(hours=20), pool="default_pool", retries=1)
     ingest = Mmprod(
         task_id="ingest",
         words=[
@@ -75,17 +77,17 @@ with DAG(
 
     promote = Mmprod(
         task_id="promote",
-        words=["promote", "--wait", *(f"--profile={name}" for name in PROFILES)],
+        words=["index", "promote", "--wait", *(f"--profile={name}" for name in PROFILES)],
         outlets=list(INDEX.values()),
     )
-    groups = Mmprod(task_id="groups", words=["groups", "--wait"], outlets=[GROUPS])
-    features = Mmprod(task_id="features", words=["features", "--wait"], outlets=[FEATURES])
+    groups = Mmprod(task_id="groups", words=["groups", "build", "--wait"], outlets=[GROUPS])
+    features = Mmprod(task_id="features", words=["features", "build", "--wait"], outlets=[FEATURES])
 
     ingest >> store
     embed >> (wanted := indexes())
     for name in PROFILES:
-        words = ["index", "--wait", "--hold", "--profile", name]
+        words = ["index", "build", "--wait", "--hold", "--profile", name]
         wanted >> Mmprod(task_id=f"index_{name}", words=words, retries=1) >> promote
-        words = ["recall", "--wait", "--profile", name]
+        words = ["recall", "build", "--wait", "--profile", name]
         promote >> Mmprod(task_id=f"recall_{name}", words=words, outlets=[RECALL[name]]) >> groups
     groups >> features

@@ -1,10 +1,10 @@
-"""When asked: fine-tune a candidate encoder, compare it with the one in use, ask a person, and migrate.
+"""On demand: fine-tune a candidate encoder, compare it with the one in use, ask for approval, migrate.
 
-Training learns from the lake's own products and leaves nightly runs alone. The candidate is exported (its
-engine has to say what torch says) and compared on a sample, beside the lake. Then a person decides, under
-*Required Actions*. Approved, everything is embedded anew beside the vectors in use, however long that takes;
-days go on with the old encoder. Then the new one takes its place and all profiles switch together; if an
-index is refused, the encoder goes back and the old indexes serve on.
+Training uses the lake's own products and does not block nightly runs. The candidate is exported (its engine
+has to match torch) and compared on a sample, without changing the lake. Then a person approves or rejects
+it, under *Required Actions*. After approval all products are embedded with it, in a table of their own,
+while daily runs continue with the old encoder. Then the new encoder replaces the old one, and all profiles
+switch together. If an index is refused, the encoder is rolled back and the old indexes stay in use.
 """
 
 from datetime import timedelta
@@ -46,9 +46,7 @@ with DAG(
         "pool": "mmprod_lake",
     },
     params={
-        "task": Param(
-            "retrieval", enum=["retrieval", "same-item"], description="What it is to get better at."
-        ),
+        "task": Param("retrieval", enum=["retrieval", "same-item"], description="What to train for."),
         "name": Param(
             "candidate",
             type="string",
@@ -56,14 +54,14 @@ with DAG(
             description="Published as lake:NAME.",
         ),
         "base": Param(
-            "", type="string", maxLength=200, description="Encoder to begin with; empty: the one in use."
+            "", type="string", maxLength=200, description="Encoder to start from; empty: the one in use."
         ),
         "epochs": Param(5, type="number", exclusiveMinimum=0, maximum=100),
         "categories": Param(
             [],
             type="array",
             items={"type": "string"},
-            description="Learn from these categories and below; empty: from all.",
+            description="Train on these categories and those below them; empty: on all.",
         ),
         "products": Param(
             1000, type="integer", minimum=2, maximum=100_000, description="Sample to compare on."
@@ -106,15 +104,15 @@ with DAG(
         outlets=[ENCODER, EMBEDDINGS],
     )
     store, embed = embedding(candidate="{{ params.name }}")
-    index = Mmprod(task_id="index", words=["index", "--wait"], outlets=list(INDEX.values()), retries=0)
+    index = Mmprod(task_id="index", words=["index", "build", "--wait"], outlets=[*INDEX.values()], retries=0)
     go_back = Mmprod(
         task_id="go_back",
         words=["encoder", "rollback", "--wait", "--from", PROMOTED],
-        trigger_rule=TriggerRule.ONE_FAILED,  # also before promoting: then it does nothing
+        trigger_rule=TriggerRule.ONE_FAILED,  # also if a task before promote failed: then it does nothing
     )
     finetune >> [export, compare] >> approve >> store
     embed >> promote >> index
     [promote, index] >> go_back
     for profile, asset in RECALL.items():
-        words = ["recall", "--wait", "--profile", profile]
+        words = ["recall", "build", "--wait", "--profile", profile]
         index >> Mmprod(task_id=f"recall_{profile}", words=words, outlets=[asset])

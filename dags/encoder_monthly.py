@@ -1,6 +1,7 @@
-"""Every month: ask for a fine-tuning with the usual parameters. Switched on where that is wanted.
+"""Every month: trigger a fine-tuning with the default parameters. Switch this DAG on only if you want that.
 
-It starts `encoder_finetune`, which trains, compares, and puts nothing in use before a person has agreed.
+It triggers `encoder_finetune`, which trains and compares, and puts nothing in use without a person's
+approval.
 """
 
 from datetime import timedelta

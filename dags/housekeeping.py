@@ -1,7 +1,7 @@
-"""Every week: everything is read and compared with its checksum, the store is copied, what is old goes.
+"""Every week: verify all checksums, back up the store, remove old generations, compact the store.
 
-A lake that is damaged stops here, before a sound copy could be replaced by one of damaged data.
-What to do then: *Housekeeping* in docs/operations.md.
+If the lake is damaged, the run stops after `verify`, so that no good backup is replaced by a damaged one.
+For the cure see *Housekeeping* in docs/operations.md.
 """
 
 from datetime import timedelta

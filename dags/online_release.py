@@ -1,10 +1,11 @@
-"""Whenever new indexes are in use: a release of them for the online service, and the service goes over to it.
+"""Whenever new indexes are in use: build a release from them, and switch the online service to it.
 
-The release holds an engine of the indexes' encoder, exported where it is missing, and is made only if it
-answers as it should. The service loads it beside the old one, asks its questions, and switches without a gap.
+The release contains an engine of the indexes' encoder, which is exported if it is missing. It is published
+only if it passes its tests. The service loads it beside the old one, checks its answers to the canaries, and
+then switches without interruption.
 
-Leave it off where nobody asks online. `reload` is for a worker on the service's machine; where the service
-runs in containers, take it out, and let what rolls the service out wait for the asset `mmprod_release`.
+Leave this DAG off if you don't use the online service. `reload` needs a worker on the service's machine; if
+the service runs in containers, remove `reload` and let your deployment wait for the asset `mmprod_release`.
 """
 
 from datetime import timedelta
@@ -32,6 +33,9 @@ with DAG(
     doc_md=__doc__,
 ):
     release = Mmprod(
-        task_id="release", words=["release", "--export", "--wait"], pool="mmprod_lake", outlets=[RELEASE]
+        task_id="release",
+        words=["release", "build", "--export", "--wait"],
+        pool="mmprod_lake",
+        outlets=[RELEASE],
     )
     release >> Mmprod(task_id="reload", words=["triton", "reload"], pool="default_pool")

@@ -1,9 +1,9 @@
-"""Reviewed accuracy: sheets go out every week; labels that come back are taken in and counted at once.
+"""Reviewed accuracy: sheets are written every week; label files are collected and evaluated on arrival.
 
 `review_sheets` draws pairs that nobody has judged and writes a sheet for each reviewer, every Monday.
-`review_cycle` starts within seconds when a label file lies in the lake's inbox: it takes in every whole file
-(claimed by a rename, never deleted), computes the figures and writes the report. `alert` fails when a figure
-has fallen, as `review.alerts` in the configuration says.
+`review_cycle` starts within seconds after a label file arrives in the lake's inbox: it collects every
+complete file (claimed by renaming, never deleted), computes the figures and writes the report. `alert` fails
+if a figure has fallen, by the rules in `review.alerts`.
 """
 
 from datetime import timedelta
@@ -47,6 +47,6 @@ with DAG(
     doc_md=__doc__,
 ):
     collect = Mmprod(task_id="collect", words=["review", "collect", "--wait"], outlets=[JUDGEMENTS])
-    report = Mmprod(task_id="report", words=["evaluate", "--wait"], outlets=[EVALUATION])
-    alert = Mmprod(task_id="alert", words=["evaluate", "--wait", "--strict"], retries=0)
+    report = Mmprod(task_id="report", words=["evaluate", "survey", "--wait"], outlets=[EVALUATION])
+    alert = Mmprod(task_id="alert", words=["evaluate", "survey", "--wait", "--strict"], retries=0)
     collect >> report >> alert

@@ -1,8 +1,8 @@
-"""Every week: the selection encoder's vectors and index anew, and the saved searches on it.
+"""Every week: update the selection encoder's vectors and index, and run the saved searches on it.
 
-Selection works on pictures alone and may have an encoder and a configuration of its own (`selection` in the
-Airflow variable), which names the categories that are selected from (`encoder.categories`). Only what changed
-since last week is encoded. `searches` counts the finds that are new, and writes them as a list to take away.
+Selection uses pictures only and may have its own encoder and configuration (`selection` in the Airflow
+variable), which names the categories to select from (`encoder.categories`). Only what has changed since last
+week is encoded. `searches` counts the new results, and writes all results to a list.
 """
 
 from datetime import timedelta
@@ -39,8 +39,12 @@ with DAG(
     doc_md=__doc__,
 ):
     store, embed = embedding()
-    index = Mmprod(task_id="index", words=["index", "--wait", "--profile", "selection"], outlets=[SELECTION])
+    index = Mmprod(
+        task_id="index", words=["index", "build", "--wait", "--profile", "selection"], outlets=[SELECTION]
+    )
     searches = Mmprod(
-        task_id="searches", words=["searches", "{{ var.json.mmprod.texts }}", "--wait", LIST], outlets=[FOUND]
+        task_id="searches",
+        words=["searches", "run", "{{ var.json.mmprod.texts }}", "--wait", LIST],
+        outlets=[FOUND],
     )
     embed >> index >> searches

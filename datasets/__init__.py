@@ -1,1 +1,1 @@
-"""Product tables, the LMDB product store, ingest, and one form for images and text."""
+"""Product tables, pictures, the product store, ingest, training pairs and the embedding table."""

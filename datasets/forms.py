@@ -1,11 +1,11 @@
-"""The normal forms that an encoder sees titles and pictures in, by version.
+"""Versions of the normal forms in which an encoder gets titles and pictures.
 
-Vectors of other forms can't be compared, so the versions stand in the encoder's fingerprint, and beside each
-fingerprint that is kept.
+Vectors made from different forms can't be compared. So the versions are part of the encoder's fingerprint and
+are stored with each fingerprint.
 """
 
 from mmprod.datasets.text import FORM as TITLE
 
 PICTURE = "srgb-1"
-"""Version of what `mmprod.datasets.images.images.decode` makes of a picture: change it when that changes."""
+"""Version of the output of `mmprod.datasets.images.images.decode`: change it when the output changes."""
 FORMS = {"title": TITLE, "picture": PICTURE}

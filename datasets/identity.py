@@ -1,7 +1,7 @@
-"""What makes two deliveries of a product the same: hashes of content, never of names or times.
+"""Content hashes, by which two deliveries of a product are compared; names and times don't count.
 
-The hash is the first 16 bytes of SHA-256: with the processor's SHA instructions it takes 2.1 µs for 3 KB
-where blake2b takes 3.5 µs, and among ten thousand million contents a collision has a chance of 1e-19.
+The hash is the first 16 bytes of SHA-256. With the processor's SHA instructions it takes 2.1 µs for 3 KB,
+where blake2b takes 3.5 µs. Among ten thousand million contents the probability of a collision is 1e-19.
 """
 
 import datetime
@@ -12,16 +12,16 @@ from collections.abc import Iterable, Mapping, Sequence
 import orjson
 
 EMPTY = bytes(16)
-"""The hash of nothing: no picture, no title."""
+"""The hash of a missing picture or title."""
 
 MAX_KEY = 511
-"""LMDB's longest key in bytes, so the longest product id."""
+"""LMDB's longest key in bytes, and therefore the longest product id."""
 
 _EPOCH = datetime.date(1970, 1, 1).toordinal()
 
 
 def content_hash(data: bytes) -> bytes:
-    """16 bytes that stand for `data`; ``EMPTY`` for no bytes at all."""
+    """The 16-byte hash of `data`; ``EMPTY`` for empty data."""
     return hashlib.sha256(data).digest()[:16] if data else EMPTY
 
 
@@ -36,18 +36,18 @@ def canonical_fields(
     pictures: Sequence[str] | None = None,
     categories: Sequence[str] | None = None,
 ) -> bytes:
-    """The other fields as one JSON array, equal bytes for equal meaning.
+    """The fields besides title and picture as one JSON array; equal meaning gives equal bytes.
 
-    Empty strings count as not given, empty category levels are dropped, attributes are sorted by name (of a
-    name given twice the last value holds). Further pictures and categories stand at the end where there are
-    any, so that a product without them is what it was before there were such columns.
+    Empty strings count as missing, empty category levels are dropped, attributes are sorted by name (of a
+    repeated name the last value counts). Further pictures and categories are appended only where there are
+    any, so that products without them keep the hash they had before these columns existed.
     """
     levels = [level for level in category or () if level]
     pairs = sorted(dict(attributes or ()).items())
     fields = [levels, spu_id or None, brand or None, sales, pairs, image_path or None, image_url or None]
     if pictures or categories:
         fields += [list(pictures or ()), list(categories or ())]
-    return orjson.dumps(fields)  # as `json` without blanks, byte for byte
+    return orjson.dumps(fields)  # byte for byte as `json` writes it without blanks
 
 
 def shard_of(key: bytes, shards: int) -> int:

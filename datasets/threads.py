@@ -1,7 +1,7 @@
-"""How many threads this process may use, said once to every numeric library.
+"""The number of threads this process may use, set once for every numeric library.
 
-Each of them would take all cores of the machine for itself: four processes side by side then run four times
-as many threads as there are cores, and those of OpenMP spin while they wait for each other.
+By default each library uses all cores of the machine: four processes side by side then run four times as many
+threads as there are cores, and OpenMP's threads spin while they wait for each other.
 """
 
 import os
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SHARE = "OMP_NUM_THREADS"
-"""The environment variable by which whoever starts processes tells each its share of the cores."""
+"""The environment variable that gives a process its share of the cores; set by whatever starts processes."""
 _COUNTS = (  # read by each library when it is loaded; OMP_NUM_THREADS also by Arrow, torch and Faiss
     *(SHARE, "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "LANCE_CPU_THREADS"),
     "TOKIO_WORKER_THREADS",
@@ -20,30 +20,32 @@ _limit: int | None = None
 
 
 def cores() -> int:
-    """How many cores this process may use: by its affinity, and by the CPU quota of its control groups."""
+    """Number of cores this process may use, by its affinity and the CPU quota of its control groups."""
     quota = cpu_quota(CGROUPS, OWN_CGROUPS)
     return max(1, min(len(os.sched_getaffinity(0)), int(quota) if quota else sys.maxsize))
 
 
 def threads() -> int:
-    """How many threads this process was limited to; without a limit, its share of the cores."""
+    """The thread limit of this process; without a limit, its share of the cores."""
     return _limit or share()
 
 
 def share() -> int:
-    """What `threads = "auto"` means: what OMP_NUM_THREADS says, else all cores; of torchrun's processes each
-    has an equal part."""
-    if beside := os.environ.get("LOCAL_WORLD_SIZE"):  # torchrun, which sets OMP_NUM_THREADS to 1 by itself
+    """The value of `threads = "auto"`: OMP_NUM_THREADS if set, else all cores.
+
+    Under torchrun, an equal part of the cores for each process on the node.
+    """
+    if beside := os.environ.get("LOCAL_WORLD_SIZE"):  # set by torchrun, which also sets OMP_NUM_THREADS to 1
         return max(1, cores() // int(beside))
     told = os.environ.get(SHARE, "").partition(",")[0]  # a list is for nested regions
     return int(told) if told.isdigit() and int(told) else cores()
 
 
 def limit(count: int) -> None:
-    """Let every numeric library run on `count` threads in this process and those it starts.
+    """Make every numeric library use `count` threads, in this process and its child processes.
 
-    Those that are not loaded yet read it from the environment; torch, Faiss and Arrow are told if they are.
-    OpenMP's threads sleep while they wait: spinning, they take the cores from those that work.
+    Libraries that are not loaded yet read the environment; torch, Faiss and Arrow are set directly if loaded.
+    Waiting OpenMP threads are made to sleep: spinning, they would take the cores from working threads.
     """
     global _limit
     _limit = count
@@ -58,7 +60,7 @@ def limit(count: int) -> None:
 
 
 def cpu_quota(root: Path, own: Path) -> float | None:
-    """Cores that control groups let this process use: the least of its own and those above; None: unlimited.
+    """The CPU quota of this process in cores: the least of its control group and the parents; None: no quota.
 
     `root` and `own` as in `groups`.
     """
@@ -67,9 +69,10 @@ def cpu_quota(root: Path, own: Path) -> float | None:
 
 
 def groups(root: Path, own: Path, controller: str) -> Iterator[Path]:
-    """Folders of the control groups that this process is in for "cpu" or "memory": its own and those above.
+    """Folders of this process's control group for controller "cpu" or "memory", and of its parents.
 
-    `root` is where they are mounted, `own` tells which are this process's: of version 2, or 1.
+    `root` is where control groups are mounted; `own` is the file that names this process's. Supports control
+    groups of version 2 and 1.
     """
     for line in own.read_text().splitlines() if own.exists() else []:
         _, controllers, path = line.split(":", 2)
@@ -80,7 +83,7 @@ def groups(root: Path, own: Path, controller: str) -> Iterator[Path]:
 
 
 def _quota(group: Path) -> float | None:
-    """Of one control group: quota over period, both in microseconds."""
+    """Quota of one control group in cores: quota over period, both in microseconds."""
     try:
         if (group / "cpu.max").exists():
             quota, period = (group / "cpu.max").read_text().split()

@@ -1,4 +1,4 @@
-"""Vectors between NumPy matrices and Arrow columns of fixed-size float16 lists."""
+"""Conversion of vectors between NumPy matrices and Arrow columns of fixed-size float16 lists."""
 
 import numpy as np
 import pyarrow as pa

@@ -1,1 +1,1 @@
-"""Towers, training, embedding a stream of products, and fusion of image and text."""
+"""Encoders of pictures and titles: loading, encoding, training, fine-tuning and export."""

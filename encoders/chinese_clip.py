@@ -1,4 +1,4 @@
-"""Chinese-CLIP (Yang et al. 2022) in the shape of an open_clip model: a ViT beside a Chinese BERT."""
+"""Chinese-CLIP (Yang et al. 2022), a ViT and a Chinese BERT, with the interface of an open_clip model."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,14 +15,14 @@ from mmprod.encoders.tokens import BertTokens
 from mmprod.storage.errors import InputError
 
 VOCABULARIES = ("tokenizer.json", "vocab.txt")
-CONTEXT = 52  # tokens, as it was trained; its configuration only names the positions there are
+CONTEXT = 52  # tokens, as in training; the configuration gives only the number of positions
 
 
 class ChineseClip(ChineseCLIPModel):  # type: ignore[misc]  # transformers is not typed
-    """transformers' model with the methods of open_clip's.
+    """transformers' model with open_clip's methods.
 
-    Tokens are int64 [n, L], padded with the configuration's pad token, which is masked. `visual` names the
-    picture's side and preprocessing as open_clip's towers do.
+    Tokens are int64 [n, L], padded with the configuration's pad token, which is masked. `visual` holds the
+    picture size and the preprocessing, as in open_clip's models.
     """
 
     logit_bias = None
@@ -43,7 +43,7 @@ class ChineseClip(ChineseCLIPModel):  # type: ignore[misc]  # transformers is no
         return F.normalize(features, dim=-1) if normalize else features
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute the layers' states in the backward pass instead of keeping them."""
+        """Recompute activations in the backward pass instead of storing them."""
         if enable:
             self.activation_checkpointing_enable({"use_reentrant": False})
         else:
@@ -51,12 +51,12 @@ class ChineseClip(ChineseCLIPModel):  # type: ignore[misc]  # transformers is no
 
 
 def load_chinese_clip(folder: Path) -> tuple[ChineseClip, BertTokens]:
-    """The model and tokenizer of a folder of transformers' format.
+    """Load the model and tokenizer from a folder in transformers' format.
 
     Raises: StateError for damaged files, InputError for missing ones or weights that do not fit.
     """
     content = folders.read_json(folder / folders.CONFIG)
-    if not any((folder / name).is_file() for name in VOCABULARIES):  # transformers would make an empty one
+    if not any((folder / name).is_file() for name in VOCABULARIES):  # else transformers makes an empty one
         raise InputError(f"{folder} holds no tokenizer: one of {', '.join(VOCABULARIES)}")
     try:
         config = ChineseCLIPConfig.from_dict(content)
@@ -74,7 +74,7 @@ def load_chinese_clip(folder: Path) -> tuple[ChineseClip, BertTokens]:
 
 
 def save_chinese_clip(model: ChineseClip, tokenizer: Any, folder: Path) -> None:
-    """Write what `load_chinese_clip` reads, and transformers too."""
+    """Write a folder that `load_chinese_clip` and transformers can read."""
     model.config.save_pretrained(folder)
     folders.save_weights(model, folder / folders.WEIGHTS)
     folders.write_preprocessing(model.visual.preprocess_cfg, folder)

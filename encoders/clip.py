@@ -1,8 +1,8 @@
-"""Encoders: a picture or a title in, a unit vector out.
+"""Encoders in torch: pictures and titles to unit vectors.
 
 Names are open_clip's: ``ViT-B-32`` with a pretrained tag, ``hf-hub:org/name``, ``local-dir:folder``. A folder
-may also be of transformers' format (Chinese-CLIP, BLIP), and ``transformers:org/name`` is one from the hub.
-Our own checkpoints are ``local-dir:`` folders too.
+may also be in transformers' format (Chinese-CLIP, BLIP); ``transformers:org/name`` downloads one from the
+hub. mmprod's own checkpoints are ``local-dir:`` folders too.
 """
 
 import json
@@ -36,9 +36,9 @@ Transform = Callable[[Image.Image], torch.Tensor]
 class Encoder:
     """Both towers with their preprocessing, on one device, ready to encode.
 
-    `width` is the vectors' length, 0 for a BLIP that can only caption; `fingerprint` (64 hex digits) changes
-    with weights, architecture, preprocessing, tokenizer or normal forms (`mmprod.datasets.forms`), and
-    travels with everything made from the vectors. A vector does not depend on what is encoded with it
+    `width` is the dimension of the vectors, 0 for a BLIP that can only caption. `fingerprint` (64 hex digits)
+    changes with weights, architecture, preprocessing, tokenizer or normal forms (`mmprod.datasets.forms`);
+    everything made from the vectors records it. A vector does not depend on the other inputs of its batch
     (`mmprod.encoders.shapes`).
     """
 
@@ -51,15 +51,15 @@ class Encoder:
     device: str
 
     def pictures(self, pictures: Sequence[Image.Image]) -> np.ndarray:
-        """RGB pictures to float32 [n, width], each row of unit length."""
+        """Encode RGB pictures: float32 [n, width], each row of unit length."""
         return self._images(len(pictures), lambda row: self.pixels(pictures[row]))
 
     def pixels(self, picture: Image.Image) -> np.ndarray:
-        """An RGB picture as the image tower takes it: float32 [3, side, side]."""
+        """The image tower's input for an RGB picture: float32 [3, side, side]."""
         return self.transform(picture).numpy()
 
     def of_pixels(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
-        """What `pictures` gives for the pictures that these were made of by `pixels`."""
+        """As `pictures`, for inputs that `pixels` has prepared."""
         return self._images(len(pixels), pixels.__getitem__)
 
     def _images(self, count: int, pixels: Callable[[int], np.ndarray]) -> np.ndarray:
@@ -70,9 +70,9 @@ class Encoder:
         return vectors
 
     def titles(self, titles: Sequence[str]) -> np.ndarray:
-        """Titles in normal form to float32 [n, width], each row of unit length.
+        """Encode titles in normal form: float32 [n, width], each row of unit length.
 
-        Titles of about equal length go through the tower together, on few more columns than they need.
+        Titles of about equal length share a batch, so that little padding is computed.
         """
         vectors = np.empty((len(titles), self.width), np.float32)
         if not titles:
@@ -87,7 +87,7 @@ class Encoder:
         return ROWS if self.device == "cpu" else ROWS_GPU
 
     def _through(self, tower: Any, inputs: torch.Tensor, batch: Batch) -> np.ndarray:
-        """The vectors of a batch's inputs, filled up to its size on their way. Raises: MemoryError."""
+        """The vectors of a batch's inputs, which are padded to its fixed size. Raises: MemoryError."""
         try:
             with torch.inference_mode():
                 vectors = tower(inputs[batch.filling].to(self.device), normalize=True)
@@ -96,7 +96,7 @@ class Encoder:
             raise MemoryError(str(error)) from error
 
     def cut(self, titles: Sequence[str]) -> int:
-        """How many titles leave at most one token of the context window free: what follows is not seen."""
+        """Number of titles that fill the context window up to at most one token, so they may be truncated."""
         if not titles:
             return 0
         pad = self.tokenizer([""])[0, -1]
@@ -134,7 +134,7 @@ def load(model: str, pretrained: str | None = None, device: str = "cpu") -> Enco
 
 
 def wrap(model: torch.nn.Module, tokenizer: Any, device: str = "cpu") -> Encoder:
-    """An encoder around a model that has just been trained; the same as saving and loading it."""
+    """Make an encoder of a model in memory; equal to saving and loading it."""
     preprocessing = open_clip.transform.PreprocessCfg(**open_clip.get_model_preprocess_cfg(model))
     transform = open_clip.transform.image_transform_v2(preprocessing, is_train=False)
     model.eval()
@@ -150,16 +150,16 @@ def wrap(model: torch.nn.Module, tokenizer: Any, device: str = "cpu") -> Encoder
 
 
 def save(encoder: Encoder, folder: Path) -> None:
-    """Write a folder that `load` makes the same encoder of: weights, configuration, tokenizer.
+    """Write a folder from which `load` makes the same encoder: weights, configuration, tokenizer.
 
-    open_clip's format for its models, transformers' for the others. An open_clip model carries its own
-    configuration as `open_clip_config`, as `load` leaves it; InputError for one that does not.
+    open_clip models are saved in open_clip's format, others in transformers'. An open_clip model must have
+    its configuration as attribute `open_clip_config`, which `load` sets; InputError for one without it.
     """
     model, tokenizer = encoder.model, encoder.tokenizer
     if isinstance(model, open_clip.CLIP | open_clip.CustomTextCLIP | open_clip.CoCa):
         _save_open_clip(model, tokenizer, folder)
         return
-    from mmprod.encoders.blip.model import Blip, save_blip
+    from mmprod.encoders.blip.model import Blip, save_blip  # with transformers, which is optional
     from mmprod.encoders.chinese_clip import save_chinese_clip
 
     if isinstance(model, Blip):
@@ -171,9 +171,12 @@ def save(encoder: Encoder, folder: Path) -> None:
 def _save_open_clip(model: Any, tokenizer: Any, folder: Path) -> None:
     config = getattr(model, "open_clip_config", None)
     if config is None:
-        raise InputError("this open_clip model does not carry its open_clip_config, so it can't be saved")
-    if hasattr(tokenizer, "save_pretrained"):  # not the one that open_clip brings along
-        text = {"hf_tokenizer_name": "local", **config["text_cfg"]}  # of any name the folder's files are read
+        raise InputError(
+            "this open_clip model has no attribute open_clip_config, so it can't be saved: set it to the "
+            "model's configuration"
+        )
+    if hasattr(tokenizer, "save_pretrained"):  # any but open_clip's built-in one
+        text = {"hf_tokenizer_name": "local", **config["text_cfg"]}  # any name: open_clip reads the folder
         config = {**config, "text_cfg": text}
         tokenizer.save_pretrained(folder)
     folders.save_weights(model, folder / WEIGHTS)
@@ -182,8 +185,8 @@ def _save_open_clip(model: Any, tokenizer: Any, folder: Path) -> None:
 
 
 def _load_folder(folder: Path, kind: str, device: str) -> Encoder:
-    """A folder of transformers' format."""
-    from mmprod.encoders.blip.model import load_blip
+    """Load a folder in transformers' format."""
+    from mmprod.encoders.blip.model import load_blip  # with transformers, which is optional
     from mmprod.encoders.chinese_clip import load_chinese_clip
 
     model, tokenizer = load_blip(folder) if kind == "blip" else load_chinese_clip(folder)

@@ -1,7 +1,7 @@
-"""What every encoder is, whoever does its arithmetic: a picture or a title in, a unit vector out.
+"""The interface of encoders: pictures and titles to unit vectors.
 
-Imports no torch: who only asks names this, and is answered by torch (`mmprod.encoders.clip`) or by an
-exported engine (`mmprod.encoders.export.encoder`).
+Implemented in torch (`mmprod.encoders.clip`) and by exported engines (`mmprod.encoders.export.encoder`). This
+module imports no torch, so that code which only uses an encoder need not load it.
 """
 
 from collections.abc import Sequence
@@ -12,27 +12,27 @@ from PIL import Image
 
 
 class Encoder(Protocol):
-    """Titles and pictures to vectors of one length. Equal fingerprints give vectors that can be compared."""
+    """Encodes titles and pictures. Vectors are comparable only between encoders with equal fingerprints."""
 
     @property
     def fingerprint(self) -> str:
-        """Of weights, architecture, preprocessing, tokenizer and normal forms: 64 hex digits."""
+        """Hash of weights, architecture, preprocessing, tokenizer and normal forms: 64 hex digits."""
 
     @property
     def width(self) -> int:
-        """Length d of the vectors; 0 where it makes none (a BLIP that can only caption)."""
+        """Dimension d of the vectors; 0 for a BLIP that can only caption."""
 
     def titles(self, titles: Sequence[str]) -> np.ndarray:
-        """Titles in normal form to float32 [n, d], each row of unit length."""
+        """Encode titles in normal form: float32 [n, d], each row of unit length."""
 
     def pictures(self, pictures: Sequence[Image.Image]) -> np.ndarray:
-        """RGB pictures to float32 [n, d], each row of unit length."""
+        """Encode RGB pictures: float32 [n, d], each row of unit length."""
 
     def pixels(self, picture: Image.Image) -> np.ndarray:
-        """An RGB picture as the image tower takes it, [3, height, width]: small, however large it was."""
+        """The image tower's input for an RGB picture, [3, height, width]: small even for a large picture."""
 
     def of_pixels(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
-        """What `pictures` gives for the pictures that these were made of by `pixels`."""
+        """As `pictures`, for inputs that `pixels` has prepared."""
 
     def cut(self, titles: Sequence[str]) -> int:
-        """How many titles leave at most one token of the context window free: what follows is not seen."""
+        """Number of titles that fill the context window up to at most one token, so they may be truncated."""

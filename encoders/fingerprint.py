@@ -1,4 +1,4 @@
-"""An encoder's fingerprint: equal fingerprints give equal vectors, so only they may be compared."""
+"""The fingerprint of an encoder: vectors may be compared only if their encoders' fingerprints are equal."""
 
 import hashlib
 import json
@@ -9,9 +9,9 @@ import torch
 
 
 def fingerprint_of(model: torch.nn.Module, preprocessing: Mapping[str, Any]) -> str:
-    """sha256 (64 hex digits) over the weights by name, the architecture's printed form and `preprocessing`.
+    """sha256 (64 hex digits) over the named weights, the model's printed architecture and `preprocessing`.
 
-    Weights are hashed as they lie in memory, so a change of precision is a change of fingerprint.
+    Weights are hashed as stored in memory, so another precision gives another fingerprint.
     """
     digest = hashlib.sha256(json.dumps(preprocessing, sort_keys=True, default=str).encode())
     digest.update(repr(model).encode())

@@ -1,17 +1,19 @@
-"""Folders that hold a model: open_clip's format and transformers'. Weights are safetensors, nothing else.
-
-Imports no torch: what kind a folder is of can be asked without.
-"""
+"""Model folders in open_clip's or transformers' format. Only safetensors weights are read."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmprod.datasets.lazy import lazy
 from mmprod.storage.errors import InputError, StateError
 
 if TYPE_CHECKING:
     from torch import nn
+
+# Slow to import (with torch); `kind_of` needs none of them.
+open_clip, huggingface_hub = lazy("open_clip"), lazy("huggingface_hub")
+safetensors, safetensors_torch = lazy("safetensors"), lazy("safetensors.torch")
 
 OPEN_CLIP, OPEN_CLIP_WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -21,10 +23,10 @@ _FILTERS = {"bilinear": 2, "bicubic": 3}  # Pillow's numbers, which transformers
 
 
 def kind_of(folder: Path) -> str:
-    """Which of KINDS a folder holds.
+    """The kind of model in a folder, one of KINDS.
 
-    Raises: InputError for a folder without configuration, with one of another kind, or without safetensors;
-    StateError for a configuration that can't be read.
+    Raises: InputError for a folder without configuration, of another kind, or without safetensors;
+    StateError for an unreadable configuration.
     """
     if (folder / OPEN_CLIP).is_file():
         read_json(folder / OPEN_CLIP)
@@ -32,7 +34,7 @@ def kind_of(folder: Path) -> str:
     if not (folder / CONFIG).is_file():
         raise InputError(
             f"{folder} holds no {OPEN_CLIP} and no {CONFIG}; "
-            "an encoder is a folder of open_clip's or of transformers' format"
+            "an encoder is a folder in open_clip's or transformers' format"
         )
     kind = read_json(folder / CONFIG).get("model_type")
     if kind not in KINDS:
@@ -43,21 +45,21 @@ def kind_of(folder: Path) -> str:
 def fetch(name: str) -> Path:
     """The folder of a Hugging Face repository, ``org/name`` or ``org/name@revision``, in the local cache.
 
-    It is downloaded first unless HF_HUB_OFFLINE is set; of its weights only the safetensors.
-    Raises InputError when it can't be had.
+    It is downloaded first unless HF_HUB_OFFLINE is set; of the weights, only safetensors are downloaded.
+    Raises InputError when it is not available.
     """
-    from huggingface_hub import snapshot_download
-
     repository, _, revision = name.partition("@")
     wanted = ["*.json", "*.txt", WEIGHTS]
     try:
-        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=wanted))
+        return Path(
+            huggingface_hub.snapshot_download(repository, revision=revision or None, allow_patterns=wanted)
+        )
     except (OSError, ValueError) as error:
         raise InputError(f"encoder transformers:{name} can't be had: {error}") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; StateError when it is none."""
+    """Read a JSON object; StateError when the file holds none."""
     try:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
@@ -68,17 +70,14 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def load_weights(model: "nn.Module", path: Path) -> None:
-    """Fill `model` from a safetensors file: every tensor of both must be in the other, in the same shape.
+    """Load `model`'s weights from a safetensors file: names and shapes must match exactly.
 
-    Position numbers, which older checkpoints keep beside their weights, are passed over.
+    Position ids, which older checkpoints store beside their weights, are ignored.
     Raises: StateError for a damaged file, InputError for weights that do not fit.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     try:
-        tensors = load_file(path)
-    except SafetensorError as error:
+        tensors = safetensors_torch.load_file(path)
+    except safetensors.SafetensorError as error:
         raise StateError(f"{path} is damaged: {error}") from error
     tensors = {name: t for name, t in tensors.items() if not name.endswith(".position_ids")}
     try:
@@ -88,23 +87,19 @@ def load_weights(model: "nn.Module", path: Path) -> None:
 
 
 def save_weights(model: "nn.Module", path: Path) -> None:
-    """Write a model's tensors as safetensors that transformers reads too."""
-    from safetensors.torch import save_file
-
+    """Write a model's tensors as safetensors, readable by transformers too."""
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in model.state_dict().items()}
-    save_file(tensors, path, metadata={"format": "pt"})
+    safetensors_torch.save_file(tensors, path, metadata={"format": "pt"})
 
 
 def read_preprocessing(folder: Path, side: int) -> dict[str, Any]:
-    """transformers' picture preprocessing as open_clip's dict, for a tower of `side` pixels.
+    """Read transformers' picture preprocessing as open_clip's dict, for a tower of `side` pixels.
 
-    With a centre crop the shorter edge becomes `side`; without one both do. Raises: InputError for
-    a missing file or a size that is not the tower's.
+    With a centre crop the shorter edge is resized to `side`, without one both edges are. Raises: InputError
+    for a missing file or a size other than the tower's.
     """
-    import open_clip
-
     if not (folder / PICTURES).is_file():
-        raise InputError(f"{folder} holds no {PICTURES}: how pictures are to be prepared is not known")
+        raise InputError(f"{folder} holds no {PICTURES}, which says how to preprocess pictures; add it")
     content = read_json(folder / PICTURES)
     cropped = content.get("do_center_crop", True)
     size = content.get("crop_size" if cropped else "size", side)
@@ -123,7 +118,7 @@ def read_preprocessing(folder: Path, side: int) -> dict[str, Any]:
 
 
 def write_preprocessing(preprocessing: Mapping[str, Any], folder: Path) -> None:
-    """The reverse of `read_preprocessing`."""
+    """The inverse of `read_preprocessing`."""
     size = preprocessing["size"]
     side = size if isinstance(size, int) else size[0]
     cropped = preprocessing["resize_mode"] == "shortest"

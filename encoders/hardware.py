@@ -1,7 +1,7 @@
-"""Which precision this machine computes fastest in, found by trying it.
+"""Choice of the fastest precision on this machine, by measurement.
 
-Names of processors don't tell: torch emulates bfloat16 where the processor has none (12 times slower than
-fp32), on others it halves the time, and a variable such as ONEDNN_MAX_CPU_ISA turns one kind into the other.
+The processor's name is not enough: without hardware support torch emulates bfloat16 (12 times slower than
+fp32), with it bfloat16 takes half the time, and a variable such as ONEDNN_MAX_CPU_ISA can disable it.
 """
 
 import logging
@@ -20,15 +20,15 @@ from mmprod.encoders.export.spec import Kind
 
 log = logging.getLogger(__name__)
 Precision = Literal["fp32", "amp_bf16", "amp"]
-"""What training computes in: fp32, or mostly bfloat16, or float16 with a gradient scaler."""
+"""Precision of training: fp32, mostly bfloat16, or float16 with a gradient scaler."""
 DTYPES: dict[Precision, torch.dtype] = {
     "fp32": torch.float32,
     "amp_bf16": torch.bfloat16,
     "amp": torch.float16,
 }
-GAIN = 1.15  # times as fast as fp32 that half precision has to be: less is not worth its rounding
+GAIN = 1.15  # least speed-up over fp32 for which half precision is worth its rounding errors
 _ROUNDS = 5
-_HOPELESS = 4  # times as slow as fp32 at the first try, so that no second one is made
+_HOPELESS = 4  # a precision this many times slower than fp32 at the first try is not measured again
 _ENGINES: dict[Kind, tuple[export.Precision, Precision]] = {  # an engine's half precision, and torch's
     "onnx": ("fp16", "amp"),
     "openvino": ("bf16", "amp_bf16"),
@@ -39,26 +39,26 @@ _SIDE, _CHANNELS, _PICTURES = 512, 32, 8
 
 @dataclass(frozen=True)
 class Speeds:
-    """Seconds that a small matrix product and a small convolution take on a device, by precision."""
+    """Seconds for a small matrix product and for a small convolution on a device, by precision."""
 
     device: str
     product: Mapping[Precision, float]
     convolution: Mapping[Precision, float]
 
     def gain(self, precision: Precision) -> float:
-        """How many times as fast as fp32, both operations counting alike (geometric mean)."""
+        """Speed relative to fp32: the geometric mean over both operations."""
         gains = (times["fp32"] / times[precision] for times in (self.product, self.convolution))
         first, second = gains
         return float((first * second) ** 0.5)
 
     @property
     def best(self) -> Precision:
-        """bfloat16 where it is faster than fp32, else float16 where that is: it needs a gradient scaler."""
+        """bfloat16 if faster than fp32, else float16 (which needs a gradient scaler) if faster, else fp32."""
         halves: tuple[Precision, ...] = ("amp_bf16", "amp")
         return next((half for half in halves if self.gain(half) >= GAIN), "fp32")
 
     def told(self, precision: Precision) -> str:
-        """Both figures of a precision beside those of fp32, for people."""
+        """A message with both figures of a precision and those of fp32."""
         pairs = (("product", self.product), ("convolution", self.convolution))
         figures = (f"{what} {t[precision] * 1e3:.3g} ms, in fp32 {t['fp32'] * 1e3:.3g}" for what, t in pairs)
         return f"{precision} is {self.gain(precision):.2g} times as fast as fp32 here ({'; '.join(figures)})"
@@ -66,7 +66,7 @@ class Speeds:
 
 @cache
 def speeds(device: str = "cpu") -> Speeds:
-    """Measure a device once; takes a second where half precision is emulated, else a few hundredths."""
+    """Measure a device once; takes a second if half precision is emulated, else a few hundredths of one."""
     generator = torch.Generator().manual_seed(0)
     square = torch.rand(_SIDE, _SIDE, generator=generator)
     pictures = torch.rand(_PICTURES, _CHANNELS, 32, 32, generator=generator)
@@ -82,7 +82,7 @@ def speeds(device: str = "cpu") -> Speeds:
 def fitting(precision: Precision | Literal["auto"], device: str) -> Precision:
     """The precision to compute in: the fastest one for "auto", else the given one.
 
-    One that is slower than fp32 on this device is warned of, once, with both figures.
+    If the given one is slower than fp32 on this device, a warning with both figures is logged once.
     """
     if precision == "auto":
         return speeds(device).best
@@ -94,9 +94,9 @@ def fitting(precision: Precision | Literal["auto"], device: str) -> Precision:
 def fitting_engine(
     kind: Kind, precision: export.Precision | Literal["auto"], device: str
 ) -> export.Precision:
-    """The precision to export an engine in: for "auto" half where what runs it computes faster in that here.
+    """The precision of an engine: for "auto" half precision if its runtime is faster with it here, else fp32.
 
-    ONNX Runtime does so on a GPU only. One that is slower than fp32 is warned of, once, with both figures.
+    ONNX Runtime is faster with it only on a GPU. For a given one slower than fp32, a warning is logged once.
     """
     half, like = _ENGINES[kind]
     runs_on = "cpu" if kind == "openvino" else device
@@ -111,7 +111,7 @@ def fitting_engine(
 def _measure(
     device: str, operation: Callable[[Tensor, Tensor], Tensor], left: Tensor, right: Tensor
 ) -> dict[Precision, float]:
-    """The shortest of some rounds by precision, in turns, so that other work falls on all of them."""
+    """The shortest time by precision; rounds alternate between precisions so that other load affects all."""
     operands = {name: (left.to(device, kind), right.to(device, kind)) for name, kind in DTYPES.items()}
     found = {name: _seconds(device, operation, *pair) for name, pair in operands.items()}
     for _ in range(_ROUNDS):

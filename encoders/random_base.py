@@ -1,7 +1,7 @@
-"""Tiny bases with random weights, to try fine-tuning, captioning and export on without a download.
+"""Tiny base models with random weights, to try fine-tuning, captioning and export without a download.
 
-Architecture, files and tokenizer are those of the real thing, a hundred times smaller; what they say means
-nothing.
+Architecture, files and tokenizer are those of the real models, a hundred times smaller; their output is
+meaningless.
 """
 
 import tempfile
@@ -12,24 +12,26 @@ from typing import Any, Literal
 import open_clip
 import torch
 
+from mmprod.datasets.lazy import lazy
 from mmprod.encoders.clip import Encoder, wrap
 from mmprod.encoders.tokens import BertTokens
 from mmprod.storage.errors import InputError
 
+transformers, tokenizers = lazy("transformers"), lazy("tokenizers")  # optional, CLIP's bases need none
 Kind = Literal["clip", "siglip", "chinese-clip", "blip"]
 SIDE, PATCH, LAYERS, HEAD, WORDS, CONTEXT = 64, 16, 2, 32, 4000, 32
 CLEANING = {"clean": "canonicalize"}  # SigLIP's: lower case, no punctuation
 
 
 def random_base(kind: Kind, titles: Sequence[str], width: int = 64, seed: int = 0) -> Encoder:
-    """A tiny base of that kind; its tokenizer's vocabulary is made from `titles` (CLIP brings its own).
+    """A tiny base of the given kind; the vocabulary is learned from `titles` (CLIP has its own).
 
-    Raises InputError without titles or for a `width` that is no multiple of 32.
+    Raises InputError without titles or for a `width` that is not a multiple of 32.
     """
     if width % HEAD or width < HEAD:
         raise InputError(f"width {width} is not a multiple of {HEAD}, the width of an attention head")
     if not any(titles):
-        raise InputError("no titles to make a vocabulary from")
+        raise InputError("no titles to make a vocabulary from: use a table whose products have titles")
     torch.manual_seed(seed)
     if kind == "clip":
         return _clip(width)
@@ -37,7 +39,7 @@ def random_base(kind: Kind, titles: Sequence[str], width: int = 64, seed: int = 
         return _siglip(titles, width)
     if kind == "chinese-clip":
         return _chinese_clip(titles, width)
-    from mmprod.encoders.blip.tiny import tiny_blip
+    from mmprod.encoders.blip.tiny import tiny_blip  # with transformers, which is optional
 
     return wrap(*tiny_blip(titles, width=width, seed=seed))
 
@@ -77,40 +79,34 @@ def _siglip(titles: Sequence[str], width: int) -> Encoder:
 
 
 def _chinese_clip(titles: Sequence[str], width: int) -> Encoder:
-    from transformers import ChineseCLIPConfig
-
+    from mmprod.encoders import chinese_clip  # with transformers, which is optional
     from mmprod.encoders.blip.tokenizer import learn_tokenizer
-    from mmprod.encoders.chinese_clip import CONTEXT as LENGTH
-    from mmprod.encoders.chinese_clip import ChineseClip
 
-    pieces = learn_tokenizer(titles, WORDS, LENGTH).pieces
+    pieces = learn_tokenizer(titles, WORDS, chinese_clip.CONTEXT).pieces
     shape = {
         "hidden_size": width,
         "intermediate_size": 4 * width,
         "num_hidden_layers": LAYERS,
         "num_attention_heads": width // HEAD,
     }
-    config = ChineseCLIPConfig(
+    config = transformers.ChineseCLIPConfig(
         text_config={**shape, "vocab_size": len(pieces), "max_position_embeddings": 64},
         vision_config={**shape, "image_size": SIDE, "patch_size": PATCH},
         projection_dim=width,
     )
-    model = ChineseClip(config)
+    model = chinese_clip.ChineseClip(config)
     _prepared(model, "squash")
-    return wrap(model, BertTokens(pieces, LENGTH))
+    return wrap(model, BertTokens(pieces, chinese_clip.CONTEXT))
 
 
 def t5_tokenizer(titles: Sequence[str]) -> Any:
-    """SigLIP's tokenizer in open_clip, on a vocabulary from `titles`: unigrams, padded with </s>."""
-    from tokenizers import SentencePieceUnigramTokenizer
-    from transformers import PreTrainedTokenizerFast
-
+    """open_clip's SigLIP tokenizer with a unigram vocabulary learned from `titles`, padded with </s>."""
     special = {"unk_token": "<unk>", "eos_token": "</s>", "pad_token": "</s>"}
-    learned = SentencePieceUnigramTokenizer()
+    learned = tokenizers.SentencePieceUnigramTokenizer()
     learned.train_from_iterator(titles, WORDS, False, ["<unk>", "</s>"], unk_token="<unk>")
-    with tempfile.TemporaryDirectory() as folder:  # open_clip's tokenizers are made from files only
+    with tempfile.TemporaryDirectory() as folder:  # open_clip's tokenizers can only be loaded from files
         (Path(folder) / "learned.json").write_text(learned.to_str(), encoding="utf-8")
-        pieces = PreTrainedTokenizerFast(tokenizer_file=str(Path(folder) / "learned.json"), **special)
+        pieces = transformers.PreTrainedTokenizerFast(tokenizer_file=f"{folder}/learned.json", **special)
         pieces.save_pretrained(folder)
         return open_clip.tokenizer.HFTokenizer(folder, CONTEXT, **CLEANING)
 

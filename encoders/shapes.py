@@ -1,8 +1,8 @@
-"""Which inputs go through a tower together.
+"""Grouping of inputs into batches.
 
-Numeric libraries choose their kernels by the shape of a batch, and kernels sum in different orders: a title
-encoded among 60 others and alone gets vectors that differ in their last bits. In batches of a few fixed
-shapes every row's arithmetic is the same, whatever company it is in.
+Numeric libraries choose their kernels by the shape of a batch, and kernels sum in different orders. So the
+vectors of a title encoded alone and among 60 others differ in their last bits. In batches of a few fixed
+shapes, the arithmetic of a row does not depend on the other rows.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,30 +11,30 @@ from typing import NamedTuple
 import numpy as np
 
 ROWS = 16
-"""Inputs of a fixed batch on a CPU: as fast a row as larger ones there, and few enough to fill up."""
+"""Rows of a fixed batch on a CPU: as fast per row as larger batches there, and with little padding."""
 ROWS_GPU = 256
 COLUMNS = 8
-"""The step that a title's length in tokens is rounded up to."""
-_TOGETHER = 64
+"""Titles are padded to a multiple of this many tokens."""
+_BATCH = 64
 
 
 class Batch(NamedTuple):
-    """Inputs that go through a tower together."""
+    """One batch: which inputs it holds, and its shape."""
 
-    rows: np.ndarray  # int64: which inputs
-    size: int  # rows of the batch
-    columns: int  # tokens wide
+    rows: np.ndarray  # int64: indices of the inputs
+    size: int  # rows of the batch, at least the number of inputs
+    columns: int  # tokens of each row
 
     @property
     def filling(self) -> np.ndarray:
-        """int64 [size]: positions among the inputs, the last one repeated to fill up."""
+        """int64 [size]: for each row of the batch a position in `rows`; the last one fills up the batch."""
         return np.minimum(np.arange(self.size), len(self.rows) - 1)
 
 
 def fixed(lengths: Sequence[int], longest: int, size: int = ROWS) -> Iterator[Batch]:
-    """Batches of just `size` rows, each input in one as wide as its own length rounded up.
+    """Batches of exactly `size` rows; their width is the inputs' length rounded up to a multiple of COLUMNS.
 
-    `longest`: the widest that the tower takes.
+    `longest`: the largest width that the tower accepts.
     """
     wide = np.minimum(-(-np.asarray(lengths, np.int64) // COLUMNS) * COLUMNS, longest)
     for columns in np.unique(wide).tolist():
@@ -44,8 +44,8 @@ def fixed(lengths: Sequence[int], longest: int, size: int = ROWS) -> Iterator[Ba
 
 
 def free(lengths: Sequence[int], longest: int) -> Iterator[Batch]:
-    """Batches of as many inputs as there are, up to 64 of about equal length: nothing fills up."""
+    """Batches of up to 64 inputs of about equal length, without padding rows."""
     order = np.argsort(lengths, kind="stable")
-    for start in range(0, len(order), _TOGETHER):
-        some = order[start : start + _TOGETHER]
+    for start in range(0, len(order), _BATCH):
+        some = order[start : start + _BATCH]
         yield Batch(some, len(some), min(lengths[some[-1]], longest))

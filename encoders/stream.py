@@ -1,4 +1,4 @@
-"""Embedding a stream of changed products: what can be kept is kept, the rest is encoded."""
+"""Encoding of changed products to rows of the embedding table; existing vectors are reused."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from mmprod.encoders.encoder import Encoder
 
 @dataclass(frozen=True)
 class Encoded:
-    """Rows for the embedding table and how many pictures and titles went through the towers for them."""
+    """Rows for the embedding table, and how many pictures and titles were encoded for them."""
 
     rows: pa.RecordBatch
     pictures: int
@@ -26,7 +26,7 @@ class Encoded:
 
 
 class _Decoded(NamedTuple):
-    """Pictures as the tower takes them, and why others are none; by hash."""
+    """The tower's inputs of decoded pictures, and the reasons of those that failed, by hash."""
 
     pixels: dict[bytes, np.ndarray]
     reasons: dict[bytes, str]
@@ -34,12 +34,12 @@ class _Decoded(NamedTuple):
 
 
 def embed(jobs: Sequence[Job], encoder: Encoder, max_pixels: int = MAX_PIXELS) -> Encoded:
-    """Encode what the jobs need, equal pictures and equal titles once, into rows of `embedding_schema`.
+    """Encode the pictures and titles of the jobs, equal ones once, to rows of `embedding_schema`.
 
-    A picture that can't be decoded, or a vector that is not finite, leaves a null and its reason; it stops
-    neither the batch nor the product's other modality. Pictures are decoded one at a time, and only what the
-    tower takes of them is held. Where memory runs out, the jobs are tried again in halves; a picture that
-    there is none for by itself is left out as OUT_OF_MEMORY. Raises: MemoryError where that is all of them.
+    A picture that can't be decoded, or a vector that is not finite, gives a null and a reason; it affects
+    neither the rest of the batch nor the product's title. Pictures are decoded one at a time, and only the
+    tower's inputs are kept in memory. If memory runs out, the jobs are retried in halves; a picture that does
+    not fit into memory alone gets the reason OUT_OF_MEMORY. Raises: MemoryError if that is so for all.
     """
     parts = list(_halved(jobs, encoder, max_pixels))
     rows = pa.concat_batches([part.rows for part in parts])
@@ -49,11 +49,11 @@ def embed(jobs: Sequence[Job], encoder: Encoder, max_pixels: int = MAX_PIXELS) -
 
 
 def _halved(jobs: Sequence[Job], encoder: Encoder, max_pixels: int) -> Iterator[Encoded]:
-    """The jobs at once, or in as many parts as it takes."""
+    """Encode the jobs at once or, if memory runs out, in halves recursively."""
     try:
         done = _embed(jobs, encoder, max_pixels)
     except MemoryError:
-        done = None  # and what the attempt held is given back
+        done = None  # leaving the handler frees the memory of the attempt
     if done:
         yield done
     elif len(jobs) > 1:
@@ -65,11 +65,13 @@ def _halved(jobs: Sequence[Job], encoder: Encoder, max_pixels: int) -> Iterator[
 
 
 def _check_some(jobs: Sequence[Job], rows: pa.RecordBatch) -> None:
-    """MemoryError where several pictures were to be encoded and there was no memory for any of them."""
+    """Raise MemoryError if several pictures were to be encoded and memory was too short for every one."""
     wanted = {job.image_hash for job in jobs if job.picture is not None and job.kept_image is None}
     named = zip(rows["image_hash"].to_pylist(), rows["image_reason"].to_pylist(), strict=True)
     if len(wanted) > 1 and wanted <= {key for key, reason in named if reason == OUT_OF_MEMORY}:
-        raise MemoryError(f"for none of {len(wanted)} pictures; close other programs, or lower encoder.batch")
+        raise MemoryError(
+            f"too little for any of {len(wanted)} pictures; close other programs, or lower encoder.batch"
+        )
 
 
 def _embed(jobs: Sequence[Job], encoder: Encoder, max_pixels: int) -> Encoded:
@@ -113,8 +115,8 @@ def _decode(jobs: Sequence[Job], encoder: Encoder, max_pixels: int) -> _Decoded:
 
 
 def _pixels(data: bytes, encoder: Encoder, max_pixels: int) -> tuple[np.ndarray, bool]:
-    """What the tower takes of a picture, and whether its colour profile was passed over."""
-    picture = decode(data, max_pixels)  # gone before the next one is decoded
+    """The tower's input of a picture, and whether its colour profile was ignored."""
+    picture = decode(data, max_pixels)  # freed before the next one is decoded
     return encoder.pixels(picture), PROFILE_IGNORED in picture.info
 
 
@@ -125,7 +127,7 @@ def _pick(kept: np.ndarray | None, fresh: dict[Any, np.ndarray], key: bytes | No
 def _matrix(
     jobs: Sequence[Job], width: int, vector_of: Callable[[Job], np.ndarray | None]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors as [n, width] and which rows have one; a vector that is not finite counts as none."""
+    """Vectors [n, width], and bool [n]: which rows have one. A vector that is not finite is missing."""
     matrix, present = np.zeros((len(jobs), width), np.float32), np.zeros(len(jobs), bool)
     for row, job in enumerate(jobs):
         vector = vector_of(job)

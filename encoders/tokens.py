@@ -1,4 +1,4 @@
-"""Tokenizers: transformers' in the shape of open_clip's, and what a fingerprint has to know of any."""
+"""Tokenizers: transformers' with open_clip's interface, and their description for the fingerprint."""
 
 import hashlib
 import json
@@ -11,14 +11,14 @@ from torch import Tensor
 
 
 class BertTokens:
-    """A transformers tokenizer as open_clip's are called: titles in, one padded tensor out."""
+    """A transformers tokenizer with open_clip's interface: titles in, one padded tensor out."""
 
     def __init__(self, tokenizer: Any, context_length: int) -> None:
         self.tokenizer = tokenizer
         self.context_length = context_length
 
     def __call__(self, texts: str | Sequence[str]) -> Tensor:
-        """int64 [n, context_length]: [CLS] title [SEP], cut to fit, filled with the pad token."""
+        """int64 [n, context_length]: [CLS] title [SEP], truncated to fit, padded with the pad token."""
         texts = [texts] if isinstance(texts, str) else list(texts)
         found = self.tokenizer(texts, padding="max_length", truncation=True, max_length=self.context_length)
         return torch.tensor(found.input_ids, dtype=torch.int64).view(len(texts), self.context_length)
@@ -29,7 +29,7 @@ class BertTokens:
 
 
 def describe(tokenizer: Any) -> list[Any]:
-    """What decides a text's tokens, for the fingerprint: class, length and, where it can vary, vocabulary."""
+    """Everything that determines a text's tokens: class, length and, if they vary, a hash of the settings."""
     plain = [type(tokenizer).__name__, getattr(tokenizer, "context_length", None)]
     inner = getattr(tokenizer, "tokenizer", None) or getattr(tokenizer, "pieces", None)
     backend = getattr(inner, "backend_tokenizer", None)

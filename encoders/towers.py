@@ -1,14 +1,14 @@
-"""Text towers on no more token columns than they need.
+"""Running text towers without the padding of their inputs.
 
-A title fills a fifth of its context window; the rest is padding that costs as much as text. Two kinds of
-tower give the very same features without it:
+A title fills a fifth of its context window; the rest is padding that costs as much to compute as text. Two
+kinds of tower give exactly the same features without it:
 
-- causal ones that pool at the end-of-text token (CLIP): a position sees only those before it, so whatever
-  follows the pooled position changes nothing;
-- ones with a mask over the padding (BERT in Chinese-CLIP and BLIP): models with a transformers `config`,
-  which names the pad token.
+- causal towers that pool at the end-of-text token (CLIP): a position attends only to earlier ones, so
+  positions after the pooled one have no effect;
+- towers that mask the padding (BERT in Chinese-CLIP and BLIP): models with a transformers `config`, which
+  gives the pad token.
 
-Others (SigLIP: no mask, pooled at the last position) see their padding and keep their full length.
+In other towers (SigLIP: no mask, pooled at the last position) padding has an effect, so it is kept.
 """
 
 from typing import Any, NamedTuple
@@ -34,7 +34,7 @@ class _Causal(NamedTuple):
 
 
 def lengths(model: nn.Module, tokens: Tensor) -> Tensor:
-    """How many of its leading tokens each row needs: int64 [n] of `tokens` int64 [n, L], each at most L."""
+    """Number of leading tokens that each row of `tokens` (int64 [n, L]) needs: int64 [n], each at most L."""
     if config := getattr(model, "config", None):
         pad = config.text_config.pad_token_id
         columns = torch.arange(1, tokens.shape[1] + 1, device=tokens.device)
@@ -53,8 +53,8 @@ def trim(model: nn.Module, tokens: Tensor) -> Tensor:
 def encode_text(model: nn.Module, tokens: Tensor, normalize: bool = False) -> Tensor:
     """Features [n, d] of `tokens` int64 [n, L], trimmed or not; of unit length if `normalize`.
 
-    Equal to ``model.encode_text`` on the untrimmed tokens. That one can't take fewer columns than its
-    positions where the tower is causal, so the tower is run here: on its first L positions.
+    Equal to ``model.encode_text`` on the untrimmed tokens. For causal towers that method requires the full
+    number of columns, so the tower is run here, on its first L positions.
     """
     causal = _causal(model)
     if causal is None:
@@ -70,7 +70,7 @@ def encode_text(model: nn.Module, tokens: Tensor, normalize: bool = False) -> Te
 
 
 def _causal(model: nn.Module) -> _Causal | None:
-    """The model's text tower if it is open_clip's, causal, and pools at the end of the text."""
+    """The model's text tower if it is open_clip's, causal, and pools at the end of the text; else None."""
     found = None
     if isinstance(model, open_clip.CLIP):
         found = _Causal(model, model.text_pool_type, model.text_eos_id)
@@ -82,7 +82,7 @@ def _causal(model: nn.Module) -> _Causal | None:
 
 
 def _projected(projection: nn.Module | Tensor | None, x: Tensor) -> Tensor:
-    """open_clip keeps the projection as a matrix, a layer, or not at all."""
+    """Apply the projection, which open_clip stores as a matrix, as a layer, or not at all."""
     if projection is None:
         return x
     projected: Tensor = projection(x) if isinstance(projection, nn.Module) else x @ projection

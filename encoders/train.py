@@ -1,6 +1,6 @@
-"""A small CLIP trained from nothing on pairs in memory, by the trainer that fine-tuning uses.
+"""Training a small CLIP from scratch on pairs in memory, with the trainer that fine-tuning uses.
 
-Made for the demo and the tests: a minute or two on two cores.
+Meant for the demo and the tests: takes a minute or two on two cores.
 """
 
 import json
@@ -27,16 +27,16 @@ from mmprod.storage.errors import InputError
 
 _LOOK = open_clip.transform.PreprocessCfg(resize_mode="longest", fill_color=255)
 LEAST, MOST = 60, 720  # steps
-_SCALE = 30.0  # of the logits, at first: a temperature of 1/30, since there is no time to learn it
-_MARGIN = 8  # a picture is kept this many pixels larger than the tower's input, for random crops
+_SCALE = 30.0  # initial logit scale (temperature 1/30): training is too short to learn it
+_MARGIN = 8  # pixels by which stored pictures exceed the tower's input, for random crops
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how hard to train: `learning_rate` is reached after 20 steps, then falls as a cosine.
+    """Duration and hyperparameters; `learning_rate` is reached after 20 steps, then falls as a cosine.
 
-    Where no `steps` are given they are as many as fit into `seconds`, by the pace of the first ones, but not
-    fewer than `LEAST` nor more than `MOST`.
+    Without `steps`, their number is chosen to fit into `seconds`, from the pace of the first steps, but at
+    least `LEAST` and at most `MOST`.
     """
 
     steps: int | None = None
@@ -47,12 +47,12 @@ class Plan:
     precision: Precision | Literal["auto"] = "auto"
 
     def fitting(self, pace: float) -> int:
-        """The number of steps where one takes `pace` seconds."""
+        """The number of steps, if one takes `pace` seconds."""
         return self.steps or round(min(max(self.seconds / pace, LEAST), MOST))
 
 
 class Trained(NamedTuple):
-    """A trained model, in how many steps of how many seconds, and in which precision."""
+    """A trained model, the number of steps, the seconds of a step, and the precision."""
 
     model: torch.nn.Module
     tokenizer: Any
@@ -62,8 +62,10 @@ class Trained(NamedTuple):
 
 
 class Crops:
-    """Pictures kept in memory, uint8 [n, 3, side + margin, side + margin], seen through a random window of
-    `side`, half of the time mirrored: no pixel changes its colour."""
+    """Random crops of `side` pixels from pictures in memory, uint8 [n, 3, side + margin, side + margin].
+
+    Half of the crops are mirrored; colours do not change.
+    """
 
     def __init__(self, pictures: np.ndarray, side: int, seed: int) -> None:
         self.pictures, self.side, self.seed = pictures, side, seed
@@ -85,7 +87,7 @@ class Pairs:
 
     @property
     def identity(self) -> np.ndarray:
-        """int64 [n, 3]: pairs with equal titles, but for case, are the same."""
+        """int64 [n, 3]: item and picture (-1: unknown) and title, numbered without regard to case."""
         known: dict[str, int] = {}
         numbers = [known.setdefault(title.casefold(), len(known)) for title in self.titles]
         unknown = np.full(len(numbers), -1)
@@ -116,10 +118,9 @@ def train(
 ) -> Trained:
     """Train a model of open_clip configuration `config`.
 
-    Pairs whose titles are equal are positives of each other, never negatives. `on_step` is told each
-    step's number (from 1), the number of all steps as far as it is known, and the loss. The same seed and
-    steps on the same machine give the same weights. Where there are fewer pairs than `plan.batch`, all of
-    them make a batch.
+    Pairs with equal titles are positives of each other, never negatives. `on_step` is called with each step's
+    number (from 1), the expected number of steps, and the loss. The same seed and steps on the same machine
+    give the same weights. With fewer pairs than `plan.batch`, a batch holds all of them.
     """
     model, tokenizer = untrained(config, plan.seed)
     batch = min(plan.batch, len(pairs.titles))

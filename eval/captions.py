@@ -7,8 +7,11 @@ import re
 from collections.abc import Sequence
 from itertools import chain, zip_longest
 
+from mmprod.datasets.lazy import lazy
 from mmprod.storage.errors import InputError
 
+metrics = lazy("sacrebleu.metrics")  # optional
+rouge_scorer = lazy("rouge_score.rouge_scorer")  # optional
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _CHINESE = re.compile(f"[{_HAN}]")
 _WORD = re.compile(f"[a-z0-9]+|[{_HAN}]")
@@ -25,13 +28,13 @@ def bleu(captions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     length nearest to the caption's. Raises: InputError as `rouge_l` does.
     """
     _check(captions, references)
-    try:
-        from sacrebleu.metrics import BLEU
-    except ImportError as error:
-        raise InputError(f"BLEU {_INSTALL}") from error
     chinese = any(map(_CHINESE.search, chain(captions, *references)))
     streams = [list(stream) for stream in zip_longest(*references)]  # None where a caption has fewer
-    return float(BLEU(tokenize="zh" if chinese else "13a").corpus_score(list(captions), streams).score)
+    try:
+        scorer = metrics.BLEU(tokenize="zh" if chinese else "13a")
+    except ImportError as error:
+        raise InputError(f"BLEU {_INSTALL}") from error
+    return float(scorer.corpus_score(list(captions), streams).score)
 
 
 def rouge_l(captions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
@@ -45,10 +48,9 @@ def rouge_l(captions: Sequence[str], references: Sequence[Sequence[str]]) -> flo
     """
     _check(captions, references)
     try:
-        from rouge_score.rouge_scorer import RougeScorer
+        scorer = rouge_scorer.RougeScorer(["rougeL"], tokenizer=_Tokenizer())
     except ImportError as error:
         raise InputError(f"ROUGE-L {_INSTALL}") from error
-    scorer = RougeScorer(["rougeL"], tokenizer=_Tokenizer())
     pairs = zip(captions, references, strict=True)
     scores = [scorer.score_multi(list(texts), caption)["rougeL"].fmeasure for caption, texts in pairs]
     return 100 * float(sum(scores)) / len(scores)

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
+from mmprod.datasets.lazy import lazy
 from mmprod.storage.errors import InputError
 
+scipy = lazy("scipy")  # not everything that counts measures needs intervals
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -198,7 +199,7 @@ def wilson(value: float, n: float, z: float | None = None) -> tuple[float, float
 
 def quantile(freedom: float) -> float:
     """The 97.5 % point of Student's t; of the normal distribution at inf degrees of freedom."""
-    return float(stdtrit(min(freedom, 1e9), (1 + CONFIDENCE) / 2))
+    return float(scipy.special.stdtrit(min(freedom, 1e9), (1 + CONFIDENCE) / 2))
 
 
 def _witnesses(values: Floats, weights: Floats, clusters: Ints) -> float:

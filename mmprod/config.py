@@ -1,7 +1,7 @@
 """Configuration: one TOML file read into frozen models; unknown keys are refused.
 
-Order: command line over environment (``MMPROD_ENCODER__MODEL=…``) over file over default. `Loaded` also
-knows where each value came from, for ``mmprod config show``.
+Precedence: command line, environment (``MMPROD_ENCODER__MODEL=…``), file, default. `Loaded` also records
+where each value came from, for ``mmprod config show``.
 """
 
 import difflib
@@ -20,7 +20,9 @@ from mmprod.storage.errors import InputError
 
 FILE = "mmprod.toml"
 PREFIX = "MMPROD_"
-_OTHERS = (faults.VARIABLE, fencing.VARIABLE)  # begin alike and are no keys
+_OTHERS = (faults.VARIABLE, fencing.VARIABLE)  # share the prefix, but are not configuration keys
+RENAMED = {"serving.patience": "serving.start_seconds", "review.settle": "review.stable_seconds"}
+"""Keys of earlier versions and their replacements; an old key is refused and the error names the new one."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,10 @@ class Loaded:
 
 
 def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Loaded:
-    """Read the configuration; without `path`, ``mmprod.toml`` here if there is one.
+    """Read the configuration; `path` defaults to ``mmprod.toml`` in the working folder, if it exists.
 
-    `overrides` come from the command line, by dotted key. Relative paths in the file are relative to the
-    file. Raises InputError for an unreadable file, an unknown key or a value out of range.
+    `overrides` are the command line's values by dotted key. Relative paths in the file are relative to the
+    file's folder. Raises: InputError for an unreadable file, an unknown key or a value out of range.
     """
     layers: list[tuple[str, dict[str, Any]]] = []
     if path is None and Path(FILE).is_file():
@@ -112,9 +114,14 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
         )
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
-            known = difflib.get_close_matches(
-                key, [k for k, _ in _flatten(Config().model_dump())], n=1, cutoff=0.5
-            )
-            message = "unknown key" + (f"; did you mean {known[0]}?" if known else "")
+            message = _explain_unknown(key)
         lines.append(f"{origin}: {key or 'configuration'}: {message}")
     return "\n".join(lines)
+
+
+def _explain_unknown(key: str) -> str:
+    if key in RENAMED:
+        return f"is now {RENAMED[key]}"
+    known = [name for name, _ in _flatten(Config().model_dump())]
+    similar = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return "unknown key" + (f"; did you mean {similar[0]}?" if similar else "")

@@ -1,7 +1,6 @@
-"""The lake: the one folder that holds all state, and who may write to it."""
+"""The lake: the folder that holds all state; its paths, its locks and its encoders."""
 
 import contextlib
-import fcntl
 import os
 import re
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmprod.datasets.forms import FORMS
-from mmprod.storage import artifacts, fencing, room
+from mmprod.storage import artifacts, fencing, locks, room
 from mmprod.storage.errors import InputError, StateError
 from mmprod.storage.files import make_folder
 
@@ -18,7 +17,7 @@ LAKE_ENCODER = "lake:"
 
 @dataclass(frozen=True)
 class Lake:
-    """Where everything lies below `root`."""
+    """The paths of everything below `root`, and the locks for writing there."""
 
     root: Path
 
@@ -39,17 +38,17 @@ class Lake:
         return self.root / "reviews" / "surveys"
 
     def survey(self, name: str) -> Path:
-        """What reviewers are asked under a name: a profile, or "search"."""
+        """The survey of that name: a profile's name, or "search"."""
         return self.surveys / name
 
     @property
     def judgements(self) -> Path:
-        """Every label file that was taken in."""
+        """The answers of every label file that was collected, one generation a file."""
         return self.root / "reviews" / "judgements"
 
     @property
     def inbox(self) -> Path:
-        """The folder that reviewers' files are dropped into."""
+        """The folder into which reviewers drop their label files."""
         return self.root / "reviews" / "inbox"
 
     @property
@@ -58,27 +57,27 @@ class Lake:
 
     @property
     def reports(self) -> Path:
-        """Pages made from evaluations."""
+        """The HTML reports of evaluations."""
         return self.root / "reports"
 
     def evaluation(self, name: str) -> Path:
-        """The figures of a survey, one generation each time they were made anew."""
+        """The figures of a survey; each evaluation is a generation."""
         return self.evaluations / name
 
     def encoder(self, name: str) -> Path:
         return self.root / "encoders" / name
 
     def training(self, name: str) -> Path:
-        """Checkpoints and logs of the fine-tunings that make the encoder `name`."""
+        """Checkpoints and logs of the fine-tuning runs that produce the encoder `name`."""
         return self.root / "training" / name
 
     def embeddings(self, model: str, fingerprint: str) -> Path:
-        """The table of one encoder; another encoder's vectors can't meet it even by mistake."""
+        """The embedding table of one encoder; the fingerprint in its name keeps encoders apart."""
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", model.removeprefix(LAKE_ENCODER)).strip("-.")[-60:]
         return self.root / "embeddings" / f"{name}-{fingerprint[:12]}"
 
     def engines(self, model: str, fingerprint: str, form: str) -> Path:
-        """The exported engines of one encoder in one form, such as ``onnx-fp32``."""
+        """The exported engines of one encoder in one format, such as ``onnx-fp32``."""
         return self.root / "engines" / self.embeddings(model, fingerprint).name / form
 
     def index(self, profile: str) -> Path:
@@ -89,7 +88,7 @@ class Lake:
 
     @property
     def quarantine(self) -> Path:
-        """Lists of the rows for which whole product tables were refused."""
+        """Lists of the unusable rows of product tables that were refused as a whole."""
         return self.root / "quarantine"
 
     @property
@@ -99,17 +98,17 @@ class Lake:
 
     @property
     def features(self) -> Path:
-        """Vectors and groups of the live products, for other systems."""
+        """Vectors and groups of all live products, exported for other systems."""
         return self.root / "features"
 
     @property
     def found(self) -> Path:
-        """What saved searches find."""
+        """The results of saved searches."""
         return self.root / "found"
 
     @property
     def releases(self) -> Path:
-        """What the online service serves: engine and indexes together."""
+        """The releases of the online service: engine and indexes together."""
         return self.root / "releases"
 
     def artifact_roots(self) -> list[Path]:
@@ -120,28 +119,29 @@ class Lake:
         return sorted(path.parent for path in self.root.glob("embeddings/*/CURRENT.json"))
 
     def writing(self, wait: bool = False) -> contextlib.AbstractContextManager[None]:
-        """Be the only writer; StateError names the process that is, or `wait` for it to end.
+        """Hold the lake's write lock.
 
-        The lock belongs to the process and goes with it, however it ends. An attempt that was superseded is
-        refused, here and at each step that others would see (`mmprod.storage.fencing`).
+        The lock is released when the process ends, however it ends. If another process holds it: StateError
+        with that process's id, or, with `wait`, wait for it. An attempt that a newer one has superseded is
+        refused, here and before each step that publishes something (`mmprod.storage.fencing`).
         """
         return self._only(self.root, wait)
 
     def reviewing(self, wait: bool = False) -> contextlib.AbstractContextManager[None]:
-        """Be the only one to write surveys, judgements and evaluations; a nightly run doesn't stop it."""
+        """Hold the lock for surveys, judgements and evaluations; independent of the lake's write lock."""
         return self._only(self.root / "reviews", wait)
 
     def fine_tuning(self, name: str, wait: bool = False) -> contextlib.AbstractContextManager[None]:
-        """Be the only one to fine-tune the encoder `name`; only publishing it takes the lake's own lock."""
+        """Hold the lock for fine-tuning the encoder `name`; only publishing needs the lake's write lock."""
         return self._only(self.training(name), wait)
 
     def go_back(
         self, root: Path, generation: str | None = None, only_from: str | None = None, wait: bool = False
     ) -> str | None:
-        """Let an earlier generation below `root` be in use again, as `artifacts.rollback`; which is then.
+        """Switch back to an earlier generation below `root` (`artifacts.rollback`); returns the one in use.
 
-        With `only_from` nothing is done where another one is in use. Raises: StateError where neither that
-        nor `generation` is named, and somebody else has switched since this was called.
+        `only_from`: do nothing unless this generation is in use. Raises: StateError if neither `only_from`
+        nor `generation` is given and another process has switched the generation since this call began.
         """
         seen = artifacts.in_use(root)
         with self.writing(wait):
@@ -150,7 +150,7 @@ class Lake:
             return artifacts.rollback(root, generation, None if generation else seen)
 
     def attempting(self) -> contextlib.AbstractContextManager[None]:
-        """Be the attempt that counts at work that needs no lock; see `mmprod.storage.fencing`."""
+        """Register as the newest attempt, for work that needs no lock; see `mmprod.storage.fencing`."""
         return self._entered()
 
     @contextlib.contextmanager
@@ -164,10 +164,11 @@ class Lake:
             yield
 
     def encoder_fingerprint(self, model: str) -> str | None:
-        """Of the current generation of a ``lake:NAME``; None before there is one, and for other names.
+        """The fingerprint of a ``lake:NAME`` encoder's current generation, read from its manifest.
 
-        None also where it was noted when titles or pictures had other normal forms than now: the same weights
-        make other vectors of them, so who needs the fingerprint has to load the encoder.
+        None if there is no generation, and for other model names. Also None if the manifest was written by a
+        version with other normal forms of titles or pictures: the same weights then make other vectors, and
+        the encoder has to be loaded to compute the fingerprint.
         """
         if not model.startswith(LAKE_ENCODER):
             return None
@@ -178,22 +179,23 @@ class Lake:
         return str(counts["fingerprint"]) if counts.get("forms") == FORMS else None
 
     def succession(self, model: str, candidate: str) -> tuple[Path, Path]:
-        """Where the encoder `candidate` lies, and where `model`, whose place it is to take.
+        """The folders of the encoder `candidate` and of the encoder `model`, which it is to replace.
 
-        Raises: InputError when `model` is not of the lake, or is the candidate itself; when there is none.
+        Raises: InputError if `model` is not an encoder of the lake or is the candidate itself, or if the
+        candidate does not exist.
         """
         if not model.startswith(LAKE_ENCODER) or model == LAKE_ENCODER + candidate:
             raise InputError(
                 f"encoder.model is {model!r}, the candidate {LAKE_ENCODER + candidate!r}: want an encoder of "
                 "the lake in use, and another one to take its place"
             )
-        self.encoder_name(LAKE_ENCODER + candidate)  # says what is wrong where there is none
+        self.encoder_name(LAKE_ENCODER + candidate)  # raises if the candidate does not exist
         return self.encoder(candidate), self.encoder(model.removeprefix(LAKE_ENCODER))
 
     def encoder_name(self, model: str, fingerprint: str | None = None) -> str:
-        """``lake:NAME`` to the ``local-dir:`` of a generation, verified; other names unchanged.
+        """Translate ``lake:NAME`` to the ``local-dir:`` of a verified generation; other names are unchanged.
 
-        The current generation, or with `fingerprint` the one of that fingerprint if it is still there.
+        With `fingerprint`, the generation of that fingerprint if it still exists; otherwise the current one.
         """
         if not model.startswith(LAKE_ENCODER):
             return model
@@ -214,17 +216,13 @@ class Lake:
 @contextlib.contextmanager
 def _locked(folder: Path, wait: bool) -> Iterator[None]:
     make_folder(folder)
-    fd = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            owner = os.pread(fd, 32, 0).decode() or "unknown"
-            raise StateError(
-                f"another run (process {owner}) is writing to {folder}; wait for it or pass --wait"
-            ) from None
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, str(os.getpid()).encode(), 0)
+        fd = locks.hold_as_writer(folder / ".lock", wait)
+    except locks.HeldError as error:
+        raise StateError(
+            f"another run (process {error.holder}) is writing to {folder}; wait for it or pass --wait"
+        ) from None
+    try:
         yield
     finally:
         os.close(fd)

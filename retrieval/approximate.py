@@ -1,18 +1,24 @@
 """Search of a Faiss index with a row filter and a complete answer: what it can't find, exact search does."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import faiss
 import numpy as np
 
+from mmprod.datasets.lazy import lazy
 from mmprod.retrieval import exact
 from mmprod.storage.errors import InputError
+
+if TYPE_CHECKING:
+    import faiss
+else:
+    faiss = lazy("faiss")  # slow to import, and only who has an index to read or write needs it
 
 _BLOCK = 8192
 
 
 def search(
-    index: faiss.Index, queries: np.ndarray, k: int, nprobe: int, allowed: np.ndarray | None = None
+    index: "faiss.Index", queries: np.ndarray, k: int, nprobe: int, allowed: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k allowed rows of largest inner product, as far as the index finds them.
 
@@ -33,12 +39,14 @@ def search(
     return np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
 
 
-def _parameters(index: faiss.Index, nprobe: int, allowed: np.ndarray | None) -> faiss.SearchParameters | None:
+def _parameters(
+    index: "faiss.Index", nprobe: int, allowed: np.ndarray | None
+) -> "faiss.SearchParameters | None":
     """Faiss wants the parameter class of each layer of the index, outermost first."""
     selector = None if allowed is None else faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
     share = 1.0 if allowed is None else float(allowed.mean())
 
-    def of(layer: faiss.Index) -> faiss.SearchParameters | None:
+    def of(layer: "faiss.Index") -> "faiss.SearchParameters | None":
         if isinstance(layer, faiss.IndexPreTransform):
             return faiss.SearchParametersPreTransform(index_params=of(faiss.downcast_index(layer.index)))
         if isinstance(layer, faiss.IndexRefine):
@@ -53,21 +61,21 @@ def _parameters(index: faiss.Index, nprobe: int, allowed: np.ndarray | None) -> 
     return of(index)
 
 
-def _lists(index: faiss.IndexIVF, nprobe: int, share: float) -> int:
+def _lists(index: "faiss.IndexIVF", nprobe: int, share: float) -> int:
     if not 1 <= nprobe <= index.nlist:
         raise InputError(f"nprobe is {nprobe}, want 1 to {index.nlist} (the lists of this index)")
     return min(int(index.nlist), round(nprobe / share))
 
 
 def _exactly(
-    index: faiss.Index, queries: np.ndarray, k: int, allowed: np.ndarray | None
+    index: "faiss.Index", queries: np.ndarray, k: int, allowed: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     numbers = np.arange(index.ntotal) if allowed is None else np.flatnonzero(allowed)
     scores, rows = exact.search_blocks(queries, _stored(index, numbers), k)
     return scores, numbers[rows]
 
 
-def _stored(index: faiss.Index, rows: np.ndarray) -> Iterator[np.ndarray]:
+def _stored(index: "faiss.Index", rows: np.ndarray) -> Iterator[np.ndarray]:
     """The vectors of these rows as the index holds them, float32 (n_i, d), in blocks."""
     for start in range(0, len(rows), _BLOCK):
         yield index.reconstruct_batch(rows[start : start + _BLOCK])

@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import faiss
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -14,6 +14,9 @@ from mmprod.retrieval import index as faiss_index
 from mmprod.retrieval.ids import Lookup
 from mmprod.storage import parquet
 from mmprod.storage.errors import InputError, StateError
+
+if TYPE_CHECKING:
+    import faiss
 
 INDEX, ITEMS, BUILD = "index.faiss", "items.parquet", "build.json"
 
@@ -32,7 +35,7 @@ class Build:
     count: int
 
 
-def save(folder: Path, index: faiss.Index, items: pa.Table, build: Build) -> None:
+def save(folder: Path, index: "faiss.Index", items: pa.Table, build: Build) -> None:
     """Write the three files of a generation into an existing folder; syncing and renaming are the caller's.
 
     items: schema ITEM, row i is vector i. Raises StateError when index, items and `build` don't fit
@@ -46,7 +49,7 @@ def save(folder: Path, index: faiss.Index, items: pa.Table, build: Build) -> Non
     (folder / BUILD).write_text(json.dumps(asdict(build), indent=2) + "\n", encoding="utf-8")
 
 
-def load(folder: Path, sha256: Mapping[str, str]) -> tuple[faiss.Index, pa.Table, Build]:
+def load(folder: Path, sha256: Mapping[str, str]) -> tuple["faiss.Index", pa.Table, Build]:
     """Read the three files and check that they belong together.
 
     sha256: what files must hash to, by file name; a file it doesn't name is checked for readability only.
@@ -59,7 +62,7 @@ def load(folder: Path, sha256: Mapping[str, str]) -> tuple[faiss.Index, pa.Table
     return index, items, build
 
 
-def _fits(folder: Path, index: faiss.Index, items: pa.Table, build: Build) -> None:
+def _fits(folder: Path, index: "faiss.Index", items: pa.Table, build: Build) -> None:
     if not index.ntotal == items.num_rows == build.count:
         counts = f"{index.ntotal} vectors, {items.num_rows} ids, {build.count} in {BUILD}"
         raise StateError(f"{folder}: {counts}: parts of different generations; roll back or build again")

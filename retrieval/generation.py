@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-import faiss
 import numpy as np
 import pyarrow as pa
 
@@ -17,6 +16,9 @@ from mmprod.retrieval.folder import Build
 from mmprod.retrieval.ids import Lookup
 from mmprod.retrieval.vectors import require_vectors
 from mmprod.storage.errors import InputError, StateError
+
+if TYPE_CHECKING:
+    import faiss
 
 MAX_K = 10_000
 
@@ -37,7 +39,7 @@ class Generation:
     "spawn" and open the generation in each.
     """
 
-    def __init__(self, index: faiss.Index, items: pa.Table, build: Build) -> None:
+    def __init__(self, index: "faiss.Index", items: pa.Table, build: Build) -> None:
         """Parts that belong together; `open` reads and checks them."""
         self.index = index
         self.build = build

@@ -5,13 +5,19 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import faiss
 import numpy as np
 
+from mmprod.datasets.lazy import lazy
 from mmprod.retrieval.vectors import require_vectors, take_rows
 from mmprod.storage.errors import InputError, StateError
 from mmprod.storage.files import sha256_file
+
+if TYPE_CHECKING:
+    import faiss
+else:
+    faiss = lazy("faiss")  # slow to import, and only who has an index to read or write needs it
 
 FLAT_BELOW = 50_000  # vectors; exact search of so few takes milliseconds
 _LISTS, _GRAPH = re.compile(r"IVF(\d+)"), re.compile(r"HNSW(\d+)")
@@ -61,7 +67,7 @@ def bytes_of(factory: str, dim: int, count: int) -> int:
 
 def build(
     vectors: Iterable[np.ndarray], dim: int, count: int, factory: str = "auto", seed: int = 0
-) -> faiss.Index:
+) -> "faiss.Index":
     """Train on a random sample, then add block by block; only the index holds all vectors.
 
     vectors: blocks (n_i, dim), float16 or float32, norm ≤ 1, `count` rows in all. Read twice (training,
@@ -82,13 +88,13 @@ def build(
     return index
 
 
-def lists_probed(index: faiss.Index) -> int:
+def lists_probed(index: "faiss.Index") -> int:
     """Lists that a search of a fresh index looks through: a sixteenth, at least 16; 1 without lists."""
     lists = faiss.try_extract_index_ivf(index)
     return 1 if lists is None else int(lists.nprobe)
 
 
-def write(index: faiss.Index, path: Path) -> None:
+def write(index: "faiss.Index", path: Path) -> None:
     """Write the index; OSError when the disk refuses a byte. Syncing is left to who publishes the folder.
 
     Faiss's own file writer can report success on a full disk, so Python's file does the writing.
@@ -101,7 +107,7 @@ def write(index: faiss.Index, path: Path) -> None:
         raise StateError(f"{path}: {written} bytes were written, {path.stat().st_size} are there")
 
 
-def read(path: Path, sha256: str | None = None) -> faiss.Index:
+def read(path: Path, sha256: str | None = None) -> "faiss.Index":
     """Load an index, ready to search and to reconstruct.
 
     sha256: what the file must hash to, checked first: Faiss loads most flipped bytes without complaint. A
@@ -131,7 +137,7 @@ def check_file(path: Path, sha256: str | None) -> None:
         raise StateError(f"{path}: sha256 is {found}, recorded is {sha256}: roll back or build it again")
 
 
-def _empty_index(factory: str, dim: int) -> faiss.Index:
+def _empty_index(factory: str, dim: int) -> "faiss.Index":
     lists = _LISTS.search(factory)
     if "IDMap" in factory or (lists and int(lists[1]) == 0):
         raise InputError(f"index factory {factory!r}: IDMap and IVF0 can't be used")
@@ -142,7 +148,7 @@ def _empty_index(factory: str, dim: int) -> faiss.Index:
         raise InputError(f"index factory {factory!r} can't be built for dimension {dim}: {reason}") from error
 
 
-def _sample(index: faiss.Index, count: int, seed: int) -> np.ndarray:
+def _sample(index: "faiss.Index", count: int, seed: int) -> np.ndarray:
     """Rows to train on: 64 a list, and enough for the 8-bit codes of a quantizer."""
     lists = faiss.try_extract_index_ivf(index)
     size = max(65_536, 64 * lists.nlist if lists is not None else 0)
@@ -150,7 +156,7 @@ def _sample(index: faiss.Index, count: int, seed: int) -> np.ndarray:
     return np.sort(rows)
 
 
-def _train(index: faiss.Index, factory: str, sample: np.ndarray, seed: int) -> None:
+def _train(index: "faiss.Index", factory: str, sample: np.ndarray, seed: int) -> None:
     lists = faiss.try_extract_index_ivf(index)
     if lists is not None:
         lists.cp.seed = seed

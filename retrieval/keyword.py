@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mmprod.datasets.lazy import lazy
 from mmprod.storage.errors import InputError
 
+bm25s = lazy("bm25s")  # half a second, and few search by words
 K1, B = 1.5, 0.75
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
 _RUN = re.compile(rf"[{_CJK}]+|[^\W_{_CJK}]+")
@@ -35,15 +37,13 @@ class KeywordIndex:
 
     def __init__(self, ids: Sequence[str], titles: Sequence[str | None]) -> None:
         """ids and titles, one each a product; an empty title is never found. InputError if not as many."""
-        import bm25s  # half a second
-
-        logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets itself to DEBUG, with its own handler
         if len(ids) != len(titles):
             raise InputError(f"{len(ids)} ids for {len(titles)} titles: both must come from the same rows")
         self._ids = list(ids)
         corpus = [tokens(title or "") for title in titles]
         self._words = {word for title in corpus for word in title}
         self._bm25 = bm25s.BM25(method="lucene", k1=K1, b=B, backend="numpy")
+        logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets itself to DEBUG, with its own handler
         if self._words:
             self._bm25.index(corpus, show_progress=False)
 

@@ -1,1 +1,1 @@
-"""The online service: vectors, similarity and search for raw titles and pictures. Runs without torch."""
+"""The online service: vectors, similarity and search for products given by id, title or picture; no torch."""

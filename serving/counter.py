@@ -1,4 +1,4 @@
-"""What the models count, among Triton's own metrics. Importable inside Triton's Python backend only."""
+"""Counters of the models, published with Triton's metrics. Importable in Triton's Python backend only."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ import triton_python_backend_utils as pb_utils
 
 
 class Counter:
-    """A counter of /metrics; one series for each set of labels, made when it is first added to."""
+    """A counter of /metrics with one series per set of labels; a series exists from its first addition on."""
 
     def __init__(self, name: str, help_: str) -> None:
-        """Instances of a model, and models, that name the same counter add to the same series."""
+        """All models and instances that name the same counter add to the same series."""
         self._family = pb_utils.MetricFamily(name=name, description=help_, kind=pb_utils.MetricFamily.COUNTER)
         self._series: dict[tuple[tuple[str, str], ...], Any] = {}
 

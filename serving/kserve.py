@@ -1,7 +1,7 @@
-"""Tensors as the bytes of the KServe v2 protocol, with its binary extension, and back.
+"""Encoding and decoding of tensors in the KServe v2 protocol with its binary extension.
 
-A body is JSON that describes the tensors, then the bytes of each, one after the other. A string is its length
-as a little-endian uint32 and its bytes. tritonclient has the same, but brings gevent into every process.
+A body is JSON that describes the tensors, followed by the bytes of each tensor. A string is its length as a
+little-endian uint32, then its bytes. tritonclient does the same, but imports gevent into every process.
 """
 
 import json
@@ -19,17 +19,19 @@ _LENGTH = struct.Struct("<I")
 _DTYPES = {"FP32": np.dtype("<f4"), "INT32": np.dtype("<i4")}
 
 
-class Place(Protocol):
-    """Where strings can lie other than in the body."""
+class SharedMemory(Protocol):
+    """Memory that a client shares with the server, so that strings need not be in the body."""
 
     def put(self, pieces: Sequence[bytes], size: int) -> dict[str, Any] | None:
-        """The parameters of a tensor whose content is put there; None when it doesn't fit."""
+        """Write a tensor's content; the tensor's parameters in the request, None if it doesn't fit."""
 
 
-def encode(inputs: Tensors, timeout: float, place: Place | None = None) -> tuple[bytes, dict[str, str]]:
-    """Body and headers of a request that is to be answered within `timeout` seconds.
+def encode(
+    inputs: Tensors, timeout: float, shared: SharedMemory | None = None
+) -> tuple[bytes, dict[str, str]]:
+    """Body and headers of a request that the server should answer within `timeout` seconds.
 
-    Inputs of int32 are sent as numbers, those of objects (bytes) as strings, by way of `place` if they fit.
+    Inputs of int32 are sent as numbers, inputs of objects (bytes) as strings, in `shared` if they fit there.
     """
     parameters = {"binary_data_output": True, "timeout": max(1, round(timeout * 1e6))}
     described: list[dict[str, Any]] = []
@@ -37,29 +39,29 @@ def encode(inputs: Tensors, timeout: float, place: Place | None = None) -> tuple
     for name, data in inputs.items():
         kind, pieces = _pieces(data)
         size = sum(map(len, pieces))
-        there = place.put(pieces, size) if place and kind == "BYTES" else None
-        if there is None:
+        in_memory = shared.put(pieces, size) if shared and kind == "BYTES" else None
+        if in_memory is None:
             body += pieces
         tensor = {"name": name, "shape": data.shape, "datatype": kind}
-        described.append(tensor | {"parameters": there or {"binary_data_size": size}})
+        described.append(tensor | {"parameters": in_memory or {"binary_data_size": size}})
     body[0] = json.dumps({"parameters": parameters, "inputs": described}).encode()
     return b"".join(body), {"Content-Type": "application/octet-stream", JSON_LENGTH: str(len(body[0]))}
 
 
 def decode(body: bytes, json_length: str | None) -> Outputs:
-    """Outputs by name: float32, int32, or objects (bytes). Raises: ValueError for what is no such answer."""
+    """Outputs by name: float32, int32, or objects (bytes). Raises: ValueError for an invalid response."""
     try:
         start = len(body) if json_length is None else int(json_length)
         return dict(_outputs(json.loads(body[:start])["outputs"], memoryview(body)[start:]))
     except (LookupError, TypeError, ArithmeticError, RecursionError, struct.error) as error:
-        raise ValueError(f"an answer that can't be read: {error!r}") from error
+        raise ValueError(f"the response can't be read: {error!r}") from error
 
 
 def _outputs(described: list[dict[str, Any]], rest: memoryview) -> Iterator[tuple[str, np.ndarray]]:
     for output in described:
         size = output["parameters"]["binary_data_size"]
         if not 0 <= size <= len(rest):
-            raise ValueError(f"{output['name']} of {size} bytes, {len(rest)} are there")
+            raise ValueError(f"{output['name']} has {size} bytes, {len(rest)} are left")
         data, rest = rest[:size], rest[size:]
         yield output["name"], _array(data, output["datatype"]).reshape(tuple(output["shape"]))
 
@@ -76,12 +78,12 @@ def _strings(data: memoryview) -> Iterator[bytes]:
         (length,) = _LENGTH.unpack_from(data, at)
         at += _LENGTH.size + length
         if at > len(data):
-            raise ValueError(f"a string of {length} bytes ends after its tensor")
+            raise ValueError(f"a string of {length} bytes is longer than its tensor")
         yield bytes(data[at - length : at])
 
 
 def _pieces(data: np.ndarray) -> tuple[str, list[bytes]]:
-    """A tensor's type on the wire, and its bytes."""
+    """A tensor's datatype in the protocol, and its bytes."""
     if data.dtype != np.object_:
         return "INT32", [data.tobytes()]
     strings = data.reshape(-1).tolist()

@@ -1,6 +1,6 @@
-"""`python -m mmprod.serving.probe`: does a server answer as its release says? For containers' probes.
+"""`python -m mmprod.serving.probe`: sends a release's canaries to a server, for the probes of containers.
 
-Exit status 0 when every canary comes back right, else 1 with the reason.
+Exit status 0 if every answer is correct, else 1 with the reason.
 """
 
 import argparse
@@ -16,18 +16,18 @@ from mmprod.serving.release import VARIABLE
 from mmprod.storage.errors import StateError
 
 
-def probe(address: str, canaries: Sequence[Canary], patience: float = 10.0) -> list[str]:
-    """Ask a server everything; the names of its models that answered. `patience`: seconds an answer may take.
+def probe(address: str, canaries: Sequence[Canary], timeout: float = 10.0) -> list[str]:
+    """Send all canaries to a server; the names of the models that answered. `timeout`: seconds per answer.
 
-    Raises: StateError for the first answer that differs or doesn't come.
+    Raises: StateError for the first answer that is wrong or missing.
     """
-    connection = http.client.HTTPConnection(address, timeout=patience)
+    connection = http.client.HTTPConnection(address, timeout=timeout)
     try:
         for canary in canaries:
             body = json.dumps(canary.request).encode()
             connection.request("POST", f"/v2/models/{canary.model}/infer", body)
-            answer = connection.getresponse()
-            if wrong := difference(canary, answer.status, answer.read()):
+            response = connection.getresponse()
+            if wrong := difference(canary, response.status, response.read()):
                 raise StateError(wrong)
     except (OSError, http.client.HTTPException) as error:
         raise StateError(f"{address} doesn't answer: {error!r}") from error
@@ -37,20 +37,22 @@ def probe(address: str, canaries: Sequence[Canary], patience: float = 10.0) -> l
 
 
 def main() -> int:
-    """Run the probe on the command line's address and release."""
+    """Run the probe with the command line's address and release."""
     parser = argparse.ArgumentParser(prog="python -m mmprod.serving.probe", description=__doc__)
     parser.add_argument("--address", default="127.0.0.1:8000", help="host:port of the server")
-    parser.add_argument("--release", default=os.environ.get(VARIABLE), help=f"its release; else ${VARIABLE}")
-    parser.add_argument("--patience", type=float, default=10.0, help="seconds an answer may take")
-    given = parser.parse_args()
-    if not given.release:
+    parser.add_argument(
+        "--release", default=os.environ.get(VARIABLE), help=f"folder of its release; default ${VARIABLE}"
+    )
+    parser.add_argument("--timeout", type=float, default=10.0, help="seconds per answer")
+    arguments = parser.parse_args()
+    if not arguments.release:
         parser.error(f"name the release, by --release or ${VARIABLE}")
     try:
-        models = probe(given.address, read_canaries(Path(given.release)), given.patience)
+        models = probe(arguments.address, read_canaries(Path(arguments.release)), arguments.timeout)
     except StateError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    sys.stdout.write(f"{given.address}: {', '.join(models)} answer as they should\n")
+    sys.stdout.write(f"{arguments.address}: {', '.join(models)} answer as they should\n")
     return 0
 
 

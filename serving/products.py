@@ -1,4 +1,4 @@
-"""From products that requests describe to the vectors of an index."""
+"""From products given by title and picture to vectors as an index holds them."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,11 @@ import numpy as np
 from mmprod.retrieval.folder import Build
 from mmprod.retrieval.fusion import fuse, half_width
 from mmprod.serving.encoding import Encoding
-from mmprod.serving.values import Product
+from mmprod.serving.types import Product
 
 
 def encode_products(encoding: Encoding, products: Sequence[Product]) -> tuple[np.ndarray, np.ndarray]:
-    """Image and text vectors of products given by content, float32 [n, width] each; zeros where not given.
+    """Image and text vectors of products given by content, float32 [n, width] each; zeros if not given.
 
     Raises: Refused for a title or picture that can't be used.
     """
@@ -25,8 +25,8 @@ def encode_products(encoding: Encoding, products: Sequence[Product]) -> tuple[np
     return image, text
 
 
-def fused(image: np.ndarray, text: np.ndarray, build: Build) -> np.ndarray:
-    """Vectors as an index of that build holds them, float32 [n, dim]."""
+def fuse_for_index(image: np.ndarray, text: np.ndarray, build: Build) -> np.ndarray:
+    """Image and text vectors fused as in an index with that build, float32 [n, dim]."""
     both = build.weights[0] > 0 and build.weights[1] > 0
     mixed = both and build.dim == build.width
     return (half_width if mixed else fuse)(image, text, build.weights)

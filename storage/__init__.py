@@ -1,1 +1,1 @@
-"""The durable ways of writing, known by all and knowing nobody."""
+"""Durable files, locks and generations. The lowest layer: it imports none of the other folders."""

@@ -4,15 +4,13 @@
     root/g000002/
     root/CURRENT                                   name of the generation in use, sha256 of its manifest
 
-A generation is written under a temporary name, synced, and renamed into place; `CURRENT` is replaced in
-one step, so a reader sees the old generation or the new one. Readers hold a shared lock on the manifest
-(`opened`), and `prune` leaves alone what it can't lock.
+A generation is written under a temporary name, synced, and renamed into place. `CURRENT` is replaced
+atomically, so a reader sees either the old generation or the new one. Readers hold a shared lock on the
+manifest (`opened`); `prune` does not remove a generation that it can't lock.
 """
 
 import contextlib
-import fcntl
 import importlib.metadata
-import os
 import platform
 import shutil
 import tempfile
@@ -22,22 +20,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mmprod.storage import checked_json, fencing
+from mmprod.storage import checked_json, fencing, locks
 from mmprod.storage.errors import InputError, StateError
 from mmprod.storage.faults import fault
 from mmprod.storage.files import make_folder, replace_file, sha256_file, sync_file, sync_tree
 
 MANIFEST = "manifest.json"
 CURRENT = "CURRENT"
+_GO_BACK = "go back to a sound one: `mmprod index rollback`, or that of release or encoder"
 _LIBRARIES = ("faiss-gpu", "lmdb", "numpy", "open-clip-torch", "pyarrow", "pylance", "torch")
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a generation is made from and consists of.
+    """The metadata of a generation.
 
-    `inputs` names what went in by fingerprint or version, `config` how it was made, `counts` what came
-    out; `files` maps each data file to its sha256. Equal `inputs` and `config` mean an equal generation.
+    `inputs` holds the fingerprints or versions of its inputs, `config` the settings it was made with,
+    `counts` the figures of the result; `files` maps each data file to its sha256. Generations with equal
+    `inputs` and `config` are interchangeable.
     """
 
     kind: str
@@ -54,21 +54,45 @@ class Manifest:
         return cls(**checked_json.load(folder / MANIFEST, cls))
 
 
+class Reference(str):
+    """Identifies a generation by its name and a mark, as in "g000003 5f1c…".
+
+    The mark tells it from another generation of the same name. It is the sha256 of the manifest; in a survey
+    it is the time at which the recall table was made. Manifests of derived artifacts store it as plain text.
+    """
+
+    @classmethod
+    def of(cls, generation: str, mark: str) -> "Reference":
+        return cls(f"{generation} {mark}")
+
+    @property
+    def generation(self) -> str:
+        return self.partition(" ")[0]
+
+    @property
+    def mark(self) -> str:
+        return self.partition(" ")[2]
+
+
 @dataclass
 class Draft:
-    """A generation being written: put files into `path`, figures into `counts`."""
+    """A generation being written: put files into `path`, figures into `counts`.
+
+    `reused` means that an equal generation exists already and nothing needs to be written.
+    """
 
     path: Path
     counts: dict[str, Any] = field(default_factory=dict)
     generation: str = ""
+    reused: bool = False
 
 
 @contextlib.contextmanager
 def publishing(root: Path, kind: str, inputs: dict[str, Any], config: dict[str, Any]) -> Iterator[Draft]:
-    """Write a new generation below `root`; it appears whole when the block ends, and not at all if it fails.
+    """Write a new generation below `root`; it appears when the block ends, or not at all if the block fails.
 
-    `CURRENT` is left alone: call `switch` once the new generation has passed its checks. The caller holds
-    the lake's lock, so drafts found here are those of dead processes and are removed.
+    `CURRENT` does not change: call `switch` once the new generation has passed its checks. The caller holds
+    the lake's lock, so any older draft was left by a dead process and is removed.
     """
     make_folder(root)
     with fencing.publishing():
@@ -117,34 +141,34 @@ def current(root: Path) -> str | None:
         text = (root / CURRENT).read_bytes().decode("latin-1")
     except FileNotFoundError:
         return None
-    name = text.partition(" ")[0]
-    if not (root / name / MANIFEST).is_file() or text != _pointer(root, name):
-        raise StateError(f"{root / CURRENT} holds {text!r}, which fits no generation; run `mmprod rollback`")
+    name = Reference(text).generation
+    if not (root / name / MANIFEST).is_file() or text != f"{_reference(root, name)}\n":
+        raise StateError(f"{root / CURRENT} holds {text!r}, which fits no generation; {_GO_BACK}")
     return name
 
 
-def _pointer(root: Path, name: str) -> str:
-    return f"{name} {sha256_file(root / name / MANIFEST)}\n"
+def _reference(root: Path, name: str) -> Reference:
+    return Reference.of(name, sha256_file(root / name / MANIFEST))
 
 
-def reference(root: Path) -> str | None:
-    """The current generation by name and manifest, as an input of what is made from it; None before one."""
+def reference(root: Path) -> Reference | None:
+    """The current generation, for the `inputs` of artifacts made from it; None before the first."""
     name = current(root)
-    return name and _pointer(root, name).strip()
+    return _reference(root, name) if name else None
 
 
 def switch(root: Path, generation: str) -> None:
-    """Make `generation` the one in use, in one step."""
+    """Make `generation` the one in use, atomically."""
     fault("artifact.published")
     if generation not in generations(root):
         raise InputError(f"{root}: no generation {generation!r}; there are {', '.join(generations(root))}")
     with fencing.publishing():
-        replace_file(root / CURRENT, _pointer(root, generation))
+        replace_file(root / CURRENT, f"{_reference(root, generation)}\n")
     fault("artifact.switched")
 
 
 def in_use(root: Path) -> str | None:
-    """As `current`; None also where the pointer is damaged."""
+    """As `current`, but None instead of an error when the pointer is damaged."""
     try:
         return current(root)
     except StateError:
@@ -152,25 +176,26 @@ def in_use(root: Path) -> str | None:
 
 
 def rollback(root: Path, generation: str | None = None, leaving: str | None = None) -> str:
-    """Go back to `generation`, or to the newest sound one before the current; it is verified first.
+    """Switch to `generation`, by default to the newest sound one older than the current; return its name.
 
-    One that its gate refused is gone to only by name. Where the pointer itself is damaged, it is the newest
-    sound one of all. `leaving`: the generation that was in use when this was asked for. Raises: StateError
-    where another is by now, since somebody else has gone back, or on, meanwhile.
+    The target is verified first. A generation that its gate refused is used only when named explicitly. When
+    the pointer is damaged, the default is the newest sound generation of all. `leaving`: the generation that
+    the caller believes to be in use. Raises: StateError when another one is in use by now, because somebody
+    else has switched meanwhile; InputError when there is no generation to go back to.
     """
     names = generations(root)
     now = in_use(root)
     if leaving is not None and now != leaving:
         raise StateError(
-            f"{root}: {now} is in use, no longer {leaving}: somebody else has switched meanwhile, nothing "
-            "was done; look at what is in use, then ask again if it should still go"
+            f"{root}: {now} is in use, no longer {leaving}: somebody else has switched meanwhile. Nothing "
+            "was changed; look at the generation in use, and repeat the rollback if it is still wanted"
         )
     if generation is None:
         older = (name for name in reversed(names) if now is None or name < now)
         generation = next((n for n in older if not verify(root / n) and not refused(root / n)), None)
         if generation is None:
             older_than = f"older than {now} " if now else ""
-            raise InputError(f"{root}: nothing {older_than}that could be gone back to")
+            raise InputError(f"{root}: nothing {older_than}to go back to")
     elif generation in names and (problems := verify(root / generation)):
         raise StateError(f"{root / generation} can't be used: {'; '.join(problems)}")
     switch(root, generation)
@@ -178,14 +203,14 @@ def rollback(root: Path, generation: str | None = None, leaving: str | None = No
 
 
 def refused(folder: Path) -> list[dict[str, Any]]:
-    """The checks of its gate that a generation did not pass; none where there is no gate."""
+    """The gate checks that a generation failed; empty when it passed or has no gate."""
     checks = Manifest.read(folder).counts.get("gate", {}).get("checks", [])
     return [check for check in checks if not check.get("ok", True)]
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A generation that stays in place while the `opened` block lasts."""
+    """A generation held for reading: `prune` does not remove it while the `opened` block lasts."""
 
     path: Path
     manifest: Manifest
@@ -197,27 +222,22 @@ class Opened:
 
 @contextlib.contextmanager
 def opened(root: Path, generation: str | None = None, *, checked: bool = True) -> Iterator[Opened]:
-    """Hold the current (or the named) generation for reading; `checked` compares every file's sha256 first.
+    """Hold the current (or the named) generation for reading; `checked`: verify every file's sha256 first.
 
-    Raises: StateError when there is none yet, or when a file is damaged.
+    Raises: StateError when there is no such generation, or when a file is damaged.
     """
     name = generation or current(root)
     if name is None:
         raise StateError(f"nothing published in {root} yet; run `mmprod run` first")
     folder = root / name
-    try:
-        fd = os.open(folder / MANIFEST, os.O_RDONLY)
-    except FileNotFoundError:
-        raise StateError(f"{folder} is not there; there are {', '.join(generations(root))}") from None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locks.held(folder / MANIFEST, shared=True))
+        except FileNotFoundError:
+            raise StateError(f"{folder} is not there; there are {', '.join(generations(root))}") from None
         if checked and (problems := verify(folder)):
-            raise StateError(
-                f"{folder} is damaged: {'; '.join(problems)}; run `mmprod rollback` or build it again"
-            )
+            raise StateError(f"{folder} is damaged: {'; '.join(problems)}; build it again, or {_GO_BACK}")
         yield Opened(folder, Manifest.read(folder))
-    finally:
-        os.close(fd)
 
 
 def newest(root: Path) -> str | None:
@@ -226,10 +246,10 @@ def newest(root: Path) -> str | None:
 
 
 def reusable(root: Path, inputs: dict[str, Any], config: dict[str, Any]) -> str | None:
-    """The generation in use if it was made from the same inputs in the same way and is sound.
+    """Name of a sound generation with the same `inputs` and `config`, which is then in use; else None.
 
-    Else the latest, if that was: a process that died between publishing and switching has left it, so it is
-    switched to.
+    The generation in use is tried first, then the latest: a process that died between publishing and
+    switching may have left it, so it is switched to.
     """
     for name in dict.fromkeys((current(root), newest(root))):
         if name and matches(root / name, inputs, config):
@@ -240,7 +260,7 @@ def reusable(root: Path, inputs: dict[str, Any], config: dict[str, Any]) -> str 
 
 
 def matches(folder: Path, inputs: dict[str, Any], config: dict[str, Any]) -> bool:
-    """Whether a generation was made from the same inputs in the same way and is sound."""
+    """Whether a generation has these `inputs` and this `config` and is undamaged."""
     try:
         manifest = Manifest.read(folder)
     except StateError:
@@ -249,7 +269,7 @@ def matches(folder: Path, inputs: dict[str, Any], config: dict[str, Any]) -> boo
 
 
 def verify(folder: Path) -> list[str]:
-    """What is wrong with a generation: files missing, damaged or unknown. Empty when all is well."""
+    """Problems of a generation, in words: missing, damaged or unlisted files. Empty when it is sound."""
     try:
         files = Manifest.read(folder).files
     except StateError as error:
@@ -264,7 +284,10 @@ def verify(folder: Path) -> list[str]:
 
 
 def prune(root: Path, keep: int) -> list[str]:
-    """Remove generations older than the newest `keep`; never the current one nor one that is being read."""
+    """Remove generations older than the newest `keep` and return their names.
+
+    The current generation and those being read are never removed.
+    """
     now = current(root)
     removed = []
     for name in generations(root)[: -keep or None]:
@@ -274,12 +297,12 @@ def prune(root: Path, keep: int) -> list[str]:
 
 
 def _remove_unread(folder: Path) -> bool:
-    with (folder / MANIFEST).open() as file:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(locks.held(folder / MANIFEST, wait=False))
         except BlockingIOError:
             return False
-        doomed = folder.rename(folder.with_name(f".draft-{folder.name}"))  # gone for readers in one step
+        doomed = folder.rename(folder.with_name(f".draft-{folder.name}"))  # atomic for readers
         shutil.rmtree(doomed)
     return True
 

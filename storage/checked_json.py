@@ -1,4 +1,4 @@
-"""JSON files that carry a checksum over themselves, so that a flipped byte in them is noticed."""
+"""JSON files that contain a checksum of their own content, so that a flipped byte is detected."""
 
 import hashlib
 import json
@@ -17,10 +17,10 @@ def dump(content: dict[str, Any]) -> str:
 
 
 def load(path: Path, kind: type[Any]) -> dict[str, Any]:
-    """Read the fields of dataclass `kind` as `dump` wrote them.
+    """Read a file written by `dump`; its keys are checked against the fields of dataclass `kind`.
 
     Fields with a default may be missing: earlier versions did not write them.
-    Raises: StateError when the file is missing, unreadable, differs by any byte or has other fields.
+    Raises: StateError when the file is missing, unreadable, changed by any byte or has other fields.
     """
     try:
         text = path.read_text()
@@ -30,7 +30,7 @@ def load(path: Path, kind: type[Any]) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise StateError(f"{path} can't be read: {error}") from error
     if stored != found or text != dump(content):
-        raise StateError(f"{path} is damaged: its content has checksum {found}, it says {stored}")
+        raise StateError(f"{path} is damaged: its content has checksum {found}, recorded is {stored}")
     known = {field.name for field in fields(kind)}
     needed = {field.name for field in fields(kind) if field.default is MISSING}
     if not needed <= content.keys() <= known:

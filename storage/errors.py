@@ -1,4 +1,4 @@
-"""The exceptions a user can meet; everything else is a bug or the machine's own error."""
+"""The exceptions that are reported to users; any other exception is a bug or an error of the machine."""
 
 import errno
 
@@ -6,21 +6,21 @@ _SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
 
 class InputError(ValueError):
-    """What was given can't be used: a file, a table, an option. Nothing was changed. CLI exit code 2."""
+    """An input can't be used: a file, a table, an option. Nothing was changed. CLI exit code 2."""
 
 
 class StateError(RuntimeError):
-    """What lies in the lake can't be used: damaged, missing or made by another encoder. CLI exit code 1."""
+    """State in the lake can't be used: damaged, missing or made by another encoder. CLI exit code 1."""
 
 
 class GateError(StateError):
-    """What was made did not pass its checks; made again it would not either. CLI exit code 1."""
+    """A new artifact failed its checks; building it again would fail again. CLI exit code 1."""
 
 
 def shortage(error: BaseException | None) -> BaseException | None:
-    """What this process is short of, where that is behind an error: memory, or files that it may open.
+    """The exception in the chain of `error` that reports a lack of memory or file descriptors; else None.
 
-    Whatever it was reading at the time is not to blame, and fares better another time.
+    Such an error says nothing about the file that was being read: reading it later may succeed.
     """
     while error is not None:
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _SHORT):

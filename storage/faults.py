@@ -1,6 +1,6 @@
 """Named fault points: places where tests make the process die or a disk fail.
 
-``MMPROD_FAULT=point:n:action`` fires when `point` is passed for the n-th time (from 1) in a process.
+``MMPROD_FAULT=point:n:action`` triggers when a process passes `point` for the n-th time (from 1).
 Actions: ``kill`` (SIGKILL to itself, as the kernel's out-of-memory killer would), ``stop`` (SIGSTOP), ``eio``
 and ``enospc`` (an OSError as a failing or full disk gives). Without the variable a fault point costs a dict
 look-up.
@@ -23,9 +23,9 @@ POINTS = (
     "artifact.switched",  # CURRENT names the new generation
     "index.built",  # the Faiss index is trained and filled, not yet written
     "recall.batch",  # a batch of the recall table is written
-    "checkpoint.written",  # a checkpoint is on disk, its seal is not
+    "checkpoint.written",  # a checkpoint is on disk, its sha256 is not
     "store.exchange",  # the live store is moved aside, its compacted copy is not yet in its place
-    "run.finished",  # all stages are done, the run record is not written
+    "run.finished",  # all stages are complete, the run record is not written
 )
 _ERRORS = {"eio": errno.EIO, "enospc": errno.ENOSPC}
 _SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
@@ -33,7 +33,7 @@ _passed: Counter[str] = Counter()
 
 
 def fault(point: str) -> None:
-    """Fire the fault that ``MMPROD_FAULT`` asks for at this point, if any.
+    """Trigger the fault that ``MMPROD_FAULT`` sets for this point, if any.
 
     Raises: OSError for ``eio`` and ``enospc``; ValueError when the variable can't be understood.
     """

@@ -1,4 +1,4 @@
-"""Durable file operations. None of the libraries used here sync what they write, so this does."""
+"""Durable file operations: the libraries that mmprod writes files with do not sync them."""
 
 import hashlib
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def sync_file(path: Path) -> None:
-    """Force a file's or a directory's content to disk."""
+    """Force the content of a file or directory to disk."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -24,18 +24,18 @@ def sync_tree(folder: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and the parents it lacks. Each is synced into the one above it, once: when it is made.
+    """Create a folder and its missing parents, and sync the parent of each new folder.
 
-    Raises: FileExistsError where something else has that name.
+    Raises: FileExistsError when a file has that name.
     """
     missing = [folder for folder in (path, *path.parents) if not folder.is_dir()]
     for folder in reversed(missing):
-        folder.mkdir(exist_ok=True)  # another process may be as far
+        folder.mkdir(exist_ok=True)  # another process may have made it meanwhile
         sync_file(folder.parent)
 
 
 def replace_file(path: Path, content: bytes | str) -> None:
-    """Write `content` aside, sync it and rename it over `path`: readers see the old or the new, whole."""
+    """Replace `path` by `content` atomically and durably: written to a temporary file, synced, renamed."""
     data = content.encode() if isinstance(content, str) else content
     make_folder(path.parent)
     fd, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -53,6 +53,6 @@ def replace_file(path: Path, content: bytes | str) -> None:
 
 
 def sha256_file(path: Path) -> str:
-    """Hex sha256 of a file, read in pieces."""
+    """Hex sha256 of a file, read in blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Parquet with page checksums, so that a flipped byte is noticed when the file is read."""
+"""Parquet with page checksums, so that a flipped byte is detected when the file is read."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +10,7 @@ from mmprod.storage.errors import StateError
 
 
 def write(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> int:
-    """Stream batches into a file; returns the number of rows. Syncing is up to who publishes it."""
+    """Write batches to a file one by one; returns the number of rows. The caller syncs the file."""
     rows = 0
     with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
         for batch in batches:

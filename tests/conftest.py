@@ -136,15 +136,9 @@ def forking() -> Callable[..., AbstractContextManager[Forked]]:
 @pytest.fixture(scope="module")
 def forked() -> Iterator[Forked]:
     """For commands of mmprod."""
-    when_needed = (
-        "datasets.ingest.ingest",
-        "datasets.images.fetch",
-        "encoders.clip",
-        "retrieval.gate",
-        "retrieval.recall",
-    )
-    modules = ("stages.training.promotion", "stages.daily.run", *when_needed)
-    imports = "import " + ", ".join(f"mmprod.{module}" for module in modules)
+    modules = ("stages.training.promotion", "stages.daily.run", "encoders.clip")
+    when_needed = ("lance", "faiss")
+    imports = "import " + ", ".join((*(f"mmprod.{module}" for module in modules), *when_needed))
     with _forking(Path(sys.executable), imports, ROOT / "benchmarks") as forked:
         yield forked
 

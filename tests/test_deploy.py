@@ -14,13 +14,16 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from mmprod.cli.app import app
 from mmprod.sections import Serving
 from mmprod.serving.gateway.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
+DOCKERFILES = ("deploy/Dockerfile", "deploy/airflow/Dockerfile")
 SETTINGS = {name: DEPLOY / name / "settings.json" for name in ("kubernetes", "kubernetes-gpu")}
 MANIFESTS = sorted(
     set((DEPLOY / "kubernetes").glob("*.yaml")) - {DEPLOY / "kubernetes" / "kustomization.yaml"}
@@ -92,13 +95,13 @@ def test_no_pod_is_killed_before_its_last_requests_are_answered() -> None:
     assert POD["terminationGracePeriodSeconds"] > pause + settings.deadline + 10
     startup = CONTAINER["startupProbe"]
     for path in SETTINGS.values():
-        assert startup["failureThreshold"] * startup["periodSeconds"] > Settings.read(path).patience
+        assert startup["failureThreshold"] * startup["periodSeconds"] > Settings.read(path).start_seconds
 
 
 @pytest.mark.parametrize("path", SETTINGS.values(), ids=SETTINGS)
 def test_settings_are_accepted_and_are_the_defaults(path: Path) -> None:
     settings, defaults = Settings.read(path), Serving()
-    same = set(vars(settings)) & set(Serving.model_fields) - {"host", "models", "patience"}
+    same = set(vars(settings)) & set(Serving.model_fields) - {"host", "models", "start_seconds"}
     assert len(same) >= 9
     for name in same:
         assert getattr(settings, name) == getattr(defaults, name), name
@@ -106,7 +109,7 @@ def test_settings_are_accepted_and_are_the_defaults(path: Path) -> None:
 
 def test_gpus_change_little() -> None:
     one, other = (json.loads(path.read_text()) for path in SETTINGS.values())
-    assert {key for key in one if one[key] != other[key]} == {"libraries", "config_name", "patience"}
+    assert {key for key in one if one[key] != other[key]} == {"libraries", "config_name", "start_seconds"}
     assert (ROOT / "triton_models" / "text_encoder" / "configs" / f"{other['config_name']}.pbtxt").is_file()
 
 
@@ -178,18 +181,24 @@ def test_both_images_have_the_same_runtime() -> None:
     assert wanted and found and found[1] == wanted[1]
 
 
-@pytest.mark.slow
-def test_the_images_context_is_enough_for_the_wheel(tmp_path: Path) -> None:
-    """Of what Dockerfile.dockerignore lets through, the wheel is made, and every package is in it."""
-    lines = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+def context(root: Path, dockerfile: str, target: Path) -> Path:
+    """What of a folder is let through to the build of an image."""
+    lines = (root / f"{dockerfile}.dockerignore").read_text().splitlines()
     assert lines[0] == "*"
-    for name in (line[1:] for line in lines if line.startswith("!")):
-        source, target = ROOT / name, tmp_path / "source" / name
+    target.mkdir()
+    for source in (path for line in lines if line.startswith("!") for path in root.glob(line[1:])):
         if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, target / source.name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
-            target.parent.mkdir(exist_ok=True)
             shutil.copy(source, target)
+    return target
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dockerfile", DOCKERFILES)
+def test_the_images_context_is_enough_for_the_wheel(dockerfile: str, tmp_path: Path) -> None:
+    """Of what the dockerignore lets through, the wheel is made, and every package is in it."""
+    context(ROOT, dockerfile, tmp_path / "source")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     built = [*command, "--wheel-dir", str(tmp_path), str(tmp_path / "source")]
     done = subprocess.run(built, capture_output=True, text=True, check=False)
@@ -197,6 +206,24 @@ def test_the_images_context_is_enough_for_the_wheel(tmp_path: Path) -> None:
     inside = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     assert {f"{package.replace('.', '/')}/__init__.py" for package in packages} <= inside
+    assert "mmprod/triton_models/text_encoder/config.pbtxt" in inside and "mmprod/dags/pools.json" in inside
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES)
+def test_a_folder_that_deploy_has_written_is_a_context_with_a_wheel(dockerfile: str, tmp_path: Path) -> None:
+    """The wheel is taken where there is no project, and all that is copied is there."""
+    written, wheels = tmp_path / "written", tmp_path / "wheels"
+    assert CliRunner().invoke(app, ["deploy", str(written)]).exit_code == 0
+    (written / "mmprod-0.1.0-py3-none-any.whl").write_text("a wheel")
+    source = context(written, dockerfile, tmp_path / "source")
+    text = (written / dockerfile).read_text()
+    for name in re.findall(r"^COPY (?:--chown\S+ )?(\S+) ", text, re.MULTILINE):
+        assert (source / name).exists(), name
+    steps = re.search(r"^RUN (if .*?fi)$", text, re.MULTILINE | re.DOTALL)
+    assert steps
+    script = re.sub(r"(?:/tmp)?/wheels", str(wheels), steps[1].replace("/source", str(source)))
+    subprocess.run(["sh", "-ec", script], cwd=source, check=True)
+    assert [path.read_text() for path in wheels.iterdir()] == ["a wheel"]
 
 
 def test_the_systemd_unit_is_accepted(tmp_path: Path, tool) -> None:

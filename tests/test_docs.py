@@ -154,3 +154,10 @@ def test_help_imports_nothing_heavy() -> None:
     line = [sys.executable, "-c", code, *heavy]
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "[]", done
+
+
+def test_the_files_that_architecture_leads_through_are_there() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    named = set(re.findall(r"`((?:[a-z_0-9]+/)+[a-z_0-9]+\.py)`", text))
+    assert len(named) > 40
+    assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []

@@ -15,6 +15,7 @@ FOLDERS = {
     "mmprod": "mmprod",
     **{f"mmprod.{n}": n for n in ("datasets", "encoders", "eval", "retrieval", "serving", "storage")},
 }
+FUNCTIONS, IMPORTS = (ast.FunctionDef, ast.AsyncFunctionDef), (ast.Import, ast.ImportFrom)
 BELOW = {  # who may import whom, beside itself
     "storage": set(),
     "datasets": {"storage"},
@@ -68,6 +69,48 @@ def test_imports_point_down(folder: str) -> None:
             second = [*name.split("."), ""][1]
             target = second if second in BELOW and second != "mmprod" else "mmprod"
             assert target == folder or target in BELOW[folder], f"{path.relative_to(ROOT)} imports {name}"
+
+
+Imports = list[ast.Import | ast.ImportFrom]
+
+
+def imports_in_functions(path: Path) -> list[Imports]:
+    """The import statements inside of functions, those of adjacent lines together.
+
+    Without those of a module's `__getattr__`, which is there to import.
+    """
+    nodes = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, FUNCTIONS))
+    functions = (node for node in nodes if node.name != "__getattr__")
+    found = {n.lineno: n for each in functions for n in ast.walk(each) if isinstance(n, IMPORTS)}
+    blocks: list[Imports] = []
+    for _, node in sorted(found.items()):
+        if blocks and node.lineno == (blocks[-1][-1].end_lineno or 0) + 1:
+            blocks[-1].append(node)
+        else:
+            blocks.append([node])
+    return blocks
+
+
+def test_imports_stand_at_the_top() -> None:
+    """`datasets/lazy.py` imports slow and optional libraries at their first use. What is left says why."""
+    count = 0
+    for path in sorted(path for folder in BELOW for path in python_files(folder)):
+        if path.parent != ROOT / "mmprod" / "cli":
+            lines = path.read_text().splitlines()
+            for block in imports_in_functions(path):
+                count += len(block)
+                first = block[0].lineno
+                assert "  # " in lines[first - 1], f"{path}:{first}: say why this import is not at the top"
+    assert count <= 25
+
+
+def test_commands_import_what_they_need_in_their_body() -> None:
+    """Not in a branch or a loop of it, where nobody looks for it."""
+    for path in python_files("mmprod/cli"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, FUNCTIONS):
+                nested = [n.lineno for n in ast.walk(node) if isinstance(n, IMPORTS) and n not in node.body]
+                assert not nested, f"{path}:{nested[0]}"
 
 
 def test_bare_datasets_is_not_ours() -> None:

@@ -33,7 +33,8 @@ from mmprod.encoders.training.trainer import Trainer, fit, prepare
 from mmprod.eval.retrieval import means, text_to_picture
 from mmprod.eval.runs import ranked_scores, same_items
 from mmprod.lake import Lake
-from mmprod.stages.daily.ingest import ingest_table, open_store
+from mmprod.stages.daily.ingest import ingest_table
+from mmprod.stages.store import open_store
 from mmprod.stages.training.pairs import select_pairs
 
 BATCH, TITLES = 128, 2000

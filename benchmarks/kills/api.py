@@ -27,9 +27,9 @@ class Api:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
-    def unpause(self, dag: str, patience: float = 120) -> None:
+    def unpause(self, dag: str, timeout: float = 120) -> None:
         """Switch a DAG on, as soon as the DAG processor has read it."""
-        wait(lambda: self.known(dag) or None, patience)
+        wait(lambda: self.known(dag) or None, timeout)
         self.ask("PATCH", f"/api/v2/dags/{dag}", {"is_paused": False})
 
     def known(self, dag: str) -> bool:
@@ -63,14 +63,14 @@ class Api:
     def state(self, dag: str, run: str) -> str:
         return str(self.run(dag, run)["state"])
 
-    def finish(self, dag: str, run: str, patience: float) -> str:
+    def finish(self, dag: str, run: str, timeout: float) -> str:
         """The state that a run ends with."""
 
         def ended() -> str | None:
             state = self.state(dag, run)
             return state if state in ENDED else None
 
-        return wait(ended, patience)
+        return wait(ended, timeout)
 
     def events(self, dag: str, run: str) -> list[str]:
         """Names of the assets that a run's tasks told others of, once for each event."""
@@ -84,11 +84,11 @@ class Api:
         self.ask("POST", f"/api/v2/dags/{dag}/clearTaskInstances", body)
 
 
-def wait(look: Callable[[], T | None], patience: float, every: float = 0.5) -> T:
+def wait(look: Callable[[], T | None], timeout: float, every: float = 0.5) -> T:
     """What `look` finds, as soon as it finds something. Raises: TimeoutError."""
-    end = time.monotonic() + patience
+    end = time.monotonic() + timeout
     while time.monotonic() < end:
         if (found := look()) is not None:
             return found
         time.sleep(every)
-    raise TimeoutError(f"nothing after {patience:.0f} s")
+    raise TimeoutError(f"nothing after {timeout:.0f} s")

@@ -14,8 +14,8 @@ from mmprod.lake import Lake
 from mmprod.retrieval.generation import Generation
 from mmprod.stages.daily.groups import FEATURES_FILE, read_groups
 from mmprod.stages.daily.index import open_index
-from mmprod.stages.daily.ingest import open_store
 from mmprod.stages.daily.recall import read_recall
+from mmprod.stages.store import open_store
 from mmprod.storage import artifacts, parquet
 
 _TEMPORARY = re.compile(

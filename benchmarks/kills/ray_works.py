@@ -13,8 +13,9 @@ from mmprod.airflow.demo import days, make
 from mmprod.config import load
 from mmprod.lake import Lake
 from mmprod.stages.daily.embed import embed_changes, open_embeddings
-from mmprod.stages.daily.ingest import ingest_table, open_store
+from mmprod.stages.daily.ingest import ingest_table
 from mmprod.stages.encoder import load_encoder
+from mmprod.stages.store import open_store
 from mmprod.storage import artifacts
 
 MMPROD = Path(sys.executable).with_name("mmprod")

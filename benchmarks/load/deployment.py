@@ -14,7 +14,7 @@ from mmprod.lake import Lake
 from mmprod.stages.online import control, server
 
 HOST = "127.0.0.1"
-PATIENCE = 120.0  # seconds that a reload may take
+RELOAD_TIMEOUT = 120.0  # seconds
 _HERE = Path(__file__).parent
 
 
@@ -30,13 +30,12 @@ class Deployment:
         folder.mkdir(parents=True)
         shutil.copytree(lake / "releases", self.releases, copy_function=os.link, ignore=_pointers)
         shutil.copy2(lake / "releases" / "CURRENT", self.releases / "CURRENT")
-        shutil.copytree(ROOT / "triton_models", self.models, ignore=shutil.ignore_patterns("__pycache__"))
         self.port = free_port()
         settings: dict[str, Any] = {"models": str(self.models), "port": self.port, "cache_bytes": 0}
         settings |= {"environment": str(ROOT / ".venv-triton")} | serving
         lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
         (folder / "mmprod.toml").write_text("\n".join(['lake = "lake"', "[serving]", *lines]) + "\n")
-        self.mmprod("triton", "render")
+        self.mmprod("triton", "render", self.models)
 
     @property
     def lake(self) -> Lake:
@@ -66,7 +65,7 @@ class Deployment:
 
     def reload(self, release: Path) -> None:
         """Have the folder of a release served. Raises: StateError where the gateway refuses it."""
-        control.ask(server.folder(self.lake), "POST", "/reload", {"release": str(release)}, PATIENCE)
+        control.call(server.folder(self.lake), "POST", "/reload", {"release": str(release)}, RELOAD_TIMEOUT)
 
     def add_echo(self) -> None:
         """Have Triton serve the model echo too."""

@@ -24,7 +24,7 @@ import aiohttp
 import numpy as np
 from load.wire import Ask
 
-PATIENCE = 30.0  # seconds until a request is given up
+TIMEOUT = 30.0  # seconds of a request
 NO_ANSWER = 0  # in place of a status
 _FINGERPRINT = re.compile(rb"[0-9a-f]{64}")  # of the encoder, in every answer of every model
 _COLUMNS = np.dtype(
@@ -170,7 +170,7 @@ def _run(pipe: Connection, address: str, asks: Sequence[Ask], plan: Closed | Ope
 async def _offer(pipe: Connection, address: str, asks: Sequence[Ask], plan: Closed | Open) -> Sent:
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(
-        connector=connector, timeout=aiohttp.ClientTimeout(total=PATIENCE)
+        connector=connector, timeout=aiohttp.ClientTimeout(total=TIMEOUT)
     ) as session:
         sender, told = _Sender(session, address, asks), asyncio.Event()
         asyncio.get_running_loop().add_reader(pipe.fileno(), told.set)

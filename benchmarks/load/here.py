@@ -9,7 +9,7 @@ from mmprod.config import load
 from mmprod.lake import Lake
 from mmprod.serving.products import encode_products
 from mmprod.serving.service import Service
-from mmprod.serving.values import Product
+from mmprod.serving.types import Product
 from mmprod.stages.online.release import current_release
 
 Question = Callable[[int], object]

@@ -57,7 +57,7 @@ def make_shop(products: int, steps: int = 240) -> Path:
         mmprod(folder, "train", "--table", catalogue / "train.parquet", "--steps", steps, "--seed", seed)
         if not seed:
             mmprod(folder, "ingest", "--table", catalogue / day["file"], "--day", day["day"])
-        for command in ("embed", "index", "export onnx", "release"):
+        for command in ("embed", "index build", "export onnx", "release build"):
             mmprod(folder, *command.split())
     return folder
 

@@ -1,1 +1,1 @@
-"""The table of vectors, and parts of it encoded apart."""
+"""The embedding table of an encoder, and parts of it that are encoded separately."""

@@ -1,10 +1,10 @@
-"""Rows of one shard that were encoded beside the embedding table and wait to be taken in.
+"""Parts: rows of one shard that were encoded outside the embedding table, to be merged into it later.
 
     lake/embeddings/<encoder>/parts/<restarts>-<shard>-<start>-<end>.parquet
 
-A part holds what changed in a shard of the store between two sequence numbers, and fits where the table has
-come exactly to its start and has not begun anew since. It appears whole or not at all. A shard is cut into
-parts of so many sequence numbers, so that a process that dies loses one of them at most.
+A part holds the changes of a store shard between two sequence numbers. It can be merged only if the table's
+position in the shard equals the part's start and the table has not restarted since. A part appears completely
+or not at all. A shard is divided into parts of a fixed length, so that a dying process loses at most one.
 """
 
 import secrets
@@ -24,7 +24,7 @@ from mmprod.storage.files import make_folder, sync_file
 
 
 class Span(NamedTuple):
-    """Changes of a shard, after sequence number `start` up to `end`."""
+    """A range of changes of a shard: sequence numbers over `start`, up to `end`."""
 
     shard: int
     start: int
@@ -32,22 +32,22 @@ class Span(NamedTuple):
 
 
 def spans(table: EmbeddingTable, shard: int, end: int, length: int) -> Iterator[Span]:
-    """What the table lacks of a shard up to `end`, cut after each `length` numbers; the same every time."""
+    """The changes of a shard that the table lacks, up to `end`, as spans of `length`; deterministic."""
     start = table.pointer.position[shard]
     for first in range(start, end, length):
         yield Span(shard, first, min(first + length, end))
 
 
 def path(table: EmbeddingTable, span: Span) -> Path:
-    """Where the part of a span lies."""
+    """The file of a span's part."""
     name = f"{table.pointer.restarts}-{span.shard}-{span.start}-{span.end}.parquet"
     return table.root / "parts" / name
 
 
 def write(table: EmbeddingTable, span: Span, batches: Iterator[pa.RecordBatch]) -> int:
-    """Write a part from rows of the table's schema; the number of rows.
+    """Write a part from rows of the table's schema; returns the number of rows.
 
-    Raises: StateError when an attempt that began later has taken over, or the table has come past the span.
+    Raises: StateError when a later attempt has taken over, or the table has passed the span meanwhile.
     """
     target = path(table, span)
     make_folder(target.parent)
@@ -59,16 +59,17 @@ def write(table: EmbeddingTable, span: Span, batches: Iterator[pa.RecordBatch]) 
             draft.replace(target)
         except FileNotFoundError as error:
             raise StateError(
-                f"{target} isn't wanted any more, the table has come past it; run again"
+                f"{target} is no longer needed, the table has come past it; run again"
             ) from error
         sync_file(target.parent)
     return rows
 
 
 def take(table: EmbeddingTable, store: Store, commit_rows: int) -> int:
-    """Put the parts that fit into the table and remove all; the number of rows. The caller holds the lock.
+    """Merge the matching parts into the table and delete all parts; returns the number of rows.
 
-    A process that dies half-way leaves the part, and the next one starts it again.
+    The caller holds the lake's lock. If the process dies while merging a part, the next call starts that part
+    again.
     """
     rows = 0
     found = [(_span(file), file) for file in (table.root / "parts").glob("[0-9]*.parquet")]
@@ -78,12 +79,12 @@ def take(table: EmbeddingTable, store: Store, commit_rows: int) -> int:
         file.unlink()
     for draft in (table.root / "parts").glob(".*-*-*.draft"):
         if _span(draft).start < table.pointer.position[_span(draft).shard]:
-            draft.unlink()  # of a process that died
+            draft.unlink()  # left by a process that died
     return rows
 
 
 def _span(file: Path) -> Span:
-    """What a part or its draft is about, as its name says."""
+    """The span of a part or its draft, from the file name."""
     shard, start, end = file.name.strip(".").partition(".")[0].split("-")[-3:]
     return Span(int(shard), int(start), int(end))
 
@@ -101,10 +102,10 @@ def _take(table: EmbeddingTable, store: Store, span: Span, file: Path, commit_ro
 
 
 def _unchanged(store: Store, span: Span, ids: list[str]) -> pa.Array:
-    """Which products have not changed since the span, as booleans.
+    """Booleans: which products have not changed since the span.
 
-    The others are left to a later span. That one was told nothing of this part: to it, a product that this
-    part adds and it removes was never there.
+    The others belong to a later span. That span was encoded without knowledge of this part: for a product
+    that this part adds and it removes, it holds no removal. So such rows must not be merged.
     """
     shard, keys = store.shards[span.shard], [product_id.encode() for product_id in ids]
     states = none_missing(shard.folder, "states", keys, shard.states(sorted(keys)))

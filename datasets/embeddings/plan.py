@@ -1,4 +1,4 @@
-"""What is to be done about changed products: a pure function of the changes and the rows that are known."""
+"""Which changed products need a new row in the embedding table, from the changes and the existing rows."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ from mmprod.datasets.store.record import Record
 from mmprod.datasets.store.store import Changed
 
 OUT_OF_MEMORY = "out_of_memory"
-"""Why a picture has no vector where this machine had no memory: not its own fault, so it is tried again."""
+"""Reason of a picture that could not be encoded for lack of memory; it is tried again on the next run."""
 
 Vectors = Mapping[bytes, np.ndarray]
-"""Vectors that the encoder has made before, float16 [d], by the hash of the picture or the title."""
+"""Existing vectors of the encoder, float16 [d], by the hash of the picture or the title."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A product whose row in the embedding table is due.
+    """A product whose row in the embedding table is out of date.
 
-    `kept_image` and `kept_text` are float16 [d] vectors already made from the same picture and title;
-    where one is given, `picture` or `title` is not looked at. `picture` may also be where to get it: it is
-    asked for when it is decoded, so that a batch of files need not be held.
+    `kept_image` and `kept_text` are existing float16 [d] vectors of the same picture and title; where one is
+    given, `picture` or `title` is ignored. `picture` holds the bytes, or a function that returns them: it is
+    called when the picture is decoded, so that a batch of files need not be in memory.
     """
 
     product_id: str
@@ -38,12 +38,12 @@ class Job:
     kept_text: np.ndarray | None = None
 
 
-def due(
+def outdated(
     changed: Sequence[Changed], rows: Mapping[str, Row], inside: Collection[str], failed: Collection[str]
 ) -> list[Changed]:
-    """Those of the products whose row is not as it should be, or whose picture `failed` and is tried again.
+    """The products whose row is out of date, and those in `failed`, whose picture is to be tried again.
 
-    `rows`: the table's, by product; `inside`: the products that are to be live in it.
+    `rows`: the table's rows by product id; `inside`: ids of the products that should be live in the table.
     """
     return [
         change
@@ -63,10 +63,11 @@ def plan(
     texts: Vectors,
     picture: Callable[[bytes], bytes | None],
 ) -> list[Job]:
-    """A job for each of the products that are `due`, with their records in the same order.
+    """One job per product of `changed`, which `outdated` returned; `records` in the same order.
 
-    A picture that this encoder has met and could not encode is not tried again, unless it is one of `failed`.
-    `picture` gives a picture's bytes by its hash, when it is decoded.
+    A picture that this encoder could not encode before is not tried again, unless its product is in `failed`.
+    `images` and `texts`: existing vectors. `picture`: returns a picture's bytes by its hash; called when the
+    picture is decoded.
     """
     jobs = []
     for change, record in zip(changed, records, strict=True):
@@ -100,7 +101,7 @@ def _is_right(change: Changed, row: Row | None, live: bool) -> bool:
 
 
 def _removal(row: Row) -> Job:
-    """A removed product keeps its vectors, should it come back."""
+    """A removed product keeps its vectors, in case it comes back."""
     return Job(
         row.product_id,
         live=False,

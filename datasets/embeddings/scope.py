@@ -1,4 +1,4 @@
-"""Which products an encoder's table holds, where `encoder.categories` names some."""
+"""Restriction of an encoder's embedding table to the products of `encoder.categories`."""
 
 import logging
 from collections.abc import Collection, Iterable, Sequence
@@ -13,15 +13,15 @@ log = logging.getLogger(__name__)
 
 
 def in_order(categories: Iterable[str]) -> tuple[str, ...]:
-    """Categories in one order, so that only another set of them is another list."""
+    """Categories without repeats in a canonical order, so that equal sets compare equal."""
     return tuple(sorted(set(categories)))
 
 
 def follow(wanted: Iterable[str], store: Store, table: EmbeddingTable) -> None:
-    """Let the table begin anew where it was made for other categories than are wanted now.
+    """Restart the table if it was made for other categories than `wanted`.
 
-    Warns of a category that no product is in. Raises: InputError when that is all of them: an empty table is
-    never what was meant; nothing is changed then.
+    Logs a warning for each category without products. Raises: InputError, with nothing changed, when no
+    category has a product: an empty table is never intended.
     """
     categories = in_order(wanted)
     if categories != table.pointer.categories:
@@ -30,7 +30,7 @@ def follow(wanted: Iterable[str], store: Store, table: EmbeddingTable) -> None:
 
 
 def fitting(changed: Sequence[Changed], store: Store, categories: Collection[str]) -> set[str]:
-    """Ids of those of the products that are live and in one of the categories or below; all when none."""
+    """Ids of the changed products that are live and in or below `categories`; if empty, of all live ones."""
     live = [change.product_id for change in changed if change.live]
     if not categories:
         return set(live)
@@ -39,7 +39,7 @@ def fitting(changed: Sequence[Changed], store: Store, categories: Collection[str
 
 
 def strays(table: EmbeddingTable, store: Store) -> list[str]:
-    """Ids of the table's live rows whose product is not live in its categories, in all of the table."""
+    """Ids of the table's live rows whose product is not live, or not in the table's categories."""
     categories, found = set(table.pointer.categories), []
     for batch in table.batches():
         ids = batch["product_id"].to_pylist()

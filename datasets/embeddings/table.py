@@ -1,9 +1,9 @@
-"""The embedding table of one encoder: a Lance dataset and a pointer to its last whole commit.
+"""The embedding table of one encoder: a Lance dataset and a pointer to its last complete commit.
 
     lake/embeddings/<encoder>/vectors.lance     versions of the table; files are never changed
     lake/embeddings/<encoder>/CURRENT.json      version in use, position in the store, sha256 of each file
 
-Readers open the version that the pointer names. A writer first drops what a dead one left behind it.
+Readers open the version that the pointer names. A writer first discards later versions of dead writers.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -12,10 +12,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import lance
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from mmprod.datasets.lazy import lazy
 from mmprod.datasets.schemas import check, embedding_schema
 from mmprod.datasets.vectors import from_column
 from mmprod.storage import checked_json, fencing
@@ -24,17 +25,19 @@ from mmprod.storage.faults import fault
 from mmprod.storage.files import make_folder, replace_file, sha256_file, sync_tree
 from mmprod.storage.room import require
 
+lance = lazy("lance")  # half a second to import, and reading the pointer does not need it
 POINTER = "CURRENT.json"
 _HINT = "latest_version_hint.json"  # the only file Lance rewrites; never needed for reading a version
 
 
 @dataclass(frozen=True)
 class Pointer:
-    """What is published: `position` is how far into the store's changes the table has come, per shard.
+    """The published state of a table.
 
-    `revision` grows with every change of content; `version` is Lance's and grows with tidying too.
-    `categories` are those whose products, and the products of categories below them, are live here; all when
-    empty. `restarts` counts how often it has begun anew at position 0 because they changed.
+    `position`: how far the table has read the store's changes, per shard. `revision` grows with every change
+    of content; `version` is Lance's and grows with `tidy` too. `categories`: the table is restricted to
+    products in or below these; empty: no restriction. `restarts` counts the restarts from position 0 because
+    `categories` changed.
     """
 
     encoder: str
@@ -49,7 +52,7 @@ class Pointer:
 
 @dataclass(frozen=True)
 class Row:
-    """A product's row: vectors float16 [width] or None."""
+    """A product's row; vectors are float16 [width] or None."""
 
     product_id: str
     image_hash: bytes | None
@@ -61,7 +64,7 @@ class Row:
 
 
 class EmbeddingTable:
-    """Vectors by product id under one encoder; see `embedding_schema` for the columns."""
+    """The vectors of one encoder by product id; see `embedding_schema` for the columns."""
 
     def __init__(self, root: Path, encoder: str, width: int, shards: int) -> None:
         """Open or create the table at `root`; StateError when it belongs to another encoder."""
@@ -69,7 +72,7 @@ class EmbeddingTable:
         self.schema = embedding_schema(width)
         if not (root / POINTER).exists():
             make_folder(root)
-            mode = "overwrite" if self.path.exists() else "create"  # left by one who died before publishing
+            mode = "overwrite" if self.path.exists() else "create"  # left by a writer that died
             dataset = lance.write_dataset(self.schema.empty_table(), self.path, mode=mode)
             for name in ("product_id", "image_hash", "text_hash"):
                 dataset.create_scalar_index(name, "BTREE")
@@ -84,14 +87,24 @@ class EmbeddingTable:
         return lance.dataset(self.path, version=self.pointer.version)
 
     def lookup(self, ids: Sequence[str]) -> dict[str, Row]:
-        """Published rows by id, without the ids that are not there."""
+        """Published rows by id; ids without a row are left out."""
         quoted = ["'" + name.replace("'", "''") + "'" for name in ids]
         return {row.product_id: row for batch in self._where("product_id", quoted) for row in _rows(batch)}
 
-    def vectors(self, modality: str, hashes: Collection[bytes]) -> dict[bytes, np.ndarray]:
-        """Vectors float16 [width] already made from these pictures or titles, for whichever product.
+    def vectors_of(self, ids: Sequence[str]) -> pa.Table:
+        """Columns product_id, image and text (float16, null if missing) of the live products among `ids`, in
+        the order of `ids`."""
+        quoted = ["'" + name.replace("'", "''") + "'" for name in ids]
+        names = ["product_id", "image", "text"]
+        found = [batch.filter(batch["live"]).select(names) for batch in self._where("product_id", quoted)]
+        table = pa.Table.from_batches(found, pa.schema([self.schema.field(name) for name in names]))
+        places = pc.index_in(pa.array(list(dict.fromkeys(ids)), pa.string()), table["product_id"])
+        return table.take(places.drop_null())
 
-        `modality` is "image" or "text"; hashes that have no vector are left out.
+    def vectors(self, modality: str, hashes: Collection[bytes]) -> dict[bytes, np.ndarray]:
+        """Existing vectors, float16 [width], by the hash of the picture or title, of any product.
+
+        `modality` is "image" or "text"; hashes without a vector are left out.
         """
         found: dict[bytes, np.ndarray] = {}
         for batch in self._where(f"{modality}_hash", [f"X'{key.hex()}'" for key in hashes]):
@@ -101,7 +114,7 @@ class EmbeddingTable:
         return found
 
     def failed(self, reason: str | None = None) -> list[str]:
-        """Live products that have a picture but no vector of it, for any reason or for this one."""
+        """Ids of live products that have a picture but no vector of it, for any reason or only `reason`."""
         wanted = "live AND image IS NULL AND image_hash IS NOT NULL"
         if reason:
             wanted += f" AND image_reason = '{reason}'"
@@ -124,7 +137,7 @@ class EmbeddingTable:
         version, revision = self.pointer.version, self.pointer.revision
         if rows.num_rows:
             latest = lance.dataset(self.path)
-            if latest.version != version:  # a writer died between its commit and the pointer
+            if latest.version != version:  # a writer died between its commit and moving the pointer
                 latest = lance.dataset(self.path, version=version)
                 latest.restore()
             merge = latest.merge_insert("product_id").when_matched_update_all().when_not_matched_insert_all()
@@ -136,9 +149,9 @@ class EmbeddingTable:
         self.pointer = self._publish(moved)
 
     def restrict(self, categories: Sequence[str]) -> None:
-        """Begin anew at the store's first change, for other categories; rows stay until it comes to them.
+        """Restart at the store's first change, with other `categories`; rows stay until they are revisited.
 
-        The position goes back in the same step, so nobody can take the table for settled half-way.
+        The position is reset in the same commit, so the table never appears up to date before it is.
         """
         start, restarts = (0,) * len(self.pointer.position), self.pointer.restarts + 1
         moved = replace(self.pointer, position=start, categories=tuple(categories), restarts=restarts)
@@ -146,15 +159,15 @@ class EmbeddingTable:
             self.pointer = self._publish(moved)
 
     def batches(self, rows: int = 8192) -> Iterator[pa.RecordBatch]:
-        """Stream the live products' rows of the published version."""
+        """Stream the rows of live products, from the published version."""
         yield from self.dataset.scanner(filter="live", batch_size=rows, scan_in_order=True).to_batches()
 
     def count(self) -> int:
-        """How many live products there are."""
+        """Number of live products in the table."""
         return int(self.dataset.count_rows(filter="live"))
 
     def tidy(self) -> None:
-        """Merge small files and drop versions that nobody points to; the caller holds the lake's lock."""
+        """Merge small files and delete versions that are not in use; the caller holds the lake's lock."""
         dataset = lance.dataset(self.path, version=self.pointer.version)
         dataset.restore()
         dataset.optimize.compact_files()
@@ -165,7 +178,7 @@ class EmbeddingTable:
         self.pointer = self._publish(self.pointer)
 
     def verify(self) -> list[str]:
-        """What is wrong with the files of the published version; empty when all is well."""
+        """Damage of the published version's files, in words; empty when it is sound."""
         return verify(self.root)
 
     def _publish(self, pointer: Pointer) -> Pointer:
@@ -178,14 +191,14 @@ class EmbeddingTable:
 
 
 def read_pointer(root: Path) -> Pointer:
-    """What the embedding table at `root` has published; StateError when that can't be told."""
+    """The pointer of the embedding table at `root`; StateError when it is missing or damaged."""
     content = checked_json.load(root / POINTER, Pointer)
     lists = {name: tuple(content.get(name, ())) for name in ("position", "categories")}
     return Pointer(**{**content, **lists})
 
 
 def verify(root: Path) -> list[str]:
-    """Compare every file of the embedding table at `root` with the sha256 it was published with."""
+    """Compare every file of the embedding table at `root` with its recorded sha256; problems in words."""
     try:
         pointer = read_pointer(root)
     except StateError as error:
@@ -196,7 +209,7 @@ def verify(root: Path) -> list[str]:
         if not path.is_file():
             problems.append(f"{path} is missing")
         elif (found := sha256_file(path)) != digest:
-            problems.append(f"{path} has sha256 {found}, published with {digest}")
+            problems.append(f"{path} has sha256 {found}, recorded is {digest}")
     return problems
 
 

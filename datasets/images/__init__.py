@@ -1,1 +1,1 @@
-"""Pictures: where they come from, and how they are decoded."""
+"""Pictures: reading, fetching and decoding."""

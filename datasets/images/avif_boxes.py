@@ -1,7 +1,7 @@
-"""How large the pictures inside an AVIF really are, whatever its outside declares.
+"""The true sizes of the pictures inside an AVIF, which may differ from the size that the container declares.
 
-The container declares a size; the AV1 data in it have their own, and the decoder makes room for that. Only
-the boxes that lead to the data are read here, and the first header of each.
+The decoder allocates memory for the size in the AV1 data. Only the boxes that lead to these data are read
+here, and the sequence headers in the data.
 """
 
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ _SEQUENCE = 1  # type of the AV1 unit that says how large frames are
 _MOST_UNITS = 1000
 
 
-class Oversized(ValueError):  # noqa: N818 (what a file is found to be)
-    """An AVIF whose boxes tell of more data than there are."""
+class Oversized(ValueError):  # noqa: N818 (a property of the file)
+    """An AVIF whose boxes refer to more data than the file has."""
 
 
 def coded_pixels(data: bytes) -> list[int]:
@@ -21,18 +21,18 @@ def coded_pixels(data: bytes) -> list[int]:
 
 
 def is_whole(data: bytes) -> bool:
-    """Whether the file goes on up to the end of its last box."""
+    """Whether the file contains its last box completely."""
     at = 0
     while at + 8 <= len(data):
         size = int.from_bytes(data[at : at + 4])
-        if size == 0:  # up to the end, wherever that is
+        if size == 0:  # the box extends to the end of the file
             return True
         at += max(8, int.from_bytes(data[at + 8 : at + 16]) if size == 1 else size)
     return at == len(data)
 
 
 def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """(kind, start, end) of the boxes in a part of the file, those inside of containers too."""
+    """(kind, start, end) of the boxes in a part of the file, including those inside containers."""
     while start + 8 <= end:
         size, kind, head = int.from_bytes(data[start : start + 4]), data[start + 4 : start + 8], 8
         if size == 1:
@@ -47,10 +47,10 @@ def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]
 
 
 def _streams(data: bytes) -> Iterator[bytes]:
-    """What decoders are given: the data of each item, and of each chunk of a track from its start."""
+    """The data that decoders get: of each item, and of each track from its first chunk on."""
     found = list(_boxes(data, 0, len(data)))
     inner = next((data[start:end] for kind, start, end in found if kind == b"idat"), b"")
-    room = 4 * len(data)  # no sound file names the same bytes again and again
+    room = 4 * len(data)  # no valid file refers to the same bytes again and again
     for kind, start, end in found:
         if kind == b"iloc":
             parts = _items(data[start:end], data, inner)
@@ -66,13 +66,13 @@ def _streams(data: bytes) -> Iterator[bytes]:
 
 
 def _chunks(box: bytes, data: bytes, width: int) -> Iterator[bytes]:
-    """The first of a track's chunks, as far as it can reach: a picture is made of the first frame alone."""
+    """The data from a track's first chunk on: only the first frame becomes the picture."""
     if len(box) >= 8 + width:
         yield data[int.from_bytes(box[8 : 8 + width]) :]
 
 
 class _Numbers:
-    """Big-endian numbers of a box, one after the other; 0 behind its end."""
+    """Reads consecutive big-endian numbers of a box; 0 beyond its end."""
 
     def __init__(self, box: bytes) -> None:
         self.box, self.at = box, 0
@@ -83,7 +83,7 @@ class _Numbers:
 
 
 def _items(box: bytes, data: bytes, inner: bytes) -> Iterator[bytes]:
-    """The data of each item that an iloc box tells of (ISO/IEC 14496-12, 8.11.3)."""
+    """The data of each item in an iloc box (ISO/IEC 14496-12, 8.11.3)."""
     numbers = _Numbers(box)
     version = numbers.next(4) >> 24
     widths = numbers.next(2)
@@ -109,7 +109,7 @@ def _items(box: bytes, data: bytes, inner: bytes) -> Iterator[bytes]:
 
 
 def _frames(stream: bytes) -> Iterator[int]:
-    """Pixels of the largest frame, from each sequence header of an AV1 stream (AV1 specification, 5.3)."""
+    """Pixels of the largest frame, for each sequence header of an AV1 stream (AV1 specification, 5.3)."""
     at = 0
     for _ in range(_MOST_UNITS):
         if at >= len(stream) or stream[at] & 0x80:
@@ -138,7 +138,7 @@ class _Bits:
         self.left, self.value = 8 * len(data), int.from_bytes(data)
 
     def next(self, count: int = 1) -> int:
-        """The next bits as a number; zeros behind the end."""
+        """The next bits as a number; zeros beyond the end."""
         self.left -= count
         return (self.value >> self.left if self.left >= 0 else 0) & ((1 << count) - 1)
 

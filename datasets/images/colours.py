@@ -1,7 +1,7 @@
-"""Colours as they were meant: numbers of a picture's own colour profile turned into those of sRGB.
+"""Conversion of pictures from their embedded colour profile to sRGB.
 
-Sellers' software embeds profiles (Display P3, Adobe RGB, ProPhoto, those of printing inks) without being
-asked. Taken for sRGB, one picture saved in two profiles is as far from itself as from a stranger's.
+Sellers' software embeds profiles (Display P3, Adobe RGB, ProPhoto, those of printing inks) by default. If all
+were read as sRGB, the same picture saved in two profiles would get vectors as different as two pictures.
 """
 
 from functools import lru_cache
@@ -11,22 +11,22 @@ import numpy as np
 from PIL import Image, ImageCms
 
 MAX_PROFILE = 4_000_000
-"""Bytes of a profile: those of printing presses have up to three million, others a few thousand."""
+"""Largest profile in bytes: those of printing presses have up to three million, others a few thousand."""
 _MODES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
 _STEPS = 6  # of each channel, for comparing a profile with sRGB
-_ALIKE = 2  # levels that a profile may differ from sRGB by and still be one
+_ALIKE = 2  # largest difference from sRGB, in levels, of a profile that counts as sRGB
 _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 
-class UnfitProfile(ValueError):  # noqa: N818 (what a profile is found to be)
-    """A profile that says nothing about the colours of its picture."""
+class UnfitProfile(ValueError):  # noqa: N818 (a property of the profile)
+    """A profile that can't be applied to its picture."""
 
 
 def to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
-    """A picture of mode L, RGB or CMYK in the colours of its ICC profile → RGB in those of sRGB.
+    """Convert a picture of mode L, RGB or CMYK from its ICC profile to RGB in sRGB.
 
-    Relative colorimetric with black point compensation: white stays white. Nothing is computed where the
-    profile is sRGB's own. Raises: UnfitProfile where it is broken, too long, or for another kind of colours.
+    Relative colorimetric with black point compensation: white stays white. If the profile is sRGB itself,
+    nothing is computed. Raises: UnfitProfile if it is broken, too long, or for another colour mode.
     """
     if (transform := _transform(profile, picture.mode)) is None:
         return picture.convert("RGB")
@@ -39,12 +39,12 @@ def to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
 
 @lru_cache(maxsize=16)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """From a profile to sRGB; None where that changes nothing that could be seen."""
+    """The transform from a profile to sRGB; None if it would change nothing visible."""
     if len(profile) > MAX_PROFILE:
         raise UnfitProfile(f"{len(profile)} bytes, the limit is {MAX_PROFILE}")
     if _MODES.get(profile[16:20]) != mode:
         raise UnfitProfile(f"a profile of {profile[16:20]!r} on a picture of {mode}")
-    if b"mpet" in profile:  # formulas of any length, which lcms evaluates for each point of its tables
+    if b"mpet" in profile:  # formulas of any length, which lcms would evaluate for each point of its tables
         raise UnfitProfile("a profile of multi-processing elements")
     try:
         found = ImageCms.buildTransform(
@@ -61,7 +61,7 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
 
 
 def _is_srgb(transform: ImageCms.ImageCmsTransform) -> bool:
-    """Judged by what it does to colours from all over, not by the name that it goes by."""
+    """Judged by its effect on colours sampled from the whole space, not by the profile's name."""
     levels = np.linspace(0, 255, _STEPS).astype(np.uint8)
     colours = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
     turned = np.asarray(transform.apply(Image.fromarray(colours)), np.int16)

@@ -1,6 +1,6 @@
-"""Getting a picture's bytes from the address that its row says they are at.
+"""Fetching pictures from the addresses in product rows.
 
-Addresses come from sellers, so none may become a way into the network this runs in.
+Addresses come from sellers, so they must not give access to the network this runs in.
 """
 
 import math
@@ -31,9 +31,9 @@ _AMPERSAND = re.compile("&(?:amp|#38|#x26);", re.IGNORECASE)
 
 
 class _TryAgain(BadImage):
-    """A refusal that may pass: a timeout, an overloaded server. `after`: seconds the server asks to wait.
+    """A temporary failure, such as a timeout or an overloaded server.
 
-    `down`: it says something of the host, not of the picture.
+    `after`: seconds the server asks to wait; `down`: the host failed, rather than this picture.
     """
 
     def __init__(self, reason: str, after: float = 0, down: bool = True) -> None:
@@ -42,7 +42,7 @@ class _TryAgain(BadImage):
 
 
 class _Skipped(_TryAgain):
-    """`host` is left alone now."""
+    """`host` is paused now (see `Hosts`), so it was not tried."""
 
     def __init__(self, host: str) -> None:
         super().__init__(HOST_DOWN)
@@ -54,11 +54,11 @@ class Fetcher:
     """Fetches pictures over http(s), from public addresses only unless `allow_private`.
 
     Each redirect is checked like the first address. Proxies set in the environment are not used: they would
-    resolve the host anew. A host that doesn't answer is left alone for a while (`Hosts`), and its pictures
-    are refused at once; those of one that has answered before are waited for a little.
+    resolve the host again. A host that doesn't answer is paused for a while (`Hosts`), and its pictures are
+    refused at once; if it has answered before, `fetch_many` waits a little for it.
     """
 
-    seconds: float = 30  # for one picture with all its redirects and retries, name resolution apart
+    seconds: float = 30  # for one picture with all its redirects and retries, without name resolution
     stall: float = 5  # the longest wait for a connection or for the next bytes, in seconds
     max_bytes: int = MAX_BYTES
     retries: int = 2
@@ -67,16 +67,16 @@ class Fetcher:
     threads: int = 16
     allow_private: bool = False
     user_agent: str = USER_AGENT
-    until: float = math.inf  # as `time.monotonic()` counts; what is left then is refused
+    until: float = math.inf  # a `time.monotonic()` time; later fetches are refused
     hosts: Hosts = field(default_factory=Hosts, compare=False)
 
     def fetch_many(self, urls: Sequence[str]) -> list[bytes | str]:
-        """For each address its picture's bytes, or in their place why there are none; order is kept.
+        """For each address the picture's bytes, or the reason why there are none; order is kept.
 
         Reasons: ``bad_url``, ``bad_scheme``, ``private_address``, ``unreachable``, ``http_STATUS``,
         ``too_many_redirects``, ``compressed``, ``too_large``, ``timeout``, ``host_down`` (not tried: the host
         has not answered lately), ``out_of_time`` (not tried: it is after `until`).
-        Raises: MemoryError, OSError where this process is short of memory or of files it may open.
+        Raises: MemoryError, OSError when this process lacks memory or file descriptors.
         """
         found: dict[int, bytes | str | _Skipped] = {}
         network = CheckedNetwork(self.allow_private)
@@ -93,7 +93,7 @@ class Fetcher:
         return [it.reason if isinstance(it, _Skipped) else it for it in ordered]
 
     def _worth_waiting(self, found: Mapping[int, bytes | str | _Skipped]) -> list[int]:
-        """Those skipped places whose hosts may come back, as soon as the first of them may be tried again."""
+        """Indices of skipped addresses to retry: sleeps until the first of their hosts may be tried again."""
         skipped = {place: it.host for place, it in found.items() if isinstance(it, _Skipped)}
         waits = {place: self.hosts.wait(host) for place, host in skipped.items()}
         worth = {place: wait for place, wait in waits.items() if wait is not None}
@@ -113,11 +113,11 @@ class Fetcher:
             try:
                 return self._follow(pool, url)
             except _Skipped as skipped:
-                skipped.reason = reason  # where it was tried, what it has met itself
+                skipped.reason = reason  # if it was tried before, the reason of that attempt
                 return skipped
             except _TryAgain as refused:
                 reason = refused.reason
-                # Half of the wait is left to chance, so that many pictures of one host don't return as one.
+                # Half of the wait is random, so that retries of many pictures of one host are spread out.
                 pause = max(refused.after, self.backoff * 2**attempt * random.uniform(0.5, 1))
                 if attempt == self.retries or time.monotonic() + pause >= deadline:
                     break
@@ -136,7 +136,7 @@ class Fetcher:
         raise BadImage("too_many_redirects")
 
     def _get(self, pool: httpcore.ConnectionPool, url: httpx.URL) -> bytes | str:
-        """The body, or where the server redirects to; tells `hosts` whether the server answered."""
+        """The body, or the address of a redirect; records in `hosts` whether the server answered."""
         host = url.netloc.decode()
         if not self.hosts.admit(host):
             raise _Skipped(host)
@@ -194,7 +194,7 @@ class Fetcher:
         return bytes(body)
 
     def _plain(self, pieces: Iterable[bytes], coding: str) -> Iterable[bytes]:
-        """A body without its coding: some servers zip whatever they send. No more than one byte too many."""
+        """Decompress a body, since some servers compress everything; no part is longer than the limit + 1."""
         if coding in ("", "identity"):
             yield from pieces
             return
@@ -211,13 +211,13 @@ class Fetcher:
 
 
 def _meant(address: str) -> str:
-    """An address as shops' pages and feeds write it: ``//host/x.jpg``, ``?a=1&amp;b=2``."""
+    """Complete an address as written in shops' pages and feeds: ``//host/x.jpg``, ``?a=1&amp;b=2``."""
     address = _AMPERSAND.sub("&", address.strip())
     return f"https:{address}" if address.startswith("//") else address
 
 
 def _as_sent(header: str) -> str:
-    """A header's text, which HTTP reads as Latin-1: paths are mostly sent in UTF-8."""
+    """A header's text as UTF-8 if possible: HTTP reads it as Latin-1, but paths are mostly sent in UTF-8."""
     try:
         return header.encode("latin-1").decode()
     except UnicodeDecodeError:

@@ -1,5 +1,7 @@
-"""Which hosts answer. One that doesn't is left alone for a while: waiting for each of its pictures would take
-the night (a circuit breaker; Nygard, Release It!, 2007)."""
+"""A circuit breaker for picture hosts (Nygard, Release It!, 2007).
+
+A host that doesn't answer is not tried for a while: a timeout for each of its pictures would take all night.
+"""
 
 import threading
 import time
@@ -11,30 +13,30 @@ from dataclasses import dataclass
 class _Standing:
     failures: int = 0  # in a row
     answered: bool = False  # ever
-    since: float = 0.0  # when it was first left alone, without an answer since
-    until: float = 0.0  # when one request may try it again
+    since: float = 0.0  # when the current pause without an answer began
+    until: float = 0.0  # when one request may try the host again
 
 
 class Hosts:
-    """How hosts stand, by name and port; of many threads."""
+    """The circuit breakers of all hosts, by name and port; thread-safe."""
 
     def __init__(
         self,
         failures: int = 8,
         pause: float = 10,
-        patience: float = 120,
+        timeout: float = 120,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """After `failures` in a row a host is left alone for `pause` seconds, then tried by one request.
+        """After `failures` in a row a host is paused for `pause` seconds, then tried by one request.
 
-        `patience`: seconds that one which has answered before is worth waiting for.
+        `timeout`: how many seconds to wait for a paused host that has answered before.
         """
-        self._failures, self._pause, self._patience, self._now = failures, pause, patience, now
+        self._failures, self._pause, self._timeout, self._now = failures, pause, timeout, now
         self._lock = threading.Lock()
         self._hosts: dict[str, _Standing] = {}
 
     def admit(self, host: str) -> bool:
-        """Whether a request may go there now. Of those that ask after a pause, the first is the trial."""
+        """Whether a request may be sent to the host now. After a pause only the first one is admitted."""
         with self._lock:
             standing = self._of(host)
             if standing.failures < self._failures:
@@ -45,12 +47,12 @@ class Hosts:
             return True
 
     def answered(self, host: str) -> None:
-        """It answered, whatever it said."""
+        """Record that the host answered, with whatever status."""
         with self._lock:
             self._hosts[host] = _Standing(answered=True)
 
     def failed(self, host: str) -> None:
-        """It did not answer, or said that what is behind it doesn't."""
+        """Record that the host did not answer, or that it reported a failing backend."""
         with self._lock:
             standing, now = self._of(host), self._now()
             standing.failures += 1
@@ -59,12 +61,12 @@ class Hosts:
             standing.until = now + self._pause
 
     def wait(self, host: str) -> float | None:
-        """Seconds until a host that was left alone may be tried, None where it isn't worth waiting for."""
+        """Seconds until a paused host may be tried again; None if it isn't worth waiting for."""
         with self._lock:
             standing, now = self._of(host), self._now()
             if standing.failures < self._failures:
                 return 0
-            if not standing.answered or now - standing.since > self._patience:
+            if not standing.answered or now - standing.since > self._timeout:
                 return None
             return max(0, standing.until - now)
 

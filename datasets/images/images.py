@@ -1,4 +1,4 @@
-"""Pictures as sellers deliver them: read, told apart from what only looks like one, decoded to RGB."""
+"""Reading pictures as sellers deliver them: type detection, safety checks and decoding to sRGB."""
 
 import errno
 import logging
@@ -25,8 +25,8 @@ MAX_ASPECT = 20
 TRUNCATED = "truncated"
 
 PROFILE_IGNORED = "profile_ignored"
-"""In the `info` of a decoded picture: why its colour profile was passed over."""
-_NOT_THERE = (  # what an error number says of a path; whatever else goes wrong says it of the machine
+"""Key in the `info` of a decoded picture: why its colour profile was ignored."""
+_NOT_THERE = (  # errors caused by the path; any other is an error of the machine
     errno.ENOENT,
     errno.ENOTDIR,
     errno.EISDIR,
@@ -37,7 +37,7 @@ _NOT_THERE = (  # what an error number says of a path; whatever else goes wrong 
     errno.EINVAL,
     errno.ENXIO,
 )
-_BYTES_A_PIXEL = 16  # that decoding may take at its height, with whatever libraries hold beside the picture
+_BYTES_A_PIXEL = 16  # peak memory of decoding a pixel, including what libraries hold beside the picture
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*")
 _REFUSED = {
     b"%!PS": "unsupported:eps",
@@ -51,7 +51,7 @@ _REFUSED = {
     b"\xff\n": "unsupported:jpegxl",
 }
 _GREY, _PLAIN = ("1", "L", "LA"), ("L", "RGB", "CMYK")
-_TURN = {  # EXIF orientation -> what makes it upright
+_TURN = {  # EXIF orientation -> the operation that makes the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -60,12 +60,12 @@ _TURN = {  # EXIF orientation -> what makes it upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# What Pillow warns about either makes a BadImage or doesn't matter. `warnings.catch_warnings` would race
-# between decoding threads; a filter that is set and stays doesn't.
+# What Pillow warns about either raises BadImage or doesn't matter. `warnings.catch_warnings` would race
+# between decoding threads; a permanent filter doesn't.
 _QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
 
-class BadImage(InputError):  # noqa: N818 (what a picture is found to be)
+class BadImage(InputError):  # noqa: N818 (a property of the picture)
     """A picture that can't be used. `reason` is a short stable word, such as ``truncated``."""
 
     def __init__(self, reason: str) -> None:
@@ -74,11 +74,11 @@ class BadImage(InputError):  # noqa: N818 (what a picture is found to be)
 
 
 def read_image_path(path: str, root: Path) -> bytes:
-    """The bytes of the picture at `path`, relative to `root`; sellers name paths, so none may lead elsewhere.
+    """The bytes of the picture at `path`, relative to `root`. Sellers supply paths, so none may lead outside.
 
-    Raises: BadImage with ``outside_root`` where the real path, links followed, is not below `root`;
-    ``missing`` where no regular file can be read there; ``too_large`` over MAX_BYTES. OSError where it is the
-    machine that fails: a disk, a network drive, too many open files.
+    Raises: BadImage with ``outside_root`` if the real path, links followed, is not below `root`; ``missing``
+    if no regular file can be read there; ``too_large`` over MAX_BYTES. OSError if the machine fails: a disk,
+    a network drive, too many open files.
     """
     try:
         real = (root / path).resolve()
@@ -102,7 +102,7 @@ def read_image_path(path: str, root: Path) -> bytes:
 
 
 def sniff(data: bytes) -> str | None:
-    """Why these bytes are surely no usable picture, from the first of them; None where decoding may try.
+    """Why these bytes are certainly no usable picture, by the first of them; None if decoding may succeed.
 
     Reasons: ``empty``, ``html``, ``json``, ``unsupported:FORMAT``, ``not_an_image``.
     """
@@ -131,17 +131,17 @@ def _sniff_text(head: bytes) -> str:
 
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS, draft_size: int | None = None) -> Image.Image:
-    """The picture in `data` as 8-bit sRGB: upright, its first frame, transparency on white, 16 bits scaled.
+    """Decode the picture in `data` to 8-bit sRGB: upright, the first frame, on white, 16 bits scaled to 8.
 
-    A colour profile is followed; one that is broken or fits another kind of picture is passed over, which the
-    picture's ``info[PROFILE_IGNORED]`` tells. A JPEG that lacks nothing but its end mark is whole.
+    A colour profile is applied. One that is broken or for another kind of picture is ignored;
+    ``info[PROFILE_IGNORED]`` of the picture says why. A JPEG that lacks only its end marker is complete.
     With `draft_size`, a JPEG is decoded at the smallest of its scales 1, 1/2, 1/4, 1/8 whose shorter side
-    still has `draft_size` pixels: enough for resizing to that size, for a fraction of the time.
+    still has `draft_size` pixels: enough for resizing to that size, in a fraction of the time.
 
-    Raises: BadImage, whatever the bytes. Reasons: those of `sniff` and of `picture_bombs.found`,
+    Raises: BadImage for any unusable bytes. Reasons: those of `sniff` and of `picture_bombs.found`,
     ``too_many_pixels`` (by the header, before decoding), ``too_small`` (a side under MIN_SIDE),
-    ``extreme_aspect`` (over MAX_ASPECT), ``truncated``, ``damaged``. MemoryError, or the OSError of a process
-    that may open no more files, is not the picture's doing.
+    ``extreme_aspect`` (over MAX_ASPECT), ``truncated``, ``damaged``. MemoryError, or OSError for lack of file
+    descriptors: not caused by the picture.
     """
     if reason := sniff(data) or picture_bombs.found(data, max_pixels):
         raise BadImage(reason)
@@ -177,12 +177,12 @@ def _decoded(data: bytes, max_pixels: int, draft_size: int | None) -> Image.Imag
             raise own from None
         np.empty(
             min(pixels, max_pixels) * _BYTES_A_PIXEL, np.uint8
-        )  # MemoryError: libraries call that damage
+        )  # raises MemoryError if memory is short, which libraries report as damage
         raise BadImage("damaged" if picture_bombs.is_whole(data) else TRUNCATED) from error
 
 
 def thumbnail(data: bytes, side: int) -> bytes:
-    """A JPEG of the picture that fits into `side` x `side` pixels. Raises: BadImage."""
+    """A JPEG of the picture, scaled to fit into `side` x `side` pixels. Raises: BadImage."""
     picture = decode(data, draft_size=side)
     picture.thumbnail((side, side))
     out = BytesIO()
@@ -191,7 +191,7 @@ def thumbnail(data: bytes, side: int) -> bytes:
 
 
 def _check_room(pixels: int) -> None:
-    """MemoryError where there is no memory to decode so many in: libraries tell it as damage, if at all."""
+    """MemoryError if memory is too short for so many pixels: libraries report that as damage, if at all."""
     np.empty(pixels * _BYTES_A_PIXEL, np.uint8)
 
 
@@ -227,12 +227,12 @@ def _in_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
         rgb = to_srgb(plain, profile) if profile else plain.convert("RGB")
     except UnfitProfile as error:
         rgb, told = plain.convert("RGB"), {PROFILE_IGNORED: str(error)}
-    rgb.info = told  # whatever else it had is of the file, such as the profile that it is now free of
+    rgb.info = told  # drops the file's own entries, such as the profile, which no longer applies
     return rgb
 
 
 def _eight_bit(picture: Image.Image) -> Image.Image:
-    """Grey levels of 16 or 32 bits, or real numbers, scaled to 0…255 by the range they most likely use."""
+    """Grey levels of 16 or 32 bits, or floats, scaled to 0…255 from the range they most likely use."""
     if picture.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
     levels = np.nan_to_num(np.asarray(picture, dtype=np.float32), posinf=0, neginf=0)
@@ -245,7 +245,7 @@ def _eight_bit(picture: Image.Image) -> Image.Image:
 def _upright(rgb: Image.Image, source: Image.Image) -> Image.Image:
     try:
         turn = _TURN.get(source.getexif().get(0x0112, 1))
-    except Exception:  # damaged camera data is no reason to lose a picture that decodes
+    except Exception:  # damaged EXIF data must not lose a picture that decodes
         log.debug("unreadable EXIF data is ignored", exc_info=True)
         turn = None
     return rgb.transpose(turn) if turn is not None else rgb

@@ -1,4 +1,4 @@
-"""The marks that divide a JPEG: read without decoding, to know what decoding would meet."""
+"""The markers that divide a JPEG into segments, read without decoding: for safety checks and completeness."""
 
 import re
 from collections.abc import Iterator
@@ -7,20 +7,20 @@ from typing import NamedTuple
 import numpy as np
 
 MAX_SCANS = 100
-"""A progressive JPEG has about ten scans; each more costs a pass over the whole picture."""
+"""A progressive JPEG has about ten scans; each further one costs a pass over the whole picture."""
 MAX_PIECES = 20_000
-"""Segments, chunks or blocks that a picture's file may be cut into: each costs Pillow microseconds."""
+"""Most segments, chunks or blocks of a picture file: each costs Pillow microseconds."""
 _MAX_PADDING = 100_000  # bytes between segments, which Pillow reads one by one
 _SOS, _EOI = 0xDA, 0xD9
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-_BARE = {0x01, *range(0xD0, 0xDA)}  # marks without a body
+_BARE = {0x01, *range(0xD0, 0xDA)}  # markers without a body
 _MARK = re.compile(rb"\xff[^\x00\xff]")
 _AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _COEFFICIENTS = 64  # of a block of 8 x 8
 
 
 class Segment(NamedTuple):
-    """A mark, where its body lies, and how many bytes before it belong to nothing."""
+    """A marker, the range of its body, and the number of stray bytes before it."""
 
     mark: int
     start: int
@@ -29,7 +29,7 @@ class Segment(NamedTuple):
 
 
 def segments(data: bytes) -> Iterator[Segment]:
-    """The segments of a JPEG up to its end mark, or as far as there are any."""
+    """The segments of a JPEG up to its end marker, or up to the last one."""
     at, pattern = 0, _MARK
     while found := pattern.search(data, at):
         mark, start = data[found.end() - 1], found.end()
@@ -42,7 +42,7 @@ def segments(data: bytes) -> Iterator[Segment]:
 
 def is_bomb(data: bytes) -> bool:
     """Whether a JPEG has so many scans or segments that decoding it would take seconds or minutes."""
-    many = data.count(b"\xff\xda") > MAX_SCANS  # in the data of scans no such bytes stand together
+    many = data.count(b"\xff\xda") > MAX_SCANS  # scan data never contain these two bytes in a row
     pieces = scans = padding = 0
     for segment in segments(data):
         pieces, padding, scans = pieces + 1, padding + segment.skipped, scans + (segment.mark == _SOS)
@@ -54,25 +54,25 @@ def is_bomb(data: bytes) -> bool:
 
 
 def has_end(data: bytes) -> bool:
-    """Whether a JPEG goes on up to its end mark."""
+    """Whether a JPEG contains its end marker."""
     return any(segment.mark == _EOI for segment in segments(data))
 
 
 def with_ends(data: bytes) -> list[bytes]:
-    """A JPEG without an end mark, in two ways given what may be lacking; none where surely more is lacking.
+    """Two completions of a JPEG without an end marker; none if more than the end is certainly missing.
 
-    Between the last of its data and the end mark stand other bits each time. Where no pixel is lacking, no
-    decoder looks at them, and both give the same picture.
+    The two differ in the filler bits between the data and the added end marker. If no pixel is missing, the
+    decoder never reads the filler, so both decode to the same picture.
     """
     if not data.startswith(b"\xff\xd8") or not _is_all_but_ended(data):
         return []
-    sound = data.rstrip(b"\xff")  # half an end mark
+    sound = data.rstrip(b"\xff")  # half an end marker
     return [sound + filling * _COEFFICIENTS + b"\xff\xd9" for filling in (b"\x00", b"\xfe")]
 
 
 def _is_all_but_ended(data: bytes) -> bool:
-    """Whether the data end inside a scan behind which no other is to come."""
-    lacking: dict[int, np.ndarray] = {}  # component → bits not yet told of each coefficient
+    """Whether the data end inside the last scan."""
+    lacking: dict[int, np.ndarray] = {}  # component → bits of each coefficient not yet covered by a scan
     last = None
     for last in segments(data):
         body = data[last.start + 2 : last.end]
@@ -87,7 +87,7 @@ def _is_all_but_ended(data: bytes) -> bool:
 
 
 def _note_scan(body: bytes, lacking: dict[int, np.ndarray]) -> None:
-    """Take off what a scan tells: of its components the coefficients `first` to `last`, down to a bit."""
+    """Record the coverage of a scan: of its components the coefficients `first` to `last`, down to a bit."""
     count = body[0] if body else 0
     if len(body) < 4 + 2 * count:
         return

@@ -1,4 +1,4 @@
-"""Connections that go only where they may, and end when they must."""
+"""Network connections restricted to public addresses, with a deadline."""
 
 import ipaddress
 import os
@@ -15,13 +15,13 @@ from mmprod.datasets.images.images import BadImage
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _UNICAST = ipaddress.ip_network("2000::/3")
-"""All of IPv6 that IANA has given out as global unicast. Outside of it lie `::a.b.c.d`, networks' own NAT64
-(64:ff9b:1::/48), site-local addresses (fec0::/10) and what nobody has thought of yet."""
+"""The part of IPv6 that IANA allocates as global unicast. Outside are `::a.b.c.d`, local-use NAT64
+(64:ff9b:1::/48), site-local addresses (fec0::/10) and all future special ranges."""
 _DOCUMENTATION = ipaddress.ip_network("3fff::/20")  # RFC 9637, later than Python's own list
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address, and the IPv4 address it may carry inside, is one of the public internet."""
+    """Whether an IP address, and any IPv4 address embedded in it, belongs to the public internet."""
     ip = ipaddress.ip_address(address.split("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
@@ -35,10 +35,10 @@ def is_public(address: str) -> bool:
 
 
 class CheckedNetwork(httpcore.NetworkBackend):
-    """Resolves a host once, checks each of its addresses, and connects to the very address it checked.
+    """Resolves a host once, checks each of its addresses, and connects to exactly the address it checked.
 
-    Every wait on a connection also ends at the deadline of the thread that waits: a server that sends one
-    byte now and then would outlast any limit on single reads.
+    Every wait on a connection also ends at the calling thread's deadline: a server that sends a byte now and
+    then would never exceed a limit on single reads.
     """
 
     def __init__(self, allow_private: bool) -> None:
@@ -47,11 +47,11 @@ class CheckedNetwork(httpcore.NetworkBackend):
         self._thread = threading.local()
 
     def set_deadline(self, deadline: float) -> None:
-        """Set when the calling thread's waits end, as `time.monotonic()` counts."""
+        """Set the deadline of the calling thread's waits, as a `time.monotonic()` time."""
         self._thread.deadline = deadline
 
     def within(self, timeout: float | None) -> float:
-        """Seconds the next wait may take. Raises: httpcore.ReadTimeout after the deadline."""
+        """Longest duration of the next wait in seconds. Raises: httpcore.ReadTimeout after the deadline."""
         left: float = self._thread.deadline - time.monotonic()
         if left <= 0:
             raise httpcore.ReadTimeout("the deadline has passed")
@@ -65,7 +65,7 @@ class CheckedNetwork(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        """Connect to the first address of `host` that may be and answers; BadImage when none may be."""
+        """Connect to the first allowed address of `host` that answers; BadImage if no address is allowed."""
         failure: Exception = BadImage("private_address")
         for address in _resolve(host, port):
             if not (self._allow_private or is_public(address)):
@@ -106,9 +106,9 @@ class _Stream(httpcore.NetworkStream):
 def _resolve(host: str, port: int) -> list[str]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError, OverflowError) as error:  # unknown, no name at all, a port beyond 65535
+    except (OSError, UnicodeError, OverflowError) as error:  # unknown, not a name, a port beyond 65535
         if isinstance(error, socket.gaierror) and error.errno == socket.EAI_MEMORY:
             raise MemoryError(str(error)) from error
-        os.close(os.dup(0))  # raises where no file can be opened: a look-up calls that an unknown name
+        os.close(os.dup(0))  # raises if no file can be opened, which a look-up reports as an unknown name
         raise httpcore.ConnectError(f"{host}:{port} can't be resolved: {error}") from error
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))

@@ -1,6 +1,7 @@
-"""Picture files that are made to cost: told from their outlines, before anything is decoded.
+"""Detection of decompression bombs: picture files made to be expensive, detected before decoding.
 
-A decoder can't be stopped once it runs, so whatever would make it run long or large is looked for first.
+A running decoder can't be stopped, so the file's structure is checked first for anything that would make it
+take much time or memory.
 """
 
 import zlib
@@ -14,10 +15,10 @@ BOMB, TEXT_BOMB, TOO_MANY = "decode_bomb", "text_bomb", "too_many_pixels"
 _MAX_TEXT = (
     1_000_000  # bytes that a text or profile in a PNG may unpack to; Pillow's limit is a little higher
 )
-_MAX_RATIO = 1000  # zlib packs no better
-_MAX_STRIPS = 100_000  # or tiles: a row each, of each of three colours, of the longest picture
+_MAX_RATIO = 1000  # zlib's best compression ratio
+_MAX_STRIPS = 100_000  # strips or tiles: one a row and colour in the longest picture
 _SMALL_TILE = 4_000_000  # pixels; tiles may be larger than a small picture
-_AVIF_STREAMS = 3  # whole pictures in an AVIF: colours, transparency, something to spare
+_AVIF_STREAMS = 3  # full-size pictures in an AVIF: colours, transparency, one to spare
 _PNG = b"\x89PNG\r\n\x1a\n"
 _GIF_TABLE, _GIF_BLOCK, _GIF_PICTURE = 0x80, 0x21, 0x2C
 _WIDTH, _HEIGHT, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 322, 323
@@ -26,7 +27,7 @@ _SHORT = 3  # type of a TIFF value of two bytes
 
 
 def found(data: bytes, max_pixels: int) -> str | None:
-    """Why decoding this file would cost far more than the picture it declares; None where it would not.
+    """Why decoding this file would cost far more than the picture it declares; None if it would not.
 
     Reasons: ``decode_bomb`` (thousands of scans, blocks or chunks; tiles far larger than the picture),
     ``text_bomb`` (packed texts), ``too_many_pixels`` (declared outside, or found inside).
@@ -45,7 +46,7 @@ def found(data: bytes, max_pixels: int) -> str | None:
 
 
 def is_whole(data: bytes) -> bool:
-    """Whether a picture's file goes on up to its end, as far as its outline tells; True of a TIFF."""
+    """Whether a picture's file is complete, judged by its structure without decoding; True for any TIFF."""
     if data.startswith(b"\xff\xd8"):
         return jpeg_marks.has_end(data)
     if data.startswith(_PNG):
@@ -60,12 +61,12 @@ def is_whole(data: bytes) -> bool:
 
 
 def declared_pixels(data: bytes) -> int:
-    """Pixels that are made room for as soon as a file is opened; 0 where that is later."""
+    """Pixels for which Pillow allocates memory when it opens the file; 0 if it allocates later."""
     return _webp_pixels(data) if data.startswith(b"RIFF") else 0
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """(kind, start, end) of the chunks of a PNG that are whole."""
+    """(kind, start, end) of the complete chunks of a PNG."""
     at = len(_PNG)
     while (end := at + 12 + int.from_bytes(data[at : at + 4])) <= len(data):
         yield data[at + 4 : at + 8], at + 8, end - 4
@@ -95,7 +96,7 @@ def _unpacks_too_far(kind: bytes, body: bytes) -> bool:
 
 
 def _blocks_of_gif(data: bytes) -> int:
-    """Blocks, and parts of blocks, before the first picture of a GIF; stops counting at too many."""
+    """Number of blocks and sub-blocks before the first picture of a GIF; stops counting at MAX_PIECES."""
     at = 13 + (3 << (data[10] & 7) + 1 if len(data) > 10 and data[10] & _GIF_TABLE else 0)
     blocks = 0
     while at < len(data) and data[at] == _GIF_BLOCK and blocks <= MAX_PIECES:
@@ -107,7 +108,7 @@ def _blocks_of_gif(data: bytes) -> int:
 
 
 def _webp_pixels(data: bytes) -> int:
-    """Pixels of the canvas, which Pillow makes room for as soon as it opens a WebP."""
+    """Pixels of the canvas, which Pillow allocates when it opens a WebP."""
     little: Callable[[bytes], int] = partial(int.from_bytes, byteorder="little")
     if data[12:16] == b"VP8X":
         return (little(data[24:27]) + 1) * (little(data[27:30]) + 1)
@@ -118,7 +119,7 @@ def _webp_pixels(data: bytes) -> int:
 
 
 def _has_huge_tiles(data: bytes) -> bool:
-    """Whether a TIFF has tiles that are far larger than it, or strips and tiles without number."""
+    """Whether a TIFF has tiles far larger than the picture, or far too many strips or tiles."""
     number: Callable[[bytes], int] = partial(
         int.from_bytes, byteorder="little" if data[:1] == b"I" else "big"
     )

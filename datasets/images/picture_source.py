@@ -1,4 +1,4 @@
-"""The pictures of a delivery, from the image root and from the network."""
+"""The source of a delivery's pictures: the image root and the network."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PictureSource:
-    """Reads below `root` and fetches with `fetcher`; without one of them, its pictures are refused."""
+    """Reads pictures below `root` and fetches others with `fetcher`; None: such pictures are refused."""
 
     root: Path | None = None
     fetcher: "Fetcher | None" = None
@@ -21,7 +21,7 @@ class PictureSource:
     def read(self, path: str) -> bytes | str:
         """The bytes at `path` below the root, or the reason why there are none.
 
-        Raises: MemoryError, OSError where it is the machine that lacks something.
+        Raises: MemoryError or OSError when the machine fails or lacks memory or file descriptors.
         """
         if self.root is None:
             return "no_image_root"

@@ -1,1 +1,1 @@
-"""A day's table merged into the product store."""
+"""Ingest: merging a day's table into the product store."""

@@ -1,4 +1,4 @@
-"""What a day did, in numbers, and what it did to one product."""
+"""The counts of an ingested day, and the kind of change of a single row."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from mmprod.datasets.store.state import Content, State, version
 
 @dataclass(frozen=True)
 class DayCounts:
-    """Every row read counts once, under the first of these that fits it; the last three and
-    `removed_by_absence` count no rows of their own."""
+    """Each row read is counted once, under its outcome. The last three counts and `removed_by_absence` are
+    additional: they do not partition the rows."""
 
     read: int = 0
     added: int = 0
@@ -20,21 +20,21 @@ class DayCounts:
     title: int = 0
     fields: int = 0
     unchanged: int = 0
-    stale: int = 0  # older than the store, lost to another row of the day, or of a product gone since
+    stale: int = 0  # older than the store, a duplicate in the table, or of a product removed on a later day
     quarantined: int = 0
     removed_by_row: int = 0
     removed_by_absence: int = 0
-    merged: int = 0  # made part of another row with the same id
-    pictures_rejected: int = 0  # among the rows above: taken as text only
-    figures_unread: int = 0  # among the rows above: sales and times that can't be read and are left out
-    ids_plain: int = 0  # among the rows above: ids that lost blanks or what protects them
+    merged: int = 0  # merged into another row with the same id
+    pictures_rejected: int = 0  # among the rows above: accepted without their picture
+    figures_unread: int = 0  # among the rows above: unreadable sales and times, left out
+    ids_plain: int = 0  # among the rows above: ids stripped of blanks or spreadsheet quoting
 
     @property
     def removed(self) -> int:
         return self.removed_by_row + self.removed_by_absence
 
     def check_balance(self) -> None:
-        """Raise RuntimeError unless the rows read equal the rows accounted for."""
+        """Raise RuntimeError unless the outcomes add up to the rows read."""
         rows = dataclasses.asdict(self)
         no_rows = ("read", "removed_by_absence", "pictures_rejected", "figures_unread", "ids_plain")
         outcomes = sum(rows.values()) - sum(rows[name] for name in no_rows)
@@ -45,7 +45,7 @@ class DayCounts:
 
 
 def outcome(old: State, new: State, content: Content, updated_at: int | None, day: int) -> tuple[str, str]:
-    """(kind, reason) of a delivered row, from the product's state before and after it."""
+    """(kind, reason) of the change by a delivered row, from the product's states before and after."""
     if new.live and not old.live:
         return ("relisted", ",".join(_parts(old.content, new.content))) if old.known else ("added", "")
     parts = _parts(old.content, new.content)

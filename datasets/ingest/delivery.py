@@ -1,4 +1,4 @@
-"""A day's table as ingest sees it: rows that can be used, rows that can't, and where each came from."""
+"""The interface of a day's table for ingest: usable rows, refused rows, and the source of each."""
 
 import datetime
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -24,7 +24,7 @@ class RefusedRow(Protocol):
 
 
 class DeliveredBatch(Protocol):
-    """`accepted` has the schema `PRODUCT` and ids of 1 to 511 bytes; ``sources[i]`` tells row i's origin."""
+    """A batch of rows. `accepted`: schema `PRODUCT`, ids of 1 to 511 bytes; ``sources[i]``: file:row."""
 
     @property
     def accepted(self) -> pa.RecordBatch: ...
@@ -41,9 +41,9 @@ class DeliveredBatch(Protocol):
 
 
 class Identities(NamedTuple):
-    """Who stands in some rows: ids and `updated_at` (µs since 1970, UTC; None where not given).
+    """The ids of some rows and their `updated_at` (µs since 1970, UTC; None if missing).
 
-    `gone`, bool [n], marks those whose declared words (`mapping.Live`) say that they are gone; None for none.
+    `gone`, bool [n], marks rows that the `table.live` setting (`mapping.Live`) marks as removed; None: none.
     """
 
     ids: Sequence[str]
@@ -52,9 +52,9 @@ class Identities(NamedTuple):
 
 
 class DeliveredTable(Protocol):
-    """A table that can be read again; `identities` tells of the rows that `batches` accepts, in order.
+    """A table that can be read repeatedly; `identities` covers the rows that `batches` accepts, in order.
 
-    `check_repeated` is told of ids that stand in several rows, and raises InputError where that is amiss.
+    `check_repeated` gets the ids that occur in several rows; it raises InputError if that is not allowed.
     """
 
     @property
@@ -65,7 +65,7 @@ class DeliveredTable(Protocol):
 
 
 class Row(NamedTuple):
-    """A usable row, normalised."""
+    """A usable row, in normal form."""
 
     key: bytes  # product id
     place: int  # number among the table's usable rows, from 0
@@ -107,12 +107,12 @@ def rows(batch: DeliveredBatch, start: int) -> Iterator[Row]:
 
 
 def refused_keys(refused: Iterable[RefusedRow]) -> list[bytes]:
-    """Ids of the refused rows that could be a product's."""
+    """Ids of the refused rows, where they are valid product ids."""
     found = {row.product_id.encode(errors="replace") for row in refused if row.product_id}
     return [key for key in found if len(key) <= MAX_KEY]
 
 
 def moment_text(microseconds: int) -> str:
-    """A time for messages."""
+    """A time as text for messages."""
     epoch = datetime.datetime(1970, 1, 1)
     return (epoch + datetime.timedelta(microseconds=microseconds)).isoformat() + "Z"

@@ -1,6 +1,6 @@
-"""Ingest of a day's table: the same day again changes nothing, days in any order end in the same store.
+"""Ingest of a day's table. Repeating a day changes nothing; days in any order give the same store.
 
-How days are merged, and why their order does not matter, is told in `mmprod.datasets.store.state`.
+`mmprod.datasets.store.state` describes the merge and why the order of days does not matter.
 """
 
 import dataclasses
@@ -20,10 +20,10 @@ from mmprod.storage.errors import InputError
 from mmprod.storage.faults import fault
 
 SMALL = 20
-"""With fewer live products than this a full day may remove any number: a share of so few says nothing."""
+"""With fewer live products than this a full day may remove any number: the share would mean little."""
 
 READ_AT_ONCE = 1_000
-"""Rows merged at once when pictures must be read or fetched, which are held in memory until the commit."""
+"""Rows merged at once if pictures must be read or fetched: those are held in memory until the commit."""
 
 
 def ingest_day(
@@ -38,26 +38,26 @@ def ingest_day(
     batch_rows: int = 10_000,
     on_progress: Callable[[int], None] | None = None,
 ) -> DayCounts:
-    """Merge the table of `day` into the store. `full`: the table holds the whole catalogue, so what it leaves
-    out is removed.
+    """Merge the table of `day` into the store. `full`: the table lists the whole catalogue, so that products
+    which it leaves out are removed.
 
-    What it did to each row can be read with `Store.changes_of` until it is forgotten; a replay of the table
-    that was the day's last tells nothing anew. `on_progress` gets the number of rows read so far. Of several
-    usable rows with one id the one with the greatest version counts, of equal ones the last.
+    `Store.changes_of` returns the changes row by row until they are forgotten; replaying the same table logs
+    nothing new. `on_progress` is called with the number of rows read so far. Of several usable rows with one
+    id, the one with the greatest version counts; of equal versions, the last row.
 
-    A crash leaves whole batches; running the day again completes it and counts what was left to do. Towards
-    `max_removed_share`, which guards against tables that lack rows, deletions by row don't count; products
-    whose rows can't be used do, though they are not removed.
+    After a crash the committed batches stay; running the day again completes it, and counts only what was
+    left to do. `max_removed_share` protects against incomplete tables: deletions by row don't count towards
+    it; products whose rows can't be used do count, although they are not removed.
 
-    Raises: InputError, before anything is changed, when the table is empty or would remove more than
-    `max_removed_share` of the live products without approval (from 20 live products on), `TableRefused` in
-    both cases, or when rows of one id may be parts of a product; OSError when the disk is full or fails.
+    Raises, before anything is changed: TableRefused, an InputError, when the table has no usable row or would
+    remove more than `max_removed_share` of the live products without approval (from 20 live products on);
+    InputError when rows of one id may be parts of one product. OSError when the disk is full or fails.
     """
     today = Day(day, full, table.fingerprint)
     roll = call_roll(lambda: table.identities(batch_rows), today.number)
     if not len(roll.hashes):
         raise TableRefused(
-            f"the table of {day} has no usable row of a live product, and is never a mass removal"
+            f"the table of {day} has no usable row of a live product; an empty table does not remove products"
         )
     if roll.winners:
         table.check_repeated(roll.winners)
@@ -72,7 +72,7 @@ def ingest_day(
 
 
 def _check_removals(store: Store, day: Day, roll: Roll, share: float) -> bool:
-    """Whether absences leave anything to be written. Raises InputError when they are too many."""
+    """Whether absent products require any write. Raises InputError when too many products are absent."""
     live = sum(shard.read(lambda view: view.live) for shard in store.shards)
     removed = touched = 0
     for shard in store.shards:
@@ -81,26 +81,25 @@ def _check_removals(store: Store, day: Day, roll: Roll, share: float) -> bool:
             removed -= sum(write.live for write in writes)
     if live >= SMALL and removed > share * live:
         raise TableRefused(
-            f"the full table of {day.date} leaves out {removed} of {live} live products, rows that "
-            f"can't be used counted as left out "
-            f"({removed / live:.1%}, allowed {share:.1%}); if it is complete, approve with "
-            "--approve-removals, else ingest it as partial"
+            f"the full table of {day.date} leaves out {removed} of {live} live products "
+            f"({removed / live:.1%}, allowed {share:.1%}); rows that can't be used count as left out. If the "
+            "table is complete, approve with --approve-removals, else ingest it as partial"
         )
     return touched > 0
 
 
-class TableRefused(InputError):  # noqa: N818 (what became of a table)
-    """A table that is refused for what it lacks: why its rows can't be used is of interest."""
+class TableRefused(InputError):  # noqa: N818 (the outcome of a table)
+    """A table that lacks usable rows; the caller should report why its rows can't be used."""
 
 
 class _Run:
-    """One run over the rows of a table."""
+    """The state of one ingest run over a table."""
 
     def __init__(self, store: Store, day: Day, pictures: Pictures, roll: Roll) -> None:
         self.store, self.day, self.pictures, self.roll = store, day, pictures, roll
         self.tally: Counter[str] = Counter()
-        self._places = {"usable": 0, "refused": 0}  # of the table's next rows
-        self._refused: set[bytes] = set()  # ids that have no usable row
+        self._places = {"usable": 0, "refused": 0}  # number of the table's next row of each kind
+        self._refused: set[bytes] = set()  # ids of refused rows that have no usable row
 
     def take(self, batch: DeliveredBatch) -> None:
         """Merge one batch of the table."""
@@ -128,7 +127,7 @@ class _Run:
             self._merge(found[start : start + step], [], [])
 
     def finish(self, leaving: bool) -> DayCounts:
-        """Remove what is absent, put the day in force."""
+        """Remove absent products and close the day."""
         roll = self.roll.with_ids(self._refused)
         for shard in self.store.shards:
             if leaving:
@@ -163,7 +162,7 @@ class _Run:
 
 
 def _unread(row: Row, told: str) -> Change:
-    """A figure of a row that can't be read: it is left out, the product stays."""
+    """The change for an unreadable figure: the figure is left out, the product is kept."""
     return Change(row_place(row.place), row.key.decode(), "figure_unread", told, row.source)
 
 

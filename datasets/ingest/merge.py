@@ -1,4 +1,4 @@
-"""Merging what a day says into one shard: states before, states after, and only the difference written."""
+"""Merging a day's rows into one shard: states before, states after; only differences are written."""
 
 import datetime
 from collections import Counter
@@ -14,8 +14,9 @@ from mmprod.datasets.ingest.pictures import Delivered, Pictures, resolve
 from mmprod.datasets.ingest.presence import Roll, departures
 from mmprod.datasets.store import changelog, record, undo
 from mmprod.datasets.store.changelog import Change, absent_place, row_place
-from mmprod.datasets.store.shard import Shard, Slice, View, Write
+from mmprod.datasets.store.shard import Shard, Write
 from mmprod.datasets.store.state import State, delivered, gone, seen, unheard, unpack
+from mmprod.datasets.store.view import Slice, View
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,11 @@ class Day:
 
     @property
     def note(self) -> str:
-        """Name of the note that says which table of the day was completed last."""
+        """Name of the meta entry that records which table of the day was completed last."""
         return undo.note(self.date)
 
     def closed(self, view: View) -> bool:
-        """Whether that was this very table, as this kind: the run is a replay then."""
+        """Whether the day was completed with this very table and kind: then the run is a replay."""
         entry = view.note(self.note)
         return entry is not None and (entry["kind"], entry["table"]) == (self.kind, self.table)
 
@@ -50,7 +51,7 @@ class Day:
 
 
 class Part(NamedTuple):
-    """What a batch brings to one shard. Each id comes once, in `rows` or in `refused`."""
+    """The rows of a batch that belong to one shard. Each id occurs once, in `rows` or in `refused`."""
 
     rows: list[Row]
     refused: list[bytes]  # ids that have no usable row
@@ -62,7 +63,7 @@ class _Group:
     """Products of one shard with their states before and after."""
 
     before: dict[bytes, State]
-    settled: dict[bytes, State]  # what the bytes in the store will say once the day is ingested
+    unwritten: dict[bytes, State]  # their states after the day if nothing were written
     full_day: int
     closed: bool
 
@@ -82,9 +83,9 @@ def _states(keys: list[bytes], raw: dict[bytes, bytes], full_day: int) -> dict[b
 
 
 def merge_part(shard: Shard, day: Day, part: Part, pictures: Pictures, tally: Counter[str]) -> None:
-    """Merge rows, and the mere presence of refused ones, in one transaction or none.
+    """Merge rows, and the presence of refused ones, in one transaction.
 
-    What it did to each row is counted in `tally` under the names of `DayCounts`, and logged.
+    The outcome of each row is counted in `tally`, under the names of `DayCounts`, and logged.
     """
     found = sorted(part.rows, key=attrgetter("key"))
     group = _Group.load(shard, day, sorted([*part.refused, *(row.key for row in found)]))
@@ -108,7 +109,7 @@ def merge_part(shard: Shard, day: Day, part: Part, pictures: Pictures, tally: Co
     writes = [
         _write(key, group.before[key], new, *bodies.get(key, (None, None)))
         for key, new in after.items()
-        if new != group.settled[key]
+        if new != group.unwritten[key]
     ]
     changes = _of_writes(told, writes) if group.closed else told + part.changes
     shard.write(writes, group.full_day, log=_log(day, changes), day=day.date)
@@ -129,7 +130,7 @@ def _log(day: Day, changes: list[Change]) -> Slice:
 
 
 def _of_writes(told: list[Change], writes: list[Write]) -> list[Change]:
-    """What a replay has to tell: it writes nothing, unless a picture can be had that could not before."""
+    """The changes that a replay logs: those of products it writes, whose picture is only now available."""
     written = {write.key.decode() for write in writes}
     return [change for change in told if change.product_id in written]
 
@@ -152,18 +153,18 @@ def _change(row: Row, kind: str, reason: str) -> Change:
 
 
 def absences(shard: Shard, day: Day, roll: Roll) -> Iterator[list[Write]]:
-    """What the products left out of a full table leave to be written, in chunks."""
+    """The writes for products that a full table leaves out, in chunks."""
     latest = shard.read(lambda view: view.full_day)
-    if day.number < latest:  # the later full day has decided
+    if day.number < latest:  # the later full day overrides this one
         return
     for keys, raw in departures(shard, roll):
-        before, settled = _states(keys, raw, latest), _states(keys, raw, day.number)
+        before, unwritten = _states(keys, raw, latest), _states(keys, raw, day.number)
         pairs = [(key, before[key], gone(before[key], day.number)) for key in keys]
-        yield [_write(key, old, new) for key, old, new in pairs if new != settled[key]]
+        yield [_write(key, old, new) for key, old, new in pairs if new != unwritten[key]]
 
 
 def merge_absences(shard: Shard, day: Day, roll: Roll, tally: Counter[str]) -> None:
-    """Remove what a full table leaves out, a durable transaction a chunk."""
+    """Remove the products that a full table leaves out, one durable transaction a chunk."""
     for writes in absences(shard, day, roll):
         left = [write.key for write in writes if write.live < 0]
         tally["removed_by_absence"] += len(left)
@@ -175,7 +176,7 @@ def _absence(key: bytes) -> Change:
 
 
 def close_day(shard: Shard, day: Day, counts: dict[str, int]) -> None:
-    """Put the day in force. Writes nothing when the same table of this day was ingested last."""
+    """Record the day as completed. Writes nothing when the same table of this day was ingested last."""
     latest, closed = shard.read(lambda view: (view.full_day, day.closed(view)))
     notes: dict[str, object] = {}
     if day.full_day(latest) != latest:

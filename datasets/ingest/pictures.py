@@ -1,4 +1,4 @@
-"""The picture of each delivered row: taken over, read, fetched, or refused with a reason."""
+"""Resolving the picture of each delivered row: kept, read, fetched, or refused with a reason."""
 
 import zlib
 from collections.abc import Sequence
@@ -14,18 +14,18 @@ from mmprod.datasets.store.state import Content, State, version
 NOT_FETCHED = frozenset(
     ("unreachable", "timeout", "host_down", "out_of_time", "http_429", "http_502", "http_503", "http_504")
 )
-"""Reasons that are of the day, not of the picture: one in place of another is no change to the product."""
+"""Temporary reasons, not caused by the picture: a switch from one to another is no change to the product."""
 
 
 class Pictures(Protocol):
-    """Where pictures named by path or address come from: their bytes, or the reason why there are none."""
+    """Source of pictures given by path or address; returns their bytes, or the reason why there are none."""
 
     def read(self, path: str) -> bytes | str: ...
     def fetch(self, urls: list[str]) -> list[bytes | str]: ...
 
 
 class Delivered(NamedTuple):
-    """A row's content, and what of it may be new to the store."""
+    """A row's content and, if it may be new to the store, its picture."""
 
     content: Content
     picture: bytes | None = None  # None also when the product has it already
@@ -35,10 +35,10 @@ class Delivered(NamedTuple):
 def resolve(
     shard: Shard, rows: Sequence[Row], states: Sequence[State], day: int, pictures: Pictures
 ) -> list[Delivered]:
-    """The content of each row, given the product's state.
+    """The content of each row, given the product's state (`states[i]` for `rows[i]`).
 
-    A row older than what the store holds changes nothing, so its picture is neither read nor fetched. An
-    address that gave this product's picture is not fetched again: another picture has another address.
+    A row older than the stored delivery changes nothing, so its picture is neither read nor fetched. The
+    address of the product's stored picture is not fetched again: another picture must have another address.
     """
     bare = [Content(EMPTY, content_hash(row.title.encode()), content_hash(row.fields)) for row in rows]
     kept = _kept(shard, rows, states, bare, day)
@@ -91,7 +91,7 @@ def _same_picture(bare: Content, old: Content) -> Content:
 def _kept(
     shard: Shard, rows: Sequence[Row], states: Sequence[State], bare: Sequence[Content], day: int
 ) -> set[int]:
-    """Places of rows whose picture is the product's own, without a look at it."""
+    """Indices of rows that keep the product's stored picture, decided without reading or fetching it."""
     kept, doubtful = set(), []
     for i, (row, state) in enumerate(zip(rows, states, strict=True)):
         if row.image is not None or not state.known:

@@ -1,4 +1,4 @@
-"""Who stands in a day's table: duplicates and absences, from a first pass over the ids at 8 bytes a row."""
+"""Duplicate and absent ids of a day's table, from a first pass over the ids; takes 8 bytes a row."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,22 +15,22 @@ _Hashes = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 @dataclass(frozen=True)
 class Roll:
-    """The ids of the usable rows of one table, but for those that declared words call gone.
+    """The ids in the usable rows of one table, except those that the `table.live` setting marks as removed.
 
-    Absence is decided by 64-bit hashes: an absent id has the hash of one of a million others with a chance of
-    5e-14, and its removal is then seen a day late, since the hash is salted by the day.
+    Absence is decided by 64-bit hashes. The probability that an absent id collides with one of a million
+    others is 5e-14; its removal is then detected a day late, since the hash is salted with the day.
     """
 
     day: int
     hashes: _Hashes  # sorted
-    winners: dict[str, int]  # for ids that come more than once, exactly: the place of the row that counts
+    winners: dict[str, int]  # for each repeated id (compared exactly): the place of the row that counts
 
     def loses(self, product_id: str, place: int) -> bool:
-        """Whether the row at `place` gives way to another row with its id."""
+        """Whether another row with the same id replaces the row at `place`."""
         return bool(self.winners) and self.winners.get(product_id, place) != place
 
     def with_ids(self, keys: Iterable[bytes]) -> "Roll":
-        """The same roll with more ids on it."""
+        """A copy of the roll with more ids."""
         return Roll(self.day, np.sort(np.append(self.hashes, _hash(list(keys), self.day))), self.winners)
 
     def absent(self, keys: list[bytes]) -> list[bytes]:
@@ -52,7 +52,7 @@ def call_roll(identities: Callable[[], Iterable[Identities]], day: int) -> Roll:
 
 
 def _winners(identities: Iterable[Identities], repeated: _Hashes, day: int) -> dict[str, int]:
-    """Places of the rows with the greatest version, the last of equal ones, for ids that come again."""
+    """For repeated ids, the place of the row with the greatest version; of equal versions, the last."""
     best: dict[str, tuple[int, int]] = {}
     rows: Counter[str] = Counter()
     start = 0
@@ -67,13 +67,13 @@ def _winners(identities: Iterable[Identities], repeated: _Hashes, day: int) -> d
 
 
 def _hash(keys: Sequence[bytes], day: int) -> _Hashes:
-    """Python's SipHash: fast, and good enough within one process (its seed changes with every process)."""
+    """Python's SipHash: fast, and sufficient within one process (every process has its own seed)."""
     salt = b"%d " % day
     return np.fromiter((hash(salt + key) for key in keys), np.int64, len(keys))
 
 
 def departures(shard: Shard, roll: Roll) -> Iterator[tuple[list[bytes], dict[bytes, bytes]]]:
-    """Products that stand in the store and not on the roll, in chunks: ids and sealed states."""
+    """Products that are in the store but not on the roll, in chunks: ids and sealed states."""
     after = b""
     while keys := shard.keys(after):
         after = keys[-1]

@@ -1,1 +1,1 @@
-"""Training pairs from the product store: which, how split, judged and read."""
+"""Training pairs from the product store: selection, quality rules, split and reading."""

@@ -1,7 +1,7 @@
-"""Geometry only: colour is part of what a product is, so no operation here can make a new one.
+"""Augmentation of training pictures. It is geometric only: colour belongs to the product and must not change.
 
-Every output pixel is a weighted mean, with weights that are not negative, of pixels of the source (bilinear,
-antialiased), or the fill colour around it. Bicubic filters overshoot at edges; these do not.
+Every output pixel is a weighted mean, with non-negative weights, of source pixels (bilinear, antialiased), or
+the fill colour. Bicubic filters would overshoot at edges and make new colours; these do not.
 """
 
 import math
@@ -19,12 +19,12 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Augment:
-    """A bounded random crop, a mirror image with chance `flip`, and a resize to `side` x `side`.
+    """A bounded random crop, a horizontal flip with probability `flip`, and a resize to `side` x `side`.
 
-    The crop keeps a share of the area drawn from `scale`, and its width to height is that of the picture
-    times a number drawn from `ratio` (evenly in its logarithm). `mode` is open_clip's resize_mode:
-    "shortest" cuts the middle square out, "longest" keeps all and fills the square up with the colour
-    `fill`, "squash" stretches. Raises: InputError for bounds that make no sense.
+    The crop keeps a share of the area drawn from `scale`. Its aspect ratio is the picture's times a factor
+    drawn from `ratio`, uniform in its logarithm. `mode` is open_clip's resize_mode: "shortest" cuts out the
+    middle square, "longest" keeps everything and fills the square up with colour `fill`, "squash" stretches.
+    Raises: InputError for invalid bounds.
     """
 
     side: int
@@ -44,11 +44,11 @@ class Augment:
 
     @property
     def draft_size(self) -> int:
-        """The shorter side that a decoded picture needs, in pixels: with more, no crop is any sharper."""
+        """The shorter side that a decoded picture needs, in pixels; more would make no crop sharper."""
         return math.ceil(self.side / math.sqrt(self.scale[0] * min(self.ratio[0], 1 / self.ratio[1])))
 
     def __call__(self, picture: Image.Image, random: np.random.Generator) -> np.ndarray:
-        """An RGB picture of any size to uint8 [3, side, side]; all that is random comes from `random`."""
+        """Augment an RGB picture of any size to uint8 [3, side, side]; all randomness comes from `random`."""
         box = self._crop(*picture.size, random)
         square = self._resize(picture, box)
         if random.random() < self.flip:
@@ -56,7 +56,7 @@ class Augment:
         return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
 
     def _crop(self, width: int, height: int, random: np.random.Generator) -> Box:
-        """(left, top, right, bottom) within the picture, in pixels and parts of them."""
+        """(left, top, right, bottom) within the picture, in fractional pixels."""
         area = random.uniform(*self.scale)
         ratio = math.exp(random.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
         wide, high = width * min(1, math.sqrt(area * ratio)), height * min(1, math.sqrt(area / ratio))
@@ -85,5 +85,5 @@ class Augment:
 
 
 def plain(side: int, mode: Mode = "shortest", fill: int | tuple[int, int, int] = 0) -> Augment:
-    """The resize alone, with nothing random: for pictures that are judged, not trained on."""
+    """The resize alone, without randomness: for evaluation."""
     return Augment(side, mode, fill, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0)

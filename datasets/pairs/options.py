@@ -1,4 +1,4 @@
-"""What to train on: the ``[pairs]`` section and the options of ``mmprod pairs``. Imports nothing heavy."""
+"""Selection of training pairs: the ``[pairs]`` section and options of ``mmprod pairs``. Light to import."""
 
 from typing import Annotated
 
@@ -14,7 +14,7 @@ ShareBound = Annotated[float | None, Field(ge=0, le=1), BeforeValidator(_off)]
 
 
 class Quality(BaseModel):
-    """Below or above which number a pair is too bad to train on; None, or "off" in a file, is no rule."""
+    """Bounds of the quality rules: a pair beyond one of them is rejected. None ("off" in a file): no rule."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -22,7 +22,7 @@ class Quality(BaseModel):
         default=3, description="Letters of the title; one of Chinese, Japanese, Korean counts twice."
     )
     max_words: Bound = Field(default=40, description="Words of the title.")
-    max_repeated: ShareBound = Field(default=0.5, description="Share of the title's words said before.")
+    max_repeated: ShareBound = Field(default=0.5, description="Share of the title's words that are repeats.")
     max_foreign: Bound = Field(default=1, description="Other categories that the title names.")
     max_shared: Bound = Field(default=20, description="Items that show the same picture.")
     min_agreement: ShareBound = Field(
@@ -37,12 +37,12 @@ class Quality(BaseModel):
 
 
 class Selection(BaseModel):
-    """Which products; the same store and selection give the same pairs, in the same split."""
+    """Which products become pairs; the same store and selection give the same pairs in the same split."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sales_quantile: float = Field(
-        default=0.0, ge=0, lt=1, description="Only products that sell at least this quantile of theirs."
+        default=0.0, ge=0, lt=1, description="Only products with sales at or above this quantile of theirs."
     )
     active_days: int | None = Field(
         default=None, ge=0, description="Only products updated (or seen) within so many days of the latest."
@@ -50,7 +50,7 @@ class Selection(BaseModel):
     categories: tuple[str, ...] = Field(default=(), description="Only these paths and what is below them.")
     max_per_category: int | None = Field(default=None, ge=1, description="At most so many pairs of each.")
     level: int = Field(
-        default=2, ge=0, le=8, description="Levels that make a category; 0: the catalogue is one."
+        default=2, ge=0, le=8, description="Path levels that form a category; 0: one for the whole catalogue."
     )
     held_out: float = Field(default=0.1, ge=0, lt=1, description="Share of pairs never trained on.")
     seed: int = Field(default=0, description="Another seed, another split and sample.")

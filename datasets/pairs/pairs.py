@@ -29,34 +29,34 @@ PAIR = pa.schema(
 """A picture and a title to train on. Rows are sorted by product_id."""
 
 NUMBERS = ("item", "picture_number", "title_number")
-"""The identity of a pair: two pairs with one of them equal (and not -1) are no negatives of each other."""
+"""The identity of a pair: two pairs with one of them equal (and not -1) are never negatives of each other."""
 
 CANDIDATE = pa.schema(
     [
         *(PAIR.field(name) for name in ("product_id", "title", "category", "image_hash", "sales")),
         pa.field("spu_id", pa.string()),
-        pa.field("active_day", pa.date32(), nullable=False),  # of its last update, or when it was last seen
+        pa.field("active_day", pa.date32(), nullable=False),  # day of its last update, else last seen
     ]
 )
-"""A live product with a picture and a title, as the store knows it."""
+"""A live product with a picture and a title, from the store."""
 
 REJECTED = pa.schema(
     [
         pa.field("product_id", pa.string(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),  # the first that applies
-        pa.field("value", pa.float64()),  # what was measured, null where there is no number
+        pa.field("value", pa.float64()),  # the measured value, null for reasons without one
     ]
 )
-"""A live product that makes no training pair, and why."""
+"""A live product that is no training pair, and the reason."""
 
 Sifted = tuple[pa.Table, pa.Table]
-"""(rows that stay, rows of `REJECTED`): what every step of the selection gives."""
+"""(rows kept, rows of `REJECTED`): the result of every step of the selection."""
 
 _CHUNK = 10_000
 
 
 def candidates(records: Iterable[Record]) -> Sifted:
-    """The products with both picture and title, sorted by id; reasons ``no_picture`` and ``no_title``."""
+    """Keep products with both picture and title, sorted by id; reasons ``no_picture`` and ``no_title``."""
     records, kept, rejected = iter(records), [], []
     while chunk := list(islice(records, _CHUNK)):
         both = [r for r in chunk if r.title and r.image_hash != EMPTY]
@@ -88,7 +88,7 @@ def _missing(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
 
 
 def sift(table: pa.Table, bad: np.ndarray, reason: str, values: np.ndarray | None = None) -> Sifted:
-    """Set the rows where `bad` (bool [n]) apart as rejected for `reason`, with their `values` [n]."""
+    """Reject the rows where `bad` (bool [n]) is true, for `reason`, with their `values` [n]."""
     out = table.filter(pa.array(bad))
     found = pa.nulls(len(out), pa.float64()) if values is None else pa.array(values[bad], pa.float64())
     rejected = [out["product_id"], pa.array([reason] * len(out), pa.string()), found]
@@ -96,7 +96,7 @@ def sift(table: pa.Table, bad: np.ndarray, reason: str, values: np.ndarray | Non
 
 
 def numbered(table: pa.Table) -> pa.Table:
-    """`CANDIDATE` rows to `PAIR` rows, all in the split TRAIN until `split` says otherwise."""
+    """Convert `CANDIDATE` rows to `PAIR` rows, all in the split TRAIN until `split` assigns them."""
     titles = pa.array([title.casefold() for title in table["title"].to_pylist()], pa.string())
     columns = {name: table[name] for name in ("product_id", "title", "category", "image_hash", "sales")}
     columns |= {
@@ -109,7 +109,7 @@ def numbered(table: pa.Table) -> pa.Table:
 
 
 def numbers(values: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """Equal values to equal numbers int64 [n], counted from 0 by first appearance; null to -1."""
+    """Number equal values equally: int64 [n], from 0 by first appearance; null becomes -1."""
     whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
     found: np.ndarray = whole.dictionary_encode().indices.fill_null(-1).to_numpy().astype(np.int64)
     return found

@@ -1,7 +1,7 @@
-"""Judges of a picture, each for one aspect: RGB in, one number out. None of them decides anything.
+"""Quality measures of a picture: each function returns one number. The bounds are applied in `quality`.
 
-All but `short_side` look at `levels`, the picture at most `SIDE` pixels long, so that the numbers of a
-thumbnail and of a large photo can be compared.
+All but `short_side` work on `levels`, the picture reduced to at most `SIDE` pixels, so that the numbers of a
+thumbnail and of a large photo are comparable.
 """
 
 import numpy as np
@@ -10,13 +10,13 @@ from PIL import Image
 SIDE = 160
 _CLOSE = 16  # of 255, in each channel: more than JPEG adds to a flat surface
 _WHITE = 235
-_STEP = 40  # of 255: an edge that nobody overlooks
-_EDGE = 0.08  # share of the length next to the border where a seam is none between pictures
+_STEP = 40  # of 255: a clearly visible edge
+_EDGE = 0.08  # share of the length next to the border where seams are ignored
 _LINE = 0.06  # height of a line of writing, as a share of the picture
 
 
 def levels(picture: Image.Image) -> np.ndarray:
-    """The picture reduced (never enlarged) to at most SIDE pixels, int16 [h, w, 3], levels 0 to 255."""
+    """The picture reduced (never enlarged) to at most SIDE pixels a side: int16 [h, w, 3], 0 to 255."""
     small = picture.copy()
     small.thumbnail((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2)
     return np.asarray(small, np.int16)
@@ -41,16 +41,16 @@ def plain_share(levels: np.ndarray) -> float:
 
 
 def frame_share(levels: np.ndarray) -> float:
-    """Share of the area taken by bands of one colour along the border, with straight inner edges.
+    """Share of the area taken by bands of one colour along the border with straight inner edges.
 
-    A band ends at once, along nine tenths of its length. White ones don't count: products are photographed
-    on white, and pictures are filled up with it.
+    A band's inner edge must be sharp along nine tenths of its length. White bands don't count: products are
+    photographed on white, and pictures are padded with it.
     """
     sides = _four_ways(levels)
     depths = [_flat_lines(side) for side in sides]
     height, width = levels.shape[:2]
     if depths[0] == height:
-        return 0.0  # all of one colour: no frame, for there is nothing in it
+        return 0.0  # all of one colour: nothing is framed
     top, bottom, left, right = depths
     inside = levels[top : height - bottom, left : width - right]
     ends = [_ends_at_once(inner, side) for inner, side in zip(_four_ways(inside), sides, strict=True)]
@@ -59,18 +59,18 @@ def frame_share(levels: np.ndarray) -> float:
 
 
 def seam(levels: np.ndarray) -> float:
-    """Of the lines between two inner rows or columns, the largest share that is a sharp step.
+    """The largest share of a line between two inner rows or columns that is a sharp brightness step.
 
-    Near 1 where pictures were put side by side. Two on the same plain background show no seam.
+    Near 1 for pictures put side by side. Two pictures on the same plain background show no seam.
     """
     return max(_seam(levels), _seam(levels.swapaxes(0, 1)))
 
 
 def writing(levels: np.ndarray) -> float:
-    """How often brightness goes from black to white or back across the picture, in its busiest line.
+    """Number of black-white transitions along the busiest line of the picture.
 
     Total variation of the rows over 255, averaged over a band as high as a line of text. A line of large
-    letters is 10 to 40; so is a checked shirt or a page of text that is itself the product.
+    letters gives 10 to 40; so does a checked shirt, or a page of text that is itself the product.
     """
     steps = np.abs(np.diff(_brightness(levels), axis=1)).sum(axis=1) / 255
     lines = min(len(steps), max(3, round(len(steps) * _LINE)))
@@ -89,13 +89,13 @@ def _close(pixels: np.ndarray, colour: np.ndarray) -> np.ndarray:
 
 
 def _four_ways(levels: np.ndarray) -> list[np.ndarray]:
-    """The picture with its top, bottom, left and right side first."""
+    """The picture turned so that its top, bottom, left and right side comes first."""
     turned = levels.swapaxes(0, 1)
     return [levels, levels[::-1], turned, turned[::-1]]
 
 
 def _flat_lines(levels: np.ndarray) -> int:
-    """Leading rows of one colour that is not white."""
+    """Number of leading rows of one colour that is not white."""
     colour = np.median(levels[0], axis=0)
     if (colour >= _WHITE).all():
         return 0
@@ -104,7 +104,7 @@ def _flat_lines(levels: np.ndarray) -> int:
 
 
 def _ends_at_once(inside: np.ndarray, side: np.ndarray) -> bool:
-    """Whether the first row or two of `inside` have next to nothing of the colour that `side` begins with."""
+    """Whether one of the first two rows of `inside` has hardly any pixel in the first colour of `side`."""
     if not inside.size:
         return False
     shares = [_close(line, np.median(side[0], axis=0)).mean() for line in inside[:2]]

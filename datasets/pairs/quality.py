@@ -1,4 +1,4 @@
-"""Rules over the judges' numbers: a pair is rejected for the first rule that it breaks."""
+"""Quality rules: bounds on the measures of a pair. A pair is rejected for the first rule that it breaks."""
 
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ PICTURE_RULES = {
     "collage": "max_seam",
     "writing": "max_writing",
 }
-"""Reason → the bound behind it, in the order in which the rules are applied; pictures are decoded last."""
+"""Reason → name of its bound, in the order of application; pictures are decoded after the title rules."""
 
 _CHUNK = 64  # pictures a task
 _FEW = 30 * _CHUNK  # for fewer pictures, starting processes takes longer than it saves
@@ -47,10 +47,11 @@ def judge(
     workers: int = 1,
     on_done: Callable[[int], None] = lambda pairs: None,
 ) -> Sifted:
-    """Sift `CANDIDATE` rows by the rules, and out those whose picture can't be decoded.
+    """Apply the rules to `CANDIDATE` rows; also reject those whose picture can't be decoded.
 
-    `agreement`: how well picture and title fit, by product id; products it doesn't name are not judged by
-    that. Each different picture is decoded once, by `workers` processes; `on_done` hears of pairs done.
+    `agreement`: how well picture and title fit, by product id; products without an entry are not judged by
+    it. Each distinct picture is decoded once, in `workers` processes; `on_done` is called with the number of
+    pairs judged since the last call.
     """
     given = len(table)
     columns = {reason: pa.array(v) for reason, v in title_numbers(table, agreement).items()}
@@ -71,7 +72,7 @@ def judge(
 
 
 def title_numbers(table: pa.Table, agreement: Mapping[str, float]) -> dict[str, np.ndarray]:
-    """What is measured without looking at pictures: reason of `TITLE_RULES` → float [n], NaN for unknown."""
+    """The measures that need no picture: reason of `TITLE_RULES` → float [n], NaN for unknown."""
     titles, paths = table["title"].to_pylist(), table["category"].to_pylist()
     names = read.category_names(set(paths))
     judged = {
@@ -86,7 +87,7 @@ def title_numbers(table: pa.Table, agreement: Mapping[str, float]) -> dict[str, 
 
 
 def sharing(table: pa.Table) -> np.ndarray:
-    """Number of items that show each row's picture, int64 [n]; a product without spu_id is an item itself."""
+    """Number of items that share each row's picture, int64 [n]; a product without spu_id is its own item."""
     pictures, items = numbers(table["image_hash"]), numbers(table["spu_id"])
     items = np.where(items < 0, len(table) + np.arange(len(table)), items)
     shown = np.unique(np.stack([pictures, items], axis=1), axis=0)
@@ -95,18 +96,18 @@ def sharing(table: pa.Table) -> np.ndarray:
 
 
 def picture_numbers(data: bytes, max_pixels: int) -> list[float]:
-    """What is measured of an encoded picture, in the order of `PICTURE_RULES`; NaN if it can't be decoded."""
+    """The measures of an encoded picture, in the order of `PICTURE_RULES`; NaN if it can't be decoded."""
     try:
         picture = decode(data, max_pixels)
     except BadImage:
         return [np.nan] * len(PICTURE_RULES)
     levels = look.levels(picture)
-    judges = (look.deviation, look.plain_share, look.frame_share, look.seam, look.writing)
-    return [look.short_side(picture), *(judge(levels) for judge in judges)]
+    checks = (look.deviation, look.plain_share, look.frame_share, look.seam, look.writing)
+    return [look.short_side(picture), *(check(levels) for check in checks)]
 
 
 def _apply(table: pa.Table, rules: Mapping[str, str], quality: Quality) -> Sifted:
-    """Apply rules whose numbers are columns of `table`, in order; the columns are taken off again."""
+    """Apply rules whose measures are columns of `table`, in order; removes these columns."""
     rejected = [REJECTED.empty_table()]
     for reason, bound in rules.items():
         limit, values = getattr(quality, bound), table[reason].to_numpy()
@@ -126,7 +127,7 @@ def _with(table: pa.Table, columns: Mapping[str, pa.Array]) -> pa.Table:
 def _measure(
     store: Store, hashes: Sequence[bytes], max_pixels: int, workers: int
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """(place of the first, numbers [k, 6]) of successive parts of the pictures."""
+    """The measures of the pictures, in parts: (index of the first picture, numbers [k, 6])."""
     starts = range(0, len(hashes), _CHUNK)
     tasks = [hashes[at : at + _CHUNK] for at in starts]
     if workers == 1 or len(hashes) < _FEW:
@@ -146,7 +147,7 @@ def _start(store: Store) -> None:
     _here = store
 
 
-_here: Store  # of a worker process
+_here: Store  # the store of a worker process
 
 
 def _numbers_there(hashes: Sequence[bytes], max_pixels: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Pictures of training pairs straight from the product store: nothing is copied out of it beforehand."""
+"""Reading the pictures of training pairs directly from the product store, without copying it beforehand."""
 
 import hashlib
 import os
@@ -18,7 +18,7 @@ _stores: WeakValueDictionary[tuple[int, Path], Store] = WeakValueDictionary()
 
 
 class Look(Protocol):
-    """What makes an input of a picture; see `mmprod.datasets.pairs.augment`."""
+    """Converts a picture to a model input; see `mmprod.datasets.pairs.augment`."""
 
     @property
     def draft_size(self) -> int: ...
@@ -27,14 +27,14 @@ class Look(Protocol):
 
 
 class PairReader:
-    """`reader[epoch, row]` is uint8 [3, s, s]: the picture of row `row` of `pairs`, as `augment` makes it.
+    """`reader[epoch, row]` is uint8 [3, s, s]: the picture of row `row` of `pairs`, augmented by `augment`.
 
-    What is random depends on (seed, epoch, product) alone, so neither the number of workers nor the order
-    nor a resumed run changes a picture. Can be pickled: a spawned worker opens the store for itself, read
-    only, at its first picture. Readers of one store in one process share its handle; it closes with the
-    last of them. LMDB opens a store once a process, so close your own `Store` before reading.
+    The augmentation depends only on (seed, epoch, product), so neither the number of workers, nor the order,
+    nor a resumed run changes a picture. Readers can be pickled: a spawned worker opens the store itself, read
+    only, at its first picture. Readers of one store in one process share an open store, which is closed with
+    the last reader. LMDB opens a store once a process, so close a writable `Store` before reading.
 
-    `cache_bytes`: room for decoded pictures, in each process; the first ones that fit stay.
+    `cache_bytes`: memory for decoded pictures, in each process; the first pictures that fit are kept.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class PairReader:
     def __getitem__(self, at: tuple[int, int]) -> np.ndarray:
         """The picture of (epoch, row).
 
-        Raises: IndexError; StateError naming the product whose picture is gone or can't be decoded any more.
+        Raises: IndexError; StateError naming the product whose picture is missing or can't be decoded.
         """
         epoch, row = at
         if not 0 <= row < len(self):
@@ -102,7 +102,7 @@ def _random(seed: int, epoch: int, name: str) -> np.random.Generator:
 
 
 def _bytes(picture: Image.Image) -> int:
-    """Bytes that a decoded picture takes: Pillow keeps four for a pixel."""
+    """Memory of a decoded picture in bytes: Pillow uses four bytes a pixel."""
     return 4 * picture.width * picture.height
 
 

@@ -1,4 +1,4 @@
-"""Which products are worth training on: what sells, is active, and belongs to the categories asked for."""
+"""Selection of products to train on, by category, activity and sales."""
 
 import hashlib
 
@@ -12,9 +12,9 @@ from mmprod.storage.errors import InputError
 
 
 def select(table: pa.Table, selection: Selection) -> Sifted:
-    """Sift `CANDIDATE` rows; reasons ``category``, ``inactive`` (days) and ``low_sales`` (products sold).
+    """Select `CANDIDATE` rows; reasons ``category``, ``inactive`` (days) and ``low_sales`` (products sold).
 
-    Raises: InputError when a category asked for has no product.
+    Raises: InputError when a configured category has no product.
     """
     rejected = []
     for rule in (_category, _activity, _sales):
@@ -24,9 +24,9 @@ def select(table: pa.Table, selection: Selection) -> Sifted:
 
 
 def cap(table: pa.Table, selection: Selection) -> Sifted:
-    """Keep `max_per_category` rows of each category; reason ``over_cap`` with the place in its category.
+    """Keep `max_per_category` rows of each category; reason ``over_cap`` with the rank in the category.
 
-    The order is by a hash of seed and id, so a new product takes the place of at most one other.
+    Rows are ranked by a hash of seed and id, so a new product displaces at most one other.
     """
     if selection.max_per_category is None:
         return table, REJECTED.empty_table()
@@ -40,12 +40,12 @@ def cap(table: pa.Table, selection: Selection) -> Sifted:
 
 
 def fraction(name: str, purpose: str) -> float:
-    """A number in [0, 1) that depends on the name and the purpose alone."""
+    """A pseudo-random number in [0, 1) that depends only on the name and the purpose."""
     return int.from_bytes(hashlib.sha256(f"{purpose} {name}".encode()).digest()[:7]) / 2**56
 
 
 def groups(table: pa.Table, level: int) -> np.ndarray:
-    """Number of each row's category, int64 [n]: of the first `level` levels of its path."""
+    """The number of each row's category, int64 [n]; a category is the first `level` levels of the path."""
     paths = (" > ".join(path.split(" > ")[:level]) for path in table["category"].to_pylist())
     return numbers(pa.array(paths, pa.string()))
 

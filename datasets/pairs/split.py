@@ -1,4 +1,4 @@
-"""Training pairs and held-out pairs that have no item, picture or title in common."""
+"""The split into training pairs and held-out pairs, which share no item, picture or title."""
 
 import numpy as np
 import pyarrow as pa
@@ -10,8 +10,8 @@ from mmprod.datasets.pairs.select import fraction
 def split(pairs: pa.Table, held_out: float, seed: int) -> pa.Table:
     """Set the column `split`: about a share `held_out` of the pairs is HELD_OUT, the others TRAIN.
 
-    Pairs linked by equal item, picture or title numbers, over any number of steps, stay together. Where they
-    go is told by a hash of `seed` and their smallest product id, so new products move few of the others.
+    Pairs linked by equal item, picture or title numbers, directly or through others, stay together. A hash of
+    `seed` and their smallest product id decides their side, so new products move few of the others.
     `pairs`: schema `PAIR`, sorted by product_id.
     """
     labels = components(identity(pairs))
@@ -24,8 +24,8 @@ def split(pairs: pa.Table, held_out: float, seed: int) -> pa.Table:
 def components(identity: np.ndarray) -> np.ndarray:
     """The first row linked to each row, int64 [n]: rows are linked by an equal number (not -1) in a column.
 
-    Every row takes the least label among those it shares a number with, then the label of its label, until
-    nothing changes: a few rounds, for each at least halves the way to the first row of a chain.
+    In each round every row takes the least label among the rows it shares a number with, then the label of
+    that label, until nothing changes. Each round at least halves the distance to the first row of a chain.
     """
     labels = np.arange(len(identity))
     while True:

@@ -1,1 +1,1 @@
-"""The product store, in LMDB."""
+"""The product store: the current data of every product, in LMDB."""

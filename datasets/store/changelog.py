@@ -1,13 +1,13 @@
-"""What a day did, row by row, kept in the store until it is published.
+"""The change log of each day, row by row, kept in the store until it is published.
 
-A row is written in the transaction of the states it tells of, so a crash loses none and a rerun, which finds
-these products unchanged, has no need to tell of them again. The `changes` database of a shard holds, sorted:
+A log row is written in the same transaction as the states it describes. So a crash loses none, and a rerun,
+which finds these products unchanged, need not log them again. A shard's `changes` database holds, sorted:
 
-- day: the name of the day's log, drawn when it begins, by which a published log is known again;
-- day + table + place + kind: a row, in the order of the day's table.
+- day: the random name of the day's log, drawn at its start, by which a published log is recognised;
+- day + table + place + kind: a log row, in the order of the day's table.
 
-The first writer of a key wins. `day` has 4 bytes (big endian, from 2**31 days before 1970), `table` 8 bytes
-of a hash of the table's fingerprint.
+The first writer of a key wins. `day` has 4 bytes (big endian, from 2**31 days before 1970), `table` is 8
+bytes of a hash of the table's fingerprint.
 """
 
 import datetime
@@ -21,13 +21,14 @@ import pyarrow as pa
 from mmprod.datasets.identity import content_hash, day_number
 from mmprod.datasets.schemas import CHANGE
 from mmprod.datasets.store.checked_values import seal, unseal
-from mmprod.datasets.store.shard import Shard, Slice
+from mmprod.datasets.store.shard import Shard
+from mmprod.datasets.store.view import Slice
 
 
 class Change(NamedTuple):
     """A row of schema `CHANGE` without its day."""
 
-    place: bytes  # what orders the rows of a table; with `kind` unique among them
+    place: bytes  # sort key within the table; unique together with `kind`
     product_id: str | None
     kind: str
     reason: str
@@ -35,22 +36,22 @@ class Change(NamedTuple):
 
 
 def refused_place(number: int) -> bytes:
-    """Place of a table's refused row by its number among these: before all others."""
+    """Place of a table's refused row, by its number among the refused: these sort before all others."""
     return b"q" + number.to_bytes(8, "big")
 
 
 def row_place(number: int) -> bytes:
-    """Place of a table's usable row by its number among these."""
+    """Place of a table's usable row, by its number among the usable."""
     return b"r" + number.to_bytes(8, "big")
 
 
 def absent_place(key: bytes) -> bytes:
-    """Place of a product the table leaves out: after all rows, whatever their number."""
+    """Place of a product that the table leaves out: these sort after all rows."""
     return b"z" + content_hash(key)
 
 
 def entries(day: datetime.date, table: str, changes: Iterable[Change]) -> Slice:
-    """Keys and sealed values of rows, sorted; `table` is the fingerprint of the table that brought them."""
+    """Sorted keys and sealed values for `changes`; `table` is the fingerprint of the day's table."""
     start = _start(day)
     stem = start + content_hash(table.encode())[:8]
     rows = sorted(
@@ -61,7 +62,7 @@ def entries(day: datetime.date, table: str, changes: Iterable[Change]) -> Slice:
 
 
 def read(shard: Shard, day: datetime.date) -> Iterator[pa.RecordBatch]:
-    """The rows of a day in batches of schema `CHANGE`. Costs what the day changed.
+    """The rows of a day in batches of schema `CHANGE`. The cost is proportional to what the day changed.
 
     Raises: StateError when one is damaged.
     """
@@ -77,14 +78,14 @@ def read(shard: Shard, day: datetime.date) -> Iterator[pa.RecordBatch]:
 
 
 def name(shard: Shard, day: datetime.date) -> str | None:
-    """The name of the day's log, another one each time it begins; None when there is none."""
+    """The name of the day's log, a new one each time the log begins; None when there is no log."""
     start = _start(day)
     found = shard.get("changes", [start])
     return found[start].decode() if found else None
 
 
 def forget(shard: Shard, day: datetime.date) -> None:
-    """Remove the rows of a day, a transaction a chunk; its name goes last, so that all can be resumed."""
+    """Remove the log of a day, one transaction a chunk; its name last, so that a crash can be resumed."""
     if name(shard, day) is None:
         return
     start = _start(day)

@@ -1,4 +1,4 @@
-"""Values that carry a checksum. LMDB has none: a flipped byte on disk would be read as if it were meant."""
+"""Values with a checksum. LMDB has none: it would return a flipped byte without an error."""
 
 import zlib
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ _Value = TypeVar("_Value")
 
 
 def seal(key: bytes, body: bytes) -> bytes:
-    """`body` behind the CRC-32 of key and body, so that a value under another's key is noticed too."""
+    """`body` prefixed with the CRC-32 of key and body, so that a value under a wrong key is detected too."""
     return zlib.crc32(body, zlib.crc32(key)).to_bytes(4, "little") + body
 
 
@@ -33,7 +33,7 @@ def unseal(database: str, key: bytes, value: bytes) -> bytes:
 def none_missing(
     shard: Path, database: str, keys: Iterable[bytes], found: dict[bytes, _Value]
 ) -> dict[bytes, _Value]:
-    """`found` itself. Raises: StateError naming the file and the first of `keys` that is not in it."""
+    """Return `found`. Raises: StateError naming the file and the first of `keys` that `found` lacks."""
     if (lost := next((key for key in keys if key not in found), None)) is not None:
         raise StateError(
             f"{shard}/data.mdb is damaged: {database}[{key_text(lost)}] is missing; run `mmprod store "
@@ -43,7 +43,7 @@ def none_missing(
 
 
 def key_text(key: bytes) -> str:
-    """A key for messages: as text where it is text, else in hex."""
+    """A key for messages: as text if it is printable, else in hex."""
     try:
         text = key.decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""A store elsewhere: compacted, as a product table, or as a hash to compare it by."""
+"""Copies of a store: compacted, exported as a product table, or reduced to a hash for comparison."""
 
 import hashlib
 import itertools
@@ -14,22 +14,24 @@ from mmprod.datasets.identity import EMPTY
 from mmprod.datasets.schemas import PRODUCT, rows_to_batch
 from mmprod.datasets.store import undo
 from mmprod.datasets.store.record import Record
-from mmprod.datasets.store.shard import Shard, View
+from mmprod.datasets.store.shard import Shard
 from mmprod.datasets.store.state import unpack
+from mmprod.datasets.store.view import View
 from mmprod.storage.errors import InputError, StateError
 from mmprod.storage.files import make_folder, sync_file, sync_tree
 from mmprod.storage.room import NoRoom, require, told
 
 EXPORT_ROWS = 1_000
-"""Rows of an export in memory at once, with their pictures."""
+"""Rows of an export that are held in memory at once, with their pictures."""
 
 _MODULUS = 1 << 256
 
 
 def shard_hash(shard: Shard, days: bool) -> int:
-    """A sum over the products of a shard that says what is known of them, whatever the order of writing.
+    """A hash of all products of a shard, independent of the order in which they were written.
 
-    With `days` all products with all their days; without, the live ones' content and `updated_at` only.
+    With `days`: over all products and all their days; without: over content and `updated_at` of the live
+    ones. It is the sum of one SHA-256 a product, modulo 2**256.
     """
     total = 0
     for entries, full_day in shard.chunks("states"):
@@ -41,14 +43,16 @@ def shard_hash(shard: Shard, days: bool) -> int:
             told: tuple[object, ...] = (*state.content[:3], state.updated_at)
             if days:
                 gone = None if state.present else state.gone_day
-                told = (*state[:5], gone, bodies[key])  # a live product's absences of long ago are forgotten
+                told = (*state[:5], gone, bodies[key])  # a live product's earlier absences are not part of it
             total += int.from_bytes(hashlib.sha256(repr((key, told)).encode()).digest(), "big")
     return total % _MODULUS
 
 
 def remove_orphans(shard: Shard) -> int:
-    """Remove the pictures that no product of the shard has any more, nor had before a day that can be taken
-    back; how many they were."""
+    """Remove the pictures that no product of the shard uses and no undo of a day would bring back.
+
+    Returns how many were removed.
+    """
     used = undo.images(shard)
     for entries, full_day in shard.chunks("states"):
         used.update(unpack(key, value, full_day).content.image_hash for key, value in entries)
@@ -61,26 +65,25 @@ def remove_orphans(shard: Shard) -> int:
 
 
 def pages(view: View) -> int:
-    """Pages of a shard that hold something: those of its databases, of their list, and two meta pages."""
+    """Used pages of a shard: those of its databases, one for the list of databases, and two meta pages."""
     stats = [view.stat(name) for name in view.databases()]
     return 3 + sum(s["branch_pages"] + s["leaf_pages"] + s["overflow_pages"] for s in stats)
 
 
 def copy_bytes(shards: Iterable[Shard]) -> int:
-    """Bytes of a compacted copy."""
+    """Size of a compacted copy in bytes."""
     return sum(shard.read(pages) * int(shard.environment.stat()["psize"]) for shard in shards)
 
 
 def compact(path: Path, shards: Sequence[Shard], target: Path) -> None:
     """Copy the store at `path` to the new folder `target`, without free pages and orphaned pictures.
 
-    The copy is written aside, synced and renamed. Raises: InputError when `target` exists; StateError, before
-    anything is copied, when the disk has no room for it; OSError when it turns out so.
+    The copy is written to a temporary folder, synced and renamed. Raises: InputError when `target` exists;
+    StateError, before anything is copied, when the disk has too little space; OSError when it fills up
+    meanwhile.
     """
     if target.exists():
-        raise InputError(
-            f"{target} exists; name a folder that doesn't, then exchange the two when nothing runs"
-        )
+        raise InputError(f"{target} exists; name a new folder, then exchange the two while nothing runs")
     aside = target.with_name(f".{target.name}.{os.getpid()}")
     for shard in shards:
         remove_orphans(shard)
@@ -107,9 +110,9 @@ def _copy(shard: Shard, folder: Path) -> None:
 
 
 def export(records: Iterable[Record], picture: Callable[[bytes], bytes | None], path: Path) -> int:
-    """Write records as a Parquet table of schema `PRODUCT`, pictures as bytes; the number of rows.
+    """Write records as a Parquet table of schema `PRODUCT`, pictures as bytes; returns the number of rows.
 
-    The file is written aside with page checksums, synced and renamed over `path`.
+    The file is written under a temporary name with page checksums, synced and renamed over `path`.
     """
     make_folder(path.parent)
     aside = path.with_name(f".{path.name}.{os.getpid()}")

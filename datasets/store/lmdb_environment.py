@@ -1,14 +1,16 @@
-"""One LMDB environment, opened so that a damaged file, a full map or a dead reader can't do harm.
+"""Opening LMDB environments, with protection against truncated files, full maps and dead readers.
 
 LMDB maps its file into memory: reading past the end of a truncated file kills the process (SIGBUS). So the
-writer extends the file (sparsely) to the size of the map before anything is committed, and opening compares
-the file with the page count of its last commit.
+writer extends the file (sparsely) to the size of the map before any commit, and opening compares the file's
+length with the page count of its last commit.
 """
 
 import os
 import shutil
 import struct
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,18 +21,82 @@ from mmprod.storage.files import make_folder, sync_file, sync_tree
 from mmprod.storage.room import NoRoom
 
 FIRST_MAP = 1 << 26
-"""Bytes of a new map. It doubles whenever it is full."""
+"""Bytes of a new map. The map doubles whenever it is full."""
 
 _MAGIC = 0xBEEFC0DE
 _META = struct.Struct("<16xII16xI92xQQ")  # magic, version, page size, last page, transaction id
 _T = TypeVar("_T")
 
 
-def open_environment(folder: Path, databases: int, read_only: bool) -> Any:
-    """An LMDB environment with full sync. The reader slots of dead processes are freed.
+class _Reads:
+    """Counts the read transactions under way in this process.
 
-    Raises: StateError when the file is missing, truncated or no LMDB file, or open in this process already.
+    A map that the writer has grown may be remapped only while there are none: it can move in memory.
     """
+
+    def __init__(self) -> None:
+        self._changed, self._count = threading.Condition(), 0
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        with self._changed:
+            self._count += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._count -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def none(self) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._count)
+            yield
+
+
+_reads = _Reads()
+_readers: dict[tuple[int, int, int], tuple[Any, int]] = {}
+"""Environments open for reading, each with its number of users, by process, device and inode. LMDB allows a
+process to open a file only once."""
+_opening = threading.Lock()
+
+
+def open_environment(folder: Path, databases: int, read_only: bool) -> Any:
+    """Open an LMDB environment with full sync; close it with `close_environment`.
+
+    Readers of one process share an environment. The reader slots of dead processes are freed.
+    Raises: StateError when the file is missing, truncated or no LMDB file, or when this process has it open
+    already and not both are readers.
+    """
+    if not read_only or not (folder / "data.mdb").exists():
+        return _open(folder, databases, read_only)
+    with _opening:
+        key = _key(folder)
+        environment, users = _readers.get(key) or (_open(folder, databases, read_only), 0)
+        _readers[key] = environment, users + 1
+        return environment
+
+
+def close_environment(environment: Any) -> None:
+    """Close an environment once its last user in this process has closed it."""
+    with _opening:
+        for key, (known, users) in _readers.items():
+            if known is environment and users > 1:
+                _readers[key] = known, users - 1
+                return
+            if known is environment:
+                del _readers[key]
+                break
+        environment.close()
+
+
+def _key(folder: Path) -> tuple[int, int, int]:
+    found = (folder / "data.mdb").stat()
+    return os.getpid(), found.st_dev, found.st_ino
+
+
+def _open(folder: Path, databases: int, read_only: bool) -> Any:
     file = folder / "data.mdb"
     if file.exists():
         check_length(file)
@@ -46,10 +112,10 @@ def open_environment(folder: Path, databases: int, read_only: bool) -> Any:
 
 
 def _make(folder: Path) -> None:
-    """A new environment, whole or not at all: LMDB takes no file that a full disk or a kill has cut short."""
+    """Create an environment atomically: LMDB can't open a file that a full disk or a kill left incomplete."""
     make_folder(folder.parent)
     (folder / "lock.mdb").unlink(missing_ok=True)
-    for left in folder.parent.glob(f".{folder.name}.*"):  # by writers that died
+    for left in folder.parent.glob(f".{folder.name}.*"):  # left by writers that died
         shutil.rmtree(left)
     aside = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
@@ -71,13 +137,15 @@ def _opened(folder: Path, databases: int, read_only: bool) -> Any:
             lib_version=0,
         )
     except lmdb.Error as error:
+        if "already open" in str(error):
+            raise StateError(f"{folder} is open in this process already: close that store first") from error
         if of_the_disk(error):
             raise NoRoom("a new store", folder.parent, str(error)) from error
         raise StateError(f"{folder}: can't be opened: {error}") from error
 
 
 def check_length(file: Path) -> None:
-    """Raise StateError when an LMDB file is shorter than its last commit says."""
+    """Raise StateError when an LMDB file is shorter than its last commit requires."""
     size = file.stat().st_size
     with file.open("rb") as handle:
         first = _meta(handle.read(_META.size))
@@ -100,23 +168,24 @@ def _meta(data: bytes) -> tuple[int, int, int, int, int] | None:
 
 
 def extend(file: Path, size: int) -> None:
-    """Make `file` at least `size` bytes long, without using disk space for it."""
+    """Make `file` at least `size` bytes long, sparsely: no disk space is used."""
     if file.stat().st_size < size:
         os.truncate(file, size)
 
 
 def reading(environment: Any, work: Callable[[Any], _T]) -> _T:
-    """`work` in a short read transaction. A map that the writer has grown meanwhile is taken over.
+    """Run `work` in a short read transaction; remap first if the writer has grown the map meanwhile.
 
-    Raises: StateError, naming the file, where LMDB finds that its pages can't be what was written.
+    Raises: StateError, naming the file, when LMDB detects damaged pages.
     """
     try:
         try:
-            transaction = environment.begin()
+            with _reads.one(), environment.begin() as transaction:
+                return work(transaction)
         except lmdb.MapResizedError:
-            environment.set_mapsize(0)
-            transaction = environment.begin()
-        with transaction:
+            with _reads.none():
+                environment.set_mapsize(0)
+        with _reads.one(), environment.begin() as transaction:
             return work(transaction)
     except lmdb.Error as error:
         raise StateError(
@@ -126,10 +195,10 @@ def reading(environment: Any, work: Callable[[Any], _T]) -> _T:
 
 
 def writing(environment: Any, work: Callable[[Any], None], size: int = 0) -> None:
-    """`work` in a durable write transaction: all of it or nothing. A full map is grown and `work` repeated.
+    """Run `work` in one durable write transaction, all or nothing. A full map is grown and `work` repeated.
 
-    `size`: bytes that it writes, about, for the message. Raises: NoRoom, an OSError, when the disk is full or
-    fails; nothing of `work` is kept then.
+    `size`: bytes that it writes, roughly, for the message. Raises: NoRoom, an OSError, when the disk is full
+    or fails; nothing of `work` is kept then.
     """
     while True:
         try:
@@ -147,5 +216,5 @@ def writing(environment: Any, work: Callable[[Any], None], size: int = 0) -> Non
 
 
 def of_the_disk(error: Exception) -> bool:
-    """Rather than what LMDB itself objects to. On a full disk it may tell of EIO: a page was cut short."""
+    """Whether the disk caused an LMDB error. A full disk can appear as EIO, when a page was cut short."""
     return type(error) in (lmdb.Error, lmdb.DiskError)

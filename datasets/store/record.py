@@ -1,4 +1,4 @@
-"""A product as known now, and its bytes in the store."""
+"""A product's record: its current data, and their encoding as bytes in the store."""
 
 import datetime
 import json
@@ -14,7 +14,7 @@ _SIZES = struct.Struct("<II")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A product as the store knows it. Texts are normalised; a field not given is empty or None."""
+    """A product's current data. Texts are normalised; a missing field is empty or None."""
 
     product_id: str
     title: str
@@ -25,27 +25,27 @@ class Record:
     attributes: dict[str, str | None]
     image_path: str | None
     image_url: str | None
-    image_reason: str | None  # why there is no picture, although one was promised
+    image_reason: str | None  # why there is no picture, although the row named one
     image_hash: bytes  # 16 bytes, zero without a picture
     text_hash: bytes  # 16 bytes, zero without a title
     fields_hash: bytes
     updated_at: datetime.datetime | None  # as delivered
     live: bool
     first_day: datetime.date
-    seen_day: datetime.date  # the last day it was seen
-    content_day: datetime.date  # the day whose delivery holds
+    seen_day: datetime.date  # the latest day whose table had it
+    content_day: datetime.date  # the day whose delivery is in force
     pictures: tuple[str, ...] = ()  # paths or addresses of further pictures, in their order
     categories: tuple[str, ...] = ()  # further category paths
 
 
 def body(title: str, image_reason: str | None, fields: bytes) -> bytes:
-    """Bytes of a record: what can't be said by its state. `fields` as `canonical_fields` gives them."""
+    """Encode what a record holds beyond its state. `fields` as `canonical_fields` returns them."""
     text, reason = title.encode(), (image_reason or "").encode()
     return _SIZES.pack(len(text), len(reason)) + text + reason + fields
 
 
 def parts(data: bytes) -> tuple[str, str | None, bytes]:
-    """(title, image reason, canonical fields): the inverse of `body`."""
+    """Decode to (title, image reason, canonical fields): the inverse of `body`."""
     text, reason = _SIZES.unpack_from(data)
     start = _SIZES.size
     middle, end = start + text, start + text + reason
@@ -53,13 +53,13 @@ def parts(data: bytes) -> tuple[str, str | None, bytes]:
 
 
 def image_url(data: bytes) -> str | None:
-    """The picture's address in a record's bytes."""
+    """The picture's address, from a record's bytes."""
     url: str | None = json.loads(parts(data)[2])[6]
     return url
 
 
 def decode(product_id: str, state: State, data: bytes) -> Record:
-    """The record of a known product from its state and its bytes."""
+    """Build the record of a known product from its state and its bytes."""
     title, reason, fields = parts(data)
     category, spu_id, brand, sales, attributes, path, url, *further = json.loads(fields)
     pictures, categories = further or ((), ())

@@ -1,24 +1,25 @@
-"""What the store knows of a product's standing, and how a day changes it: a merge that no order can upset.
+"""The state of a product in the store, and how a day changes it: a merge independent of the order of days.
 
-A day says one of three things of a product: here it is (`delivered`), it is there but the row can't be used
-(`seen`), it is gone (`gone`: a row that deletes it, or its absence from a full table). A state is three
-registers, each a maximum or minimum over the days, so merging is commutative, associative and idempotent:
+A day contributes one of three events to a product: its row is usable (`delivered`), its row can't be used
+(`seen`), or it is removed (`gone`: by a row that deletes it, or by its absence from a full table). A state
+consists of three registers. Each is a maximum or minimum over the days, so merging is commutative,
+associative and idempotent:
 
-- content: the delivery with the greatest key (version, day) holds, where the version is `updated_at`, or the
+- content: the delivery with the greatest key (version, day) counts, where the version is `updated_at`, or
   midnight (UTC) of the day for a row without one;
-- presence: the latest day that said anything holds;
+- presence: the latest day with an event counts;
 - first day: the earliest delivery.
 
-**Writing nothing for an unchanged row.** A product that stands unchanged in a full table leaves no trace.
-Its state is read under F, the latest full day ingested: whoever is present was seen on F or later (absence
-would have removed it), whoever is not was gone on F or later, and content is confirmed as of F unless the
-state is `pinned` (seen on F or later, but not with this content). A product never heard of was absent on F.
-Earlier full days need no memory: F decides over them. A merge is worth writing only if the bytes in the
-store, read under the new F, would say something else.
+**Nothing is written for an unchanged row.** Instead, a state is read under F, the latest full day ingested.
+A product that is present was seen on F or later, since its absence would have removed it. A product that is
+not present was gone on F or later. Content counts as delivered on F, unless the state is `pinned` (seen on F
+or later, but not with this content). A product without a state was absent on F. Earlier full days need not be
+stored: F overrides them. A merge is written only if the stored bytes, read under the new F, would give
+another state.
 
 **Limits.** Order independence holds for one table a day. When a day is delivered again with other rows, the
-later delivery wins wherever both speak of a product with equal keys, and what only the first one said stays.
-It also holds only as far as an address always gives the same picture, and a path the same file.
+later delivery wins where both have a product with equal keys, and products that only the first one had stay.
+It also requires that an address always gives the same picture, and a path the same file.
 """
 
 import struct
@@ -28,7 +29,7 @@ from mmprod.datasets.identity import EMPTY
 from mmprod.datasets.store.checked_values import seal, unseal
 
 NEVER = -(2**31)
-"""A day before all days."""
+"""A day number smaller than every real day."""
 
 DAY_US = 86_400_000_000
 _UNDATED = -(2**63)
@@ -37,7 +38,7 @@ _PRESENT, _PINNED = 1, 2
 
 
 class Content(NamedTuple):
-    """Identity of what was delivered."""
+    """Hashes of a delivered row's content."""
 
     image_hash: bytes = EMPTY  # 16 bytes, of the picture's bytes
     text_hash: bytes = EMPTY  # 16 bytes, of the normalised title
@@ -46,20 +47,20 @@ class Content(NamedTuple):
 
 
 class State(NamedTuple):
-    """A product's standing, with all that follows from the latest full day explicit. Days: since 1970."""
+    """A product's state as read under the latest full day. Days are counted from 1970-01-01."""
 
     content: Content = Content()
     updated_at: int | None = None  # µs since 1970, as delivered
-    content_day: int = NEVER  # the day whose delivery holds
+    content_day: int = NEVER  # the day whose delivery is in force
     first_day: int = NEVER
     seen_day: int = NEVER
     gone_day: int = NEVER
     present: bool = False
-    sequence: int = 0  # of its latest change in its shard, 0 for none
+    sequence: int = 0  # sequence number of its latest change in its shard, 0 for none
 
     @property
     def known(self) -> bool:
-        """Whether it was ever delivered. If not, only its presence is noted."""
+        """Whether it was ever delivered. If not, the state holds only its presence."""
         return self.content_day != NEVER
 
     @property
@@ -68,28 +69,28 @@ class State(NamedTuple):
 
     @property
     def key(self) -> tuple[int, int]:
-        """(version, day) of the delivery that holds."""
+        """(version, day) of the delivery in force."""
         return version(self.updated_at, self.content_day), self.content_day
 
 
 def version(updated_at: int | None, day: int) -> int:
-    """Version of a row in µs since 1970: `updated_at`, or the midnight of its day."""
+    """Version of a row in µs since 1970: `updated_at`, or midnight of its day."""
     return day * DAY_US if updated_at is None else updated_at
 
 
 def unheard(full_day: int) -> State:
-    """The state of a product the store knows nothing of: absent on the latest full day."""
+    """The state of a product that the store has no entry for: absent on the latest full day."""
     return State(gone_day=full_day)
 
 
 def seen(state: State, day: int) -> State:
-    """Its row came on `day` but can't be used. A deletion of the same day is stronger."""
+    """The state after `day` delivered an unusable row. A deletion on the same day takes precedence."""
     present = state.present or day > state.gone_day
     return state._replace(seen_day=max(state.seen_day, day), present=present)
 
 
 def delivered(state: State, content: Content, updated_at: int | None, day: int) -> State:
-    """`content` came on `day`."""
+    """The state after `content` was delivered on `day`."""
     content_day, first = day, day
     if state.known:
         first = min(state.first_day, day)
@@ -100,14 +101,14 @@ def delivered(state: State, content: Content, updated_at: int | None, day: int) 
 
 
 def gone(state: State, day: int) -> State:
-    """Deleted by a row of `day`, or absent from its full table."""
+    """The state after a row of `day` deleted the product, or the day's full table left it out."""
     if state.present and day < state.seen_day:
         return state
     return state._replace(present=False, gone_day=max(state.gone_day, day))
 
 
 def pack(key: bytes, state: State, full_day: int) -> bytes:
-    """Bytes that say `state` under `full_day`, and under later full days that leave it unchanged."""
+    """Encode `state`, valid when read under `full_day` and under later full days that leave it unchanged."""
     pinned = state.present and state.content_day < full_day
     body = _LAYOUT.pack(
         *state.content,
@@ -120,7 +121,7 @@ def pack(key: bytes, state: State, full_day: int) -> bytes:
 
 
 def unpack(key: bytes, value: bytes, full_day: int) -> State:
-    """The inverse of `pack`, read under the latest full day.
+    """Decode a state under the latest full day: the inverse of `pack`.
 
     Raises: StateError when the checksum or the length is wrong.
     """
@@ -138,6 +139,6 @@ def unpack(key: bytes, value: bytes, full_day: int) -> State:
 
 
 def renumbered(key: bytes, value: bytes, sequence: int) -> bytes:
-    """The bytes of `pack` with another sequence number, whatever full day they are read under."""
+    """Replace the sequence number in the bytes of `pack`; works without knowing the full day."""
     body = _LAYOUT.unpack(unseal("states", key, value))
     return seal(key, _LAYOUT.pack(*body[:-1], sequence))

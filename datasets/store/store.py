@@ -1,30 +1,30 @@
-"""The product store: what is known of every product now, in LMDB, sharded by key hash.
+"""The product store: the current data of every product, in LMDB, sharded by key hash.
 
-A store is a folder: ``store.json`` (format and number of shards, fixed when it is made), ``LOCK`` and one
-LMDB environment a shard. One process writes, any number read; a reader sees whole transactions only.
+A store is a folder: ``store.json`` (format and number of shards, fixed at creation), ``LOCK`` and one LMDB
+environment a shard. One process writes, any number read; readers see complete transactions only.
 """
 
 import datetime
-import fcntl
 import hashlib
 import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 
-from mmprod.datasets.identity import EMPTY, day_date, shard_of
+from mmprod.datasets.identity import EMPTY, shard_of
 from mmprod.datasets.store import changelog, undo
 from mmprod.datasets.store.checked_values import none_missing, unseal
-from mmprod.datasets.store.copies import compact, export, pages, shard_hash
+from mmprod.datasets.store.copies import compact, export, shard_hash
 from mmprod.datasets.store.record import Record, decode
-from mmprod.datasets.store.shard import LAST, Shard, View
-from mmprod.datasets.store.state import NEVER, State, unpack
+from mmprod.datasets.store.shard import LAST, Shard
+from mmprod.datasets.store.state import State, unpack
+from mmprod.datasets.store.stats import Stats, stats
 from mmprod.datasets.store.verify import damages
+from mmprod.storage import locks
 from mmprod.storage.errors import StateError
 from mmprod.storage.files import make_folder, replace_file
 
@@ -34,7 +34,7 @@ Position = tuple[int, ...]
 
 
 class Changed(NamedTuple):
-    """A product whose content or liveness changed, as it stands now."""
+    """A product whose content or liveness changed, with its current state."""
 
     product_id: str
     shard: int
@@ -53,24 +53,11 @@ class Changed(NamedTuple):
         return self.state.live
 
 
-@dataclass(frozen=True)
-class Stats:
-    """Size and standing. `bytes` are those in use; `map_fill` is the fullest shard's share of its map."""
-
-    shards: int
-    live: int
-    removed: int
-    pictures: int
-    bytes: int
-    free_pages: int
-    readers: int
-    map_fill: float
-    latest_full_day: str | None
-    days: int
-
-
 class Store:
-    """Open with `Store.open`, close with `close` or as a context manager. Pickles by path, as a reader."""
+    """A product store. Open it with `Store.open`; close it with `close` or use it as a context manager.
+
+    Pickling keeps the path only; unpickling opens the store for reading.
+    """
 
     def __init__(self, path: Path, shards: list[Shard], lock: int | None) -> None:
         self.path = path
@@ -79,10 +66,10 @@ class Store:
 
     @classmethod
     def open(cls, path: Path | str, shards: int | None = None, read_only: bool = False) -> "Store":
-        """Open the store at `path`; a writer makes it if there is none, with `shards` shards (default 1).
+        """Open the store at `path`; a writer creates a missing one, with `shards` shards (default 1).
 
-        Raises: StateError when another process writes, the store is missing, damaged, of another format, has
-        another number of shards than asked for, or is open in this process already.
+        Raises: StateError when another process writes, or when the store is missing, damaged, of another
+        format, has another number of shards than `shards`, or is open in this process already.
         """
         path = Path(path)
         lock = None if read_only else _lock(path)
@@ -97,7 +84,7 @@ class Store:
         return cls(path, opened, lock)
 
     def close(self) -> None:
-        """Close all shards and give the writer's lock back."""
+        """Close all shards and release the writer's lock."""
         for shard in self.shards:
             shard.close()
         if self._lock is not None:
@@ -125,26 +112,29 @@ class Store:
         return self.get_many([product_id])[0]
 
     def get_many(self, product_ids: Sequence[str]) -> list[Record | None]:
-        """Records in the order asked for, None for ids that were never delivered."""
+        """Records in the order of the ids, None for ids that were never delivered."""
         found: dict[str, Record] = {}
         for shard, keys in self._by_shard(product_ids):
             found.update(_records(shard, keys))
         return [found.get(product_id) for product_id in product_ids]
 
     def state(self, product_id: str) -> State | None:
-        """The standing of a product; None when the store never heard of it."""
+        """The state of a product; None when the store has no entry for it."""
         key = product_id.encode()
         return self.shards[shard_of(key, len(self.shards))].states([key]).get(key)
 
     def picture(self, image_hash: bytes) -> bytes | None:
-        """The bytes of a picture by its 16-byte hash; None when no product ever had it."""
+        """The bytes of a picture by its 16-byte hash; None when the store doesn't have it."""
         for shard in self.shards:
             if found := shard.get("pictures", [image_hash]):
                 return found[image_hash]
         return None
 
     def iterate(self, live_only: bool = True) -> Iterator[Record]:
-        """All records, shard after shard, by id within each; in short transactions, so beside a writer."""
+        """All records, shard by shard, in order of id within each.
+
+        Reads in short transactions, so a writer may work at the same time.
+        """
         for shard in self.shards:
             for slice_, full_day in shard.chunks("states"):
                 states = {key: unpack(key, value, full_day) for key, value in slice_}
@@ -160,21 +150,24 @@ class Store:
                 yield from (k.decode() for k, value in slice_ if unpack(k, value, full_day).live)
 
     def head(self) -> Position:
-        """The position of the latest change. Take it before reading `changes_since`, keep it afterwards."""
+        """The position of the latest change. Read it before `changes_since`, and save it after processing."""
         return tuple(shard.read(lambda view: view.head) for shard in self.shards)
 
     def changes_since(
         self, position: Position | None = None, until: Position | None = None
     ) -> Iterator[Changed]:
-        """Every product whose content or liveness changed last after `position` (None: all), up to `until`.
+        """Every product whose latest change lies after `position` (None: from the start), up to `until`.
 
-        As it stands now; one changed meanwhile may come twice. Costs what changed, not what is stored.
-        Raises: StateError when the position belongs to a store with another number of shards, or lies ahead.
+        A change is one of content or liveness. Products come in their current state; one that changes while
+        this runs may come twice. The cost is proportional to the changes, not to the size of the store.
+        Raises: StateError when `position` is of a store with another number of shards, or ahead of this one.
         """
         start = (0,) * len(self.shards) if position is None else tuple(position)
         head = self.head()
         if len(start) != len(head) or any(a > b for a, b in zip(start, head, strict=True)):
-            raise StateError(f"position {start} is not of this store, which is at {head}; begin anew")
+            raise StateError(
+                f"position {start} is not of this store, which is at {head}; read it from the start"
+            )
         ends = until or (LAST,) * len(start)
         for number, (shard, after, end) in enumerate(zip(self.shards, start, ends, strict=True)):
             for keys in shard.changed(after, end):
@@ -182,7 +175,10 @@ class Store:
                 yield from (Changed(key.decode(), number, states[key]) for key in keys)
 
     def placeholder_hashes(self, min_products: int) -> dict[bytes, int]:
-        """Pictures that at least `min_products` live products share, with their number. Reads all states."""
+        """Hashes of pictures shared by at least `min_products` live products, with the number of products.
+
+        Reads all states.
+        """
         counts: Counter[bytes] = Counter()
         for shard in self.shards:
             for slice_, full_day in shard.chunks("states"):
@@ -191,53 +187,57 @@ class Store:
         return {key: count for key, count in counts.items() if count >= min_products and key != EMPTY}
 
     def days(self) -> dict[str, dict[str, object]]:
-        """What was ingested: ISO day → kind (full or partial), table fingerprint, counts."""
+        """The ingested days: ISO day → kind (full or partial), table fingerprint, counts."""
         days: dict[str, dict[str, object]] = {}
-        for slice_, _ in self.shards[-1].chunks("meta"):  # the last one to close a day
+        for slice_, _ in self.shards[-1].chunks("meta"):  # days are closed in this shard last
             for key, value in slice_:
                 if key.startswith(b"day:"):
                     days[key[4:].decode()] = json.loads(unseal("meta", key, value))
         return days
 
     def changes_of(self, day: datetime.date) -> Iterator[pa.RecordBatch]:
-        """What `day` did, in batches of schema `CHANGE`, in the order of its table within each shard.
+        """The changes that `day` made, in batches of schema `CHANGE`, in table order within each shard.
 
-        Rows stay until they are forgotten. Raises: StateError when one is damaged.
+        Rows are kept until `forget_changes`. Raises: StateError when one is damaged.
         """
         for shard in self.shards:
             yield from changelog.read(shard, day)
 
     def logs_of(self, day: datetime.date) -> set[str]:
-        """Names of the logs behind `changes_of`, empty when there are none; drawn anew after forgetting."""
+        """Names of the logs that `changes_of` reads, empty when there are none.
+
+        A log that begins anew after `forget_changes` gets a new name.
+        """
         names = (changelog.name(shard, day) for shard in self.shards)
         return {name for name in names if name}
 
     def forget_changes(self, day: datetime.date) -> None:
-        """Remove what `changes_of` tells of the day, once it is published. Can be repeated after a crash."""
+        """Remove the rows that `changes_of` returns for the day, once published; repeatable after a crash."""
         for shard in self.shards:
             changelog.forget(shard, day)
 
     def undo_day(self, day: datetime.date) -> int:
-        """Take back what a day did, as if it had never come; the products that change by it.
+        """Undo a day, as if it had never been ingested; returns the number of products put back.
 
-        Raises: InputError unless it is the day ingested last, of the last `undo.KEPT`, and not the first.
+        Raises: InputError unless `day` was ingested last, is one of the last `undo.KEPT` days, and is not the
+        store's first day.
         """
         touched = undo.undo_day(self.path, self.shards, day)
         self.forget_changes(day)
         return touched
 
     def state_hash(self, days: bool = True) -> str:
-        """Hex digest of all that is known, equal for stores that know the same, however it came in.
+        """Hex digest of the store's content, independent of the order in which it was ingested.
 
-        Without `days`: of the live products' content and `updated_at` alone, as an export carries them.
+        Without `days`: of the content and `updated_at` of the live products only, as an export contains them.
         """
         total = sum(shard_hash(shard, days) for shard in self.shards)
         return hashlib.sha256(str(total % (1 << 256)).encode()).hexdigest()
 
     def verify(self, on_progress: Callable[[int], None] | None = None) -> list[str]:
-        """What is wrong with the store, in words; empty when it is sound. Reads every byte.
+        """Damage found in the store, in words; empty when it is sound. Reads every byte.
 
-        `on_progress` gets the number of entries looked at so far.
+        `on_progress` is called with the number of entries checked so far.
         """
         done = 0
 
@@ -254,7 +254,7 @@ class Store:
         ]
 
     def compact(self, target: Path | str) -> None:
-        """Copy the store to the new folder `target`, without free pages and pictures nobody has any more.
+        """Copy the store to the new folder `target`, without free pages and pictures no longer in use.
 
         Raises: InputError when `target` exists; StateError when the store was opened to read only.
         """
@@ -263,28 +263,12 @@ class Store:
         compact(self.path, self.shards, Path(target))
 
     def export(self, path: Path | str) -> int:
-        """Write the live products to a Parquet file of schema `PRODUCT`; the number of rows."""
+        """Write the live products to a Parquet file of schema `PRODUCT`; returns the number of rows."""
         return export(self.iterate(), self.picture, Path(path))
 
     def stats(self) -> Stats:
-        """Counts and sizes, without reading the products."""
-        views = [shard.read(_measures) for shard in self.shards]
-        infos = [shard.environment.info() for shard in self.shards]
-        page = [shard.environment.stat()["psize"] for shard in self.shards]
-        used = [(info["last_pgno"] + 1) * size for info, size in zip(infos, page, strict=True)]
-        full_day = max(view["full_day"] for view in views)
-        return Stats(
-            shards=len(self.shards),
-            live=sum(view["live"] for view in views),
-            removed=sum(view["sequence"] - view["live"] for view in views),
-            pictures=sum(view["pictures"] for view in views),
-            bytes=sum(used),
-            free_pages=sum(u // p - view["pages"] for u, p, view in zip(used, page, views, strict=True)),
-            readers=sum(_readers(shard) for shard in self.shards),
-            map_fill=max(u / info["map_size"] for u, info in zip(used, infos, strict=True)),
-            latest_full_day=None if full_day == NEVER else day_date(full_day).isoformat(),
-            days=len(self.days()),
-        )
+        """Counts and sizes; does not read the products."""
+        return stats(self.shards, len(self.days()))
 
     def _by_shard(self, product_ids: Iterable[str]) -> Iterator[tuple[Shard, list[bytes]]]:
         groups: dict[int, list[bytes]] = {}
@@ -304,19 +288,8 @@ def _records(shard: Shard, keys: list[bytes]) -> dict[str, Record]:
     return {key.decode(): decode(key.decode(), state, bodies[key]) for key, state in states.items()}
 
 
-def _measures(view: View) -> dict[str, int]:
-    """Entries of the databases, pages in use, live products, latest full day."""
-    entries = {name: view.stat(name)["entries"] for name in view.databases()}
-    return {**entries, "pages": pages(view), "live": view.live, "full_day": view.full_day}
-
-
-def _readers(shard: Shard) -> int:
-    """Read transactions open now, in any process."""
-    return sum(line.split()[-1] != "-" for line in shard.environment.readers().splitlines()[1:])
-
-
 def _layout(path: Path, shards: int | None, read_only: bool) -> int:
-    """Number of shards of the store at `path`; a writer records it when the store is new."""
+    """Number of shards of the store at `path`; for a new store, a writer records it."""
     file = path / "store.json"
     if not file.exists():
         if read_only:
@@ -337,13 +310,7 @@ def _layout(path: Path, shards: int | None, read_only: bool) -> int:
 def _lock(path: Path) -> int:
     """The writer's lock, held until the file descriptor is closed or the process ends."""
     make_folder(path)
-    fd = os.open(path / "LOCK", os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        holder = os.pread(fd, 20, 0).decode(errors="replace")
-        os.close(fd)
-        raise StateError(f"{path}: another run is writing (pid {holder or '?'}); wait for it") from error
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, str(os.getpid()).encode(), 0)
-    return fd
+        return locks.hold_as_writer(path / "LOCK")
+    except locks.HeldError as error:
+        raise StateError(f"{path}: another run is writing (pid {error.holder}); wait for it") from error

@@ -1,13 +1,13 @@
-"""The way back from the days ingested last: what a day overwrote, kept until some more days have come.
+"""Undo of the latest days: the data that a day overwrote is kept until a few more days have been ingested.
 
-A day merges into registers that no later run can take apart (see `state`), so a mistyped day can only be
-taken back by what was there before it. The `undo` database of a shard holds, sorted:
+A day merges into registers from which it can't be separated again (see `state`), so undoing a day requires a
+copy of the data before it. The `undo` database of a shard holds, sorted:
 
-- order (4 bytes, big endian): a day's head, with what its registers were when it began;
+- order (4 bytes, big endian): the head of a day, with the shard's registers before the day;
 - order + number (8 bytes): a product as it was before one of the day's writes, oldest first.
 
-They are written in the transaction that overwrites. Days are taken back newest first; each product goes back
-by a change of its own, so that whoever follows the store hears of it.
+Entries are written in the transaction that overwrites. Days are undone newest first. Each product that is put
+back gets a new sequence number, so that consumers of the store's changes see it.
 """
 
 import datetime
@@ -24,18 +24,21 @@ from mmprod.datasets.store.state import NEVER, State, pack, renumbered, unheard,
 from mmprod.storage.errors import InputError
 
 if TYPE_CHECKING:
-    from mmprod.datasets.store.shard import Shard, View, Write
+    from mmprod.datasets.store.shard import Shard, Write
+    from mmprod.datasets.store.view import View
 
 KEPT = 3
-"""Days that can be taken back."""
+"""Number of days that can be undone."""
 
 CHUNK = 5_000
-_SIZES = struct.Struct("<HHI")  # of key, state and record; what wasn't there has none
+_SIZES = struct.Struct("<HHI")  # of key, state and record; 0 for what did not exist
 
 
 class Head(NamedTuple):
-    """The registers before a day, and how many products were put aside; None for the first day of all, from
-    which there is no way back but to begin anew."""
+    """The registers before a day, and the number of product entries kept.
+
+    `number` is None for the store's first day, which can't be undone.
+    """
 
     order: int
     day: str
@@ -45,14 +48,14 @@ class Head(NamedTuple):
 
 
 def heads(view: "View") -> list[Head]:
-    """The days that can be taken back, oldest first."""
+    """The days that can be undone, oldest first."""
     if not view.holds("undo"):
         return []
     return [_read_head(key, value) for key, value in view.prefixes("undo", 4)]
 
 
 def put_aside(view: "View", day: datetime.date, writes: Sequence["Write"]) -> None:
-    """Keep the products of `writes` as they are, within the transaction that overwrites them."""
+    """Save the current data of the products of `writes`, within the transaction that overwrites them."""
     last = view.last_of("undo")
     head = None if last is None else _head(view, last[:4])
     if head is None or head.day != day.isoformat():
@@ -76,7 +79,7 @@ def put_aside(view: "View", day: datetime.date, writes: Sequence["Write"]) -> No
 
 
 def undo_day(path: Path, shards: Sequence["Shard"], day: datetime.date) -> int:
-    """Take a day back from the shards of the store at `path`; see `Store.undo_day`."""
+    """Undo a day in the shards of the store at `path`; see `Store.undo_day`."""
     kept = [shard.read(heads) for shard in shards]
     mine = [found[-1] if found and found[-1].day == day.isoformat() else None for found in kept]
     _check_last(path, kept, mine, day)
@@ -103,9 +106,9 @@ def _check_last(
 
 
 def take_back(shard: "Shard", head: Head) -> int:
-    """Bring the shard back to before `head`, its newest day, a transaction a chunk; how many products.
+    """Undo `head`, the newest day of the shard, one transaction a chunk; returns the number of products.
 
-    A crash on the way leaves the rest for another call.
+    After a crash, another call does the rest.
     """
     touched, number = 0, head.number or 0
     while number > 0:
@@ -117,7 +120,7 @@ def take_back(shard: "Shard", head: Head) -> int:
 
 
 def forget(shard: "Shard", keep: int) -> None:
-    """Give up the way back from all but the last `keep` days, a transaction a chunk."""
+    """Remove the undo entries of all but the latest `keep` days, one transaction a chunk."""
     old = shard.read(heads)[:-keep] if keep else shard.read(heads)
     for head in old:
         order = head.order.to_bytes(4, "big")
@@ -127,7 +130,7 @@ def forget(shard: "Shard", keep: int) -> None:
 
 
 def _forget_some(view: "View") -> None:
-    """Make room for another day, as far as that is done quickly: `forget` does the rest."""
+    """Remove the days that are too old, but at most one chunk of each; `forget` removes the rest later."""
     for head in heads(view)[: 1 - KEPT]:
         order = head.order.to_bytes(4, "big")
         found = view.slice("undo", order, order)
@@ -138,7 +141,7 @@ def _forget_some(view: "View") -> None:
 
 
 def images(shard: "Shard") -> set[bytes]:
-    """Hashes of the pictures that the products put aside have."""
+    """Hashes of the pictures that an undo would bring back."""
     found: set[bytes] = set()
     for head in shard.read(heads):
         order = head.order.to_bytes(4, "big")
@@ -150,12 +153,12 @@ def images(shard: "Shard") -> set[bytes]:
 
 
 def note(day: datetime.date) -> str:
-    """Name of the note that says which table of the day was completed last."""
+    """Name of the meta entry that records which table of the day was completed last."""
     return f"day:{day.isoformat()}"
 
 
 def _restore(view: "View", head: Head, first: int, end: int) -> int:
-    """Put the entries from `first` to before `end` back, newest first, and remove them."""
+    """Put back the entries `first` to `end` - 1, newest first, and remove them; returns how many products."""
     order = head.order.to_bytes(4, "big")
     places = [order + number.to_bytes(8, "big") for number in range(first, end)]
     kept = view.get("undo", places)
@@ -184,9 +187,9 @@ def _restore(view: "View", head: Head, first: int, end: int) -> int:
 
 
 def _put_product(view: "View", key: bytes, state: bytes, record: bytes, number: int) -> None:
-    """A product as it was; one that was unknown leaves at most its number, for those who follow the store.
+    """Put back a product's old data. One that did not exist keeps at most a sequence number, for consumers.
 
-    Its state says nothing of full days, so that it can be read under whichever is in force then.
+    Its state is then packed without a full day, so that it can be read under any.
     """
     if record:
         view.put("records", [(key, record)])

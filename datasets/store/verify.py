@@ -1,4 +1,4 @@
-"""Looking for damage: every byte of a shard is read, every hash computed again."""
+"""Verification of a shard: every byte is read, every hash computed again."""
 
 from collections.abc import Callable, Iterator
 
@@ -7,18 +7,19 @@ import lmdb
 from mmprod.datasets.identity import EMPTY, content_hash
 from mmprod.datasets.store.checked_values import key_text, unseal
 from mmprod.datasets.store.record import parts
-from mmprod.datasets.store.shard import Shard, Slice
+from mmprod.datasets.store.shard import Shard
 from mmprod.datasets.store.state import State, unpack
+from mmprod.datasets.store.view import Slice
 from mmprod.storage.errors import StateError
 
 Progress = Callable[[int], None]
 
 
 def damages(shard: Shard, on_entries: Progress) -> Iterator[str]:
-    """What is wrong with a shard, in words. `on_entries` gets numbers of entries looked at.
+    """Damage found in a shard, in words. `on_entries` is called with the number of entries of each chunk.
 
-    Checksums; hashes against titles, fields and pictures; states against records, pictures, the sequence and
-    the number of live products.
+    Checks: checksums; hashes against titles, fields and pictures; states against records, pictures, the
+    sequence and the number of live products.
     """
     try:
         yield from _pictures(shard, on_entries)
@@ -57,7 +58,7 @@ def _products(shard: Shard, on_entries: Progress) -> Iterator[str]:
         on_entries(len(entries))
     noted, moved = shard.read(lambda view: (view.live, view.stat("sequence")["entries"]))
     if (live, known) != (noted, moved):
-        yield f"{live} of {known} products are live, {noted} of {moved} are noted"
+        yield f"{live} of {known} products are live, recorded are {noted} of {moved}"
 
 
 def _against_records(shard: Shard, states: dict[bytes, State]) -> Iterator[str]:
@@ -76,7 +77,7 @@ def _against_records(shard: Shard, states: dict[bytes, State]) -> Iterator[str]:
             yield str(error)
             continue
         if (content_hash(title.encode()), content_hash(fields)) != state.content[1:3]:
-            yield f"{key_text(key)}: its record is not the one its state names"
+            yield f"{key_text(key)}: its record does not match the hashes in its state"
 
 
 def _sequence(shard: Shard, on_entries: Progress) -> Iterator[str]:
@@ -84,14 +85,14 @@ def _sequence(shard: Shard, on_entries: Progress) -> Iterator[str]:
         states = _readable(shard, entries)
         for number, key in entries:
             if key in states and states[key].sequence != int.from_bytes(number, "big"):
-                yield f"sequence[{number.hex()}]: {key_text(key)}, at {states[key].sequence} by its state"
+                yield f"sequence[{number.hex()}]: {key_text(key)}, whose state says {states[key].sequence}"
             if key not in states:
                 yield f"sequence[{number.hex()}] names {key_text(key)}, which has no readable state"
         on_entries(len(entries))
 
 
 def _changes(shard: Shard, on_entries: Progress) -> Iterator[str]:
-    """Of what the days did, and of what they overwrote."""
+    """Check the entries of `changes` and `undo`."""
     for database in ("changes", "undo"):
         for entries, _ in shard.chunks(database):
             for key, value in entries:
@@ -103,7 +104,7 @@ def _changes(shard: Shard, on_entries: Progress) -> Iterator[str]:
 
 
 def _readable(shard: Shard, entries: Slice) -> dict[bytes, State]:
-    """States of the products a slice of the sequence names, without the damaged ones."""
+    """States of the products in a slice of the sequence, without the damaged ones."""
     found = {}
     for key, value in shard.raw("states", sorted(key for _, key in entries)).items():
         try:

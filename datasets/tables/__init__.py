@@ -1,1 +1,1 @@
-"""Tables as shops deliver them, read into our own columns."""
+"""Readers of product tables as shops deliver them: Parquet, CSV and XML, converted to schema `PRODUCT`."""

@@ -1,4 +1,4 @@
-"""Rows of a foreign table to rows of `PRODUCT`: first what decides if a row is accepted, then the rest."""
+"""Conversion of a table's rows to schema `PRODUCT`: first the columns that decide on a row, then the rest."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -25,16 +25,16 @@ REASONS = (
     "live_unreadable",
 )
 NAMED = {"deleted_unreadable": "deleted", "live_unreadable": "live"}
-"""Reasons that tell the value, and of which column it is."""
+"""Reasons that are followed by the refused value, and the column of that value."""
 _PLACES = ("image_path", "image_url")
 _WEB = r"^(?i:https?:)?//"
 
 
 class Checked(NamedTuple):
-    """The columns that decide on a row, converted, and its refusal as a place in REASONS, 0 for none.
+    """The columns that decide on a row, converted, and each row's refusal as an index in REASONS, 0 for none.
 
-    `unread` marks by column optional figures that can't be read: they cost the figure, not the product.
-    `plain` marks ids that are not as delivered (`columns.plain_ids`).
+    `unread` marks, by column, optional figures that can't be read: the figure is left out, the row is kept.
+    `plain` marks ids that differ from the delivered ones (`columns.plain_ids`).
     """
 
     values: dict[str, pa.Array]
@@ -70,7 +70,7 @@ def check(batch: pa.RecordBatch, sources: Sources, latest: datetime) -> Checked:
 
 
 def _gone(words: pa.Array, live: Live) -> tuple[pa.Array, Mask]:
-    """Which products the words of `live` call gone, null where there is none, and where none can be read."""
+    """Which products the words of `live` mark as removed (null without a word); a mask of unknown words."""
     words = pc.utf8_lower(words)
     there = pc.is_in(words, pa.array([word.strip().lower() for word in live.values]))
     known = words.is_valid()
@@ -81,7 +81,7 @@ def _gone(words: pa.Array, live: Live) -> tuple[pa.Array, Mask]:
 
 
 def complete(batch: pa.RecordBatch, sources: Sources, checked: dict[str, pa.Array]) -> pa.RecordBatch:
-    """The batch with the schema PRODUCT, the columns already converted taken over."""
+    """The batch in schema PRODUCT; `checked` holds the columns that are converted already."""
     found = {name: batch.column(source) for name, source in sources.columns.items()}
     values = dict(checked)
     if "title" in found:
@@ -102,7 +102,7 @@ def complete(batch: pa.RecordBatch, sources: Sources, checked: dict[str, pa.Arra
 
 
 def _categories(batch: pa.RecordBatch, found: dict[str, pa.Array], sources: Sources) -> dict[str, pa.Array]:
-    """The category, and further ones where a cell holds several."""
+    """The category and, where a cell holds several, the further categories."""
     if sources.category:
         levels = [columns.unescaped(columns.filled_texts(batch.column(name))) for name in sources.category]
         return {"category": columns.joined_lists(levels)} | _further_categories(found, sources)
@@ -123,7 +123,7 @@ def _further_categories(found: dict[str, pa.Array], sources: Sources) -> dict[st
 
 
 def _places(batch: pa.RecordBatch, found: dict[str, pa.Array], sources: Sources) -> dict[str, pa.Array]:
-    """Where the picture is and the further ones are; of several in a cell the first is the picture."""
+    """The picture and the further pictures; of several in a cell the first is the picture."""
     values: dict[str, pa.Array] = {}
     further: list[pa.Array] = []
     delivered = {name: found[name] for name in _PLACES if name in found}
@@ -150,13 +150,13 @@ def _places(batch: pa.RecordBatch, found: dict[str, pa.Array], sources: Sources)
 
 
 def _pictures(column: pa.Array, separator: str | None) -> dict[str, pa.Array]:
-    """What an image column holds: bytes, paths and addresses, and further ones of these."""
+    """Split an image column into bytes, paths and addresses, and further pictures."""
     if pa.types.is_struct(column.type):
         parts = dict(zip((part.name for part in column.type), column.flatten(), strict=True))
         image = parts["bytes"].cast(pa.binary())
         if "path" not in parts:
             return {"image": image}
-        # Beside the bytes, a path is only the name they once had.
+        # With the bytes given, the path is only their former file name.
         path = pc.if_else(image.is_valid(), pa.scalar(None, pa.string()), columns.filled_texts(parts["path"]))
         return {"image": image, "image_path": path}
     if not columns.is_text(column.type):

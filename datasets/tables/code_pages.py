@@ -1,4 +1,4 @@
-"""Code pages of one byte a letter: whether the words that come out are of a language written in them."""
+"""Single-byte code pages: whether the decoded words belong to a language that is written in the code page."""
 
 import re
 import sys
@@ -15,37 +15,37 @@ LATIN = {
     "cp1254": ("çğı\u0307öşüâîû",),
     "mac_roman": (*("äöüß", "àâçèéêëîïôœùûü", "áéíñóúü", "àáâãçéêíóôõúü", "àèéìíîòóù", "åäöéü", "åæøé"),),
 }
-"""The letters beyond ASCII of each language written in a code page, in lower case."""
+"""For each code page, the non-ASCII letters of each of its languages, in lower case."""
 
 _SCRIPTS = {"cp1251": "CYRILLIC", "cp1253": "GREEK", "cp1255": "HEBREW", "cp1256": "ARABIC", "cp874": "THAI"}
-_NEVER = re.compile(  # stands in Polish, Romanian, Hungarian, or for Slovak ŕ and ĺ but between consonants
+_NEVER = re.compile(  # impossible in Polish, Romanian, Hungarian, or Slovak (ŕ and ĺ not between consonants)
     r"ń[aeiouyąęó]|ă[aoeăâ]|ő(?:e[sm]?$)|^[ęńăőűůňŕĺ]|[aeiouyáéíóúýäôŕĺ][ŕĺ]|[ŕĺ](?:[aeiouyáéíóúýäôŕĺ]|$)"
 )
 _THAI = re.compile("(?:[เ-ไ]?[ก-ฮ][ัิ-ฺ็-๎]*[ะาำๅๆ]?)+")
 _MISPLACED = re.compile(
     r"[ךםןףץςةى](?=\w)|σ(?!\w)"
-)  # letters that stand at the end of words alone, and not there
+)  # Hebrew, Greek and Arabic word-final letters within a word, and σ at the end of one
 _ACCENT = re.compile("[άέήίόύώΐΰΆΈΉΊΌΎΏ]")
 _NO_VOWEL = re.compile("[^аеёиоуыэюяіїєαεηιουωάέήίόύώϊϋΐΰ]{2,}")
 _WORD = re.compile(r"(?:[^\W\d_]|[\u0300-\u036f\u0591-\u05c7\u064b-\u0652\u0e31-\u0e4e])+")
-_BETWEEN = re.compile(  # beside words of any language; quotes not within them, some signs not before them
+_BETWEEN = re.compile(  # signs beside words of any language; quotes not inside, some signs not before words
     r"[\u00a0‘’–—•·×÷€©°§±´\u200e\u200f]|(?<![^\W_])[“”„‚«»‹›]|[“”„‚«»‹›®™…](?![^\W_])"
 )
 _SIGN = re.compile(
     r"(?<=\d)[ªº½¼¾£¥]|(?<![^\W_])[½¼¾]|[£¥](?=\d)|(?<![^\W_])[¿¡](?=[^\W\d_])|(?<=m)[²³](?![^\W_])|№(?=\d)"
 )
-FIT = 0.9  # of the words, from where on a reading will do; a few may be of some other language
-_POSSIBLE = 0.5  # from where on another reading can't be left out; of scripts with stricter spelling:
+FIT = 0.9  # share of the words from which a code page is accepted; a few may be of another language
+_POSSIBLE = 0.5  # share from which a code page can't be excluded; for scripts with stricter spelling:
 _IN_SCRIPT = dict.fromkeys(("cp1253", "cp1255", "cp1256", "cp874"), 0.75)
-_MORE, _LONG = 2, 30  # languages more than CP1252 needs, to be left out; among so many words one is enough
+_MORE, _LONG = 2, 30  # excluded: code pages that need 2 more languages than CP1252 (1 from 30 words on)
 
 
 def alphabetic(words: bytes) -> list[tuple[str, str, float]]:
-    """(code page, text, share of the words that are of a language written in it) of readings of `words`.
+    """Plausible code pages of `words`: (code page, text, share of words of a language written in it).
 
-    The words are different ones and stand one a line. Of Latin readings those are left out that fit clearly
-    worse than the best, the more clearly the more words there are; and those that need languages by the
-    handful where CP1252, by far the commonest, needs few.
+    `words` are distinct, one a line. Latin code pages are excluded if their share is clearly worse than the
+    best one's (the margin shrinks with the number of words), or if they need more languages for the words
+    than CP1252, by far the most common code page.
     """
     texts = {name: text for name in (*LATIN, *_SCRIPTS) if (text := decoded(words, name))}
     latin = {name: _latin(text, name) for name, text in texts.items() if name in LATIN}
@@ -62,7 +62,7 @@ def alphabetic(words: bytes) -> list[tuple[str, str, float]]:
 
 
 def decoded(data: bytes, encoding: str) -> str:
-    """The text, "" where the bytes are not of this encoding."""
+    """The decoded text; "" if the bytes are not in this encoding."""
     try:
         return data.decode(encoding)
     except UnicodeDecodeError:
@@ -70,7 +70,7 @@ def decoded(data: bytes, encoding: str) -> str:
 
 
 def _pieces(text: str) -> tuple[list[str], int]:
-    """The different words with letters beyond ASCII, and how many signs stand where none belongs."""
+    """The distinct words with non-ASCII letters, and the number of misplaced non-ASCII signs."""
     rest = _SIGN.sub(" ", _BETWEEN.sub(" ", text))
     words = {word for word in _WORD.findall(rest) if not word.isascii()}
     return sorted(words), sum(letter > "\x7f" for letter in _WORD.sub("", rest))
@@ -87,7 +87,7 @@ def _in_script(text: str, name: str) -> float:
 
 
 def _is_word(word: str, script: str) -> bool:
-    """Whether a word is written in a script as its languages write it."""
+    """Whether a word follows the spelling rules of a script."""
     if any(_script(letter) != script for letter in word) or _MISPLACED.search(word):
         return False
     if script == "GREEK" and len(word) > 4 and word != word.upper() and len(_ACCENT.findall(word)) != 1:
@@ -103,7 +103,7 @@ def _script(letter: str) -> str:
 
 
 def _latin(text: str, name: str) -> tuple[float, int]:
-    """The share of words that are of one of a code page's languages, and how many languages they take."""
+    """The share of words that belong to a language of the code page, and how many languages they need."""
     words, odd = _pieces(text)
     spoken = [found for word in words if (found := _spoken(word, name))]
     share = len(spoken) / (len(words) + odd) if words or odd else 1.0
@@ -116,7 +116,7 @@ def _latin(text: str, name: str) -> tuple[float, int]:
 
 
 def _spoken(word: str, name: str) -> list[str]:
-    """The languages of a code page that a word may be of; its letters beyond ASCII tell."""
+    """The languages of a code page that a word may belong to, by its non-ASCII letters."""
     lower = word.lower()
     beyond = {letter for letter in lower if letter > "\x7f"}
     if not _is_cased(word) or (len(word) > 1 and len(beyond) == len(set(lower))) or _NEVER.search(lower):

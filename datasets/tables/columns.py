@@ -1,7 +1,7 @@
-"""Columns of any workable type to the product table's own types, a batch at a time.
+"""Conversion of a table's columns to the types of schema `PRODUCT`, a batch at a time.
 
-Values that can't be converted become null, with a mask of where: Python looks at single rows only when a
-whole column won't convert at once.
+Values that can't be converted become null, and a mask marks them. Rows are converted one by one in Python
+only when the whole column can't be converted at once.
 """
 
 import re
@@ -17,20 +17,20 @@ from mmprod.datasets.text import decode_entities
 Mask = npt.NDArray[np.bool_]
 
 MAX_ID = 511  # bytes: the store's longest key
-# What spreadsheets make of long numbers. 12E5 may be a real id: they would write 1.2E+06.
+# How spreadsheets write long numbers. 12E5 may be a real id: a spreadsheet would write 1.2E+06.
 _SCIENTIFIC = r"^[+-]?[0-9]+([.,][0-9]*)?[eE][+-][0-9]+$|^[+-]?[0-9]+[.,][0-9]+[eE][0-9]+$"
 _STRINGS = pa.list_(pa.string())
-# Spaces of all widths, and what has none: a product whose id is only these has no id.
+# Spaces of all widths and zero-width characters: an id of only these counts as missing.
 _BLANKS = (
     " \xa0\xad\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u200b\u200c\u200d"
     "\u2060\u202f\u205f\u3000\ufeff"
 )
-# How a spreadsheet is told that an id is no number: ="0012345" and '0012345.
+# How files mark an id as text for spreadsheets: ="0012345" and '0012345.
 _PROTECTED = ((r'^="(.*)"$', r"\1"), (r"^'([0-9].*)$", r"\1"))
 
 
 def texts(column: pa.Array) -> pa.Array:
-    """Values as valid UTF-8 text; bytes that are none become U+FFFD."""
+    """Values as valid UTF-8 text; invalid bytes become U+FFFD."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     column = column.cast(pa.string())
@@ -43,15 +43,15 @@ def texts(column: pa.Array) -> pa.Array:
 
 
 def filled_texts(column: pa.Array) -> pa.Array:
-    """Values as text without surrounding spaces; null where nothing is left."""
+    """Values as text without surrounding spaces; null where the text is empty."""
     column = pc.utf8_trim_whitespace(texts(column))
     return pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
 
 
 def ids(column: pa.Array) -> tuple[pa.Array, dict[str, Mask]]:
-    """Product ids as text, leading zeros and all, and for each reason to refuse one the rows it holds for.
+    """Product ids as text with leading zeros kept, and for each reason to refuse an id a mask of the rows.
 
-    Blanks around an id go, and so does what protects it from spreadsheets (`plain_ids`).
+    Blanks around an id and spreadsheet quoting are removed (`plain_ids`).
     """
     values = plain_ids(column)
     length = pc.fill_null(pc.binary_length(values), 0)
@@ -65,9 +65,9 @@ def ids(column: pa.Array) -> tuple[pa.Array, dict[str, Mask]]:
 
 
 def plain_ids(column: pa.Array) -> pa.Array:
-    """Ids without blanks around them, ``="0012345"`` and ``'0012345`` as 0012345."""
+    """Ids without blanks around them and without quoting: ``="0012345"`` and ``'0012345`` become 0012345."""
     values = pc.utf8_trim(texts(column), _BLANKS)
-    if not pc.any(pc.match_substring_regex(values, "^[='][\"0-9]")).as_py():  # hardly ever, and sooner seen
+    if not pc.any(pc.match_substring_regex(values, "^[='][\"0-9]")).as_py():  # a fast check: quoting is rare
         return values
     for pattern, plain in _PROTECTED:
         values = pc.replace_substring_regex(values, pattern, plain)
@@ -75,7 +75,7 @@ def plain_ids(column: pa.Array) -> pa.Array:
 
 
 def unescaped(column: pa.Array) -> pa.Array:
-    """Texts with HTML's entities decoded."""
+    """Texts with HTML entities decoded."""
     if not pc.any(pc.match_substring(column, "&")).as_py():
         return column
     return pa.array([text and decode_entities(text) for text in column.to_pylist()], pa.string())
@@ -84,8 +84,8 @@ def unescaped(column: pa.Array) -> pa.Array:
 def several(column: pa.Array, separator: str | None) -> pa.Array:
     r"""The values in each cell as a list of texts, null where there is none.
 
-    Of a list column as they are; of text, all of it, or its parts between `separator`s, of which one behind a
-    backslash is a letter.
+    A list column is kept. A text is split at `separator`, if given; a separator after a backslash does not
+    split.
     """
     if column.null_count == len(column):
         return pa.nulls(len(column), _STRINGS)
@@ -103,14 +103,14 @@ def several(column: pa.Array, separator: str | None) -> pa.Array:
 
 
 def first_and_others(lists: pa.Array) -> tuple[pa.Array, pa.Array]:
-    """The first text of each list, and the list of the others, null where there are none."""
+    """The first text of each list, and the list of the others; null where there are none."""
     rows = lists.to_pylist()
     first = pa.array([row[0] if row else None for row in rows], pa.string())
     return first, pa.array([row[1:] or None if row else None for row in rows], _STRINGS)
 
 
 def concatenated(lists: Sequence[pa.Array]) -> pa.Array:
-    """One list a row of those of several columns, each text once; null where all are."""
+    """Concatenate the lists of several columns row by row, each text once; null where all are null."""
     lists = [column for column in lists if column.null_count < len(column)] or lists[:1]
     if lists[0].null_count == len(lists[0]):
         return lists[0]
@@ -124,7 +124,7 @@ def _filled(parts: list[str | None] | None) -> list[str] | None:
 
 
 def level_lists(column: pa.Array) -> pa.Array:
-    """Category levels as lists: of a list column as they are, of text like ``"Home > Lamps"`` split at >."""
+    """Category levels as lists: a list column is kept, text like ``"Home > Lamps"`` is split at >."""
     if is_text(column.type):
         return pc.split_pattern_regex(unescaped(filled_texts(column)), r"\s*>\s*")
     lists = column.cast(_STRINGS)
@@ -140,13 +140,13 @@ def level_lists(column: pa.Array) -> pa.Array:
 
 
 def joined_lists(columns: Sequence[pa.Array]) -> pa.Array:
-    """One list a row of the columns' texts, left to right without the empty ones; null where all are."""
+    """One list a row of the columns' non-empty texts, left to right; null where all are empty."""
     offsets, _, values, empty = _by_row(columns)
     return pa.ListArray.from_arrays(offsets, values, mask=empty)
 
 
 def joined_maps(names: Sequence[str], columns: Sequence[pa.Array]) -> pa.Array:
-    """One map a row from column name to text, without the empty ones; null where all are."""
+    """One map a row from column name to non-empty text; null where all are empty."""
     offsets, which, values, empty = _by_row(columns)
     keys = pa.array(names, pa.string()).take(which)
     return pa.MapArray.from_arrays(offsets, keys, values, mask=empty)
@@ -160,18 +160,18 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def mask(values: pa.Array) -> Mask:
-    """A boolean Arrow array as NumPy's; null is false."""
+    """A boolean Arrow array as a NumPy array; null becomes false."""
     found: Mask = pc.fill_null(values, False).to_numpy(zero_copy_only=False)
     return found
 
 
 def nowhere(column: pa.Array) -> Mask:
-    """The mask of no row."""
+    """A mask that is false for every row."""
     return np.zeros(len(column), dtype=bool)
 
 
 def _by_row(columns: Sequence[pa.Array]) -> tuple[pa.Array, pa.Array, pa.Array, pa.Array]:
-    """Offsets, column numbers and values of the non-empty cells row after row, and which rows have none."""
+    """Offsets, column numbers and values of the non-empty cells, row by row, and a mask of empty rows."""
     filled = [filled_texts(column) for column in columns]
     present = np.stack([mask(column.is_valid()) for column in filled], axis=1)  # rows x columns
     row, which = np.nonzero(present)

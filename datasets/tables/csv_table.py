@@ -1,4 +1,4 @@
-"""CSV files read strictly: every value is text, every record's fields are counted, no line goes unnoticed."""
+"""Strict reading of CSV files: every value is text, every record's fields are counted, no line is dropped."""
 
 import csv
 import logging
@@ -20,27 +20,27 @@ from mmprod.storage.errors import InputError
 
 log = logging.getLogger(__name__)
 
-_SEP = re.compile(r"sep=(.)", re.IGNORECASE)  # how a file tells spreadsheet programs its delimiter
+_SEP = re.compile(r"sep=(.)", re.IGNORECASE)  # a line that declares the delimiter to spreadsheet programs
 _DELIMITERS = ",;\t|"
 _MAX_LINE = 16_000_000  # characters
 _MAX_BATCH = 32_000_000  # characters
-_TITLES = 12  # lines that may stand above the header
+_TITLES = 12  # most lines above the header
 
 Record = tuple[int, list[str], str]
-"""The line it begins on, its fields, and why it is refused ("" where it isn't)."""
+"""A record: its first line, its fields, and why it is refused ("" if it isn't)."""
 
 
 class CsvTable:
-    """One CSV file with a header. Its columns are all text, and an empty field is null.
+    """One CSV file with a header. All columns are text; an empty field is null.
 
-    `encoding`, `delimiter`, `quote` ("" where quotes are letters) and `header`, its line from 1, tell how it
-    is read: as the spec has it, else as found.
+    `encoding`, `delimiter`, `quote` ("" if quotes are ordinary characters) and `header` (its line from 1) are
+    those of the spec, else detected.
     """
 
-    rows = None  # unknown before it is read
+    rows = None  # unknown until the file is read
 
     def __init__(self, path: Path, spec: TableSpec) -> None:
-        """Check encoding, header and that there is a row. Raises: InputError, naming the file."""
+        """Check the encoding, the header and that there is a row. Raises: InputError, naming the file."""
         self.files = [path]
         self._path = path
         self.encoding = find_encoding(path, spec.encoding)
@@ -57,12 +57,12 @@ class CsvTable:
         self.schema = pa.schema([(name, pa.string()) for name in self._header if name])
 
     def read(self, columns: list[str], batch_rows: int) -> Iterator[RawRows]:
-        """The rows, with these columns, the first of them that of ids, `batch_rows` at a time at most.
+        """The rows with these columns, at most `batch_rows` at a time; ``columns[0]`` is the id column.
 
-        Refused with their line: ``ragged`` (more or fewer fields than the header), ``bad_quote`` (text after
+        Reasons to refuse a row: ``ragged`` (more or fewer fields than the header), ``bad_quote`` (text after
         a closing quote), ``field_too_long`` (over `csv.field_size_limit`).
-        Raises: InputError for a quote that is never closed, or takes in what looks like rows, naming the line
-        it opens on.
+        Raises: InputError, naming the line on which the quote opens, for a quote that is never closed or that
+        contains lines which look like rows.
         """
         places = [self._header.index(name) for name in columns]
         kept: list[list[str]] = []
@@ -85,7 +85,7 @@ class CsvTable:
             yield RawRows(_batch(kept, columns), file_name(self._path), numbers, refused)
 
     def _records(self, id_place: int | None = None) -> Iterator[Record]:
-        """All records but blank lines, the header first; `id_place` is the column of ids, once known."""
+        """All records except blank lines, the header first; `id_place`: index of the id column, if known."""
         width = 0
         taken: list[str] = []  # lines of the record being read
         ids = IdShape()
@@ -119,28 +119,29 @@ class CsvTable:
                 yield start, fields, ""
 
     def _check_swallowed(self, lines: list[str], start: int, width: int, place: int, ids: IdShape) -> None:
-        """Raise InputError where a record of several lines holds one that would be a row by itself."""
+        """Raise InputError when a later line of a record would be a row by itself."""
         for number, line in enumerate(lines[1:], start + 1):
             cells = line.rstrip("\r\n").split(self.delimiter)
-            if len(cells) != width:  # as it would be read, were it alone
+            if len(cells) != width:  # read it as a record of its own
                 cells = next(csv.reader([line], delimiter=self.delimiter, quotechar=self.quote), [])
             if len(cells) == width and ids.like(cells[place].strip(self.quote)):
                 raise InputError(
                     f"{self._path}: the quote opened on line {start} takes in line {number}, which looks "
                     f"like a row: {line[:60].strip()!r}. Close the quote where it should be, or set "
-                    'table.quote to "" where quotes are letters; nothing was changed'
+                    'table.quote to "" if quotes are ordinary characters; nothing was changed'
                 )
 
     def _lines(self, file: TextIOWrapper) -> Iterator[str]:
-        """The lines of the file, those that are to be skipped empty."""
+        """The lines of the file; skipped lines come as blank lines."""
         for number, line in enumerate(_bounded(file, self._path), 1):
             yield "\n" if number in self._skipped or number < self.header else line
 
     def _find_header(self, spec: TableSpec) -> tuple[int, str, list[str]]:
-        """Its line, the delimiter, `sep=;` above it or what gives it the most fields, and its cells.
+        """The header's line number, the delimiter, and the header's cells.
 
-        It is the first line that names the columns of ids and titles, as configured or as shops do, else the
-        first of all.
+        The header is the first line that names the columns of ids and titles, as configured or as shops name
+        them; else the first line. The delimiter is that of the spec, of a `sep=` line above the header, or
+        the one that gives the header the most fields.
         """
         wanted = {spec.columns.get(name, name) for name in ("product_id", "title")}
         with self._path.open(encoding=self.encoding, newline="") as file:
@@ -168,7 +169,7 @@ class CsvTable:
         return "field_too_long" if "field larger" in said else "bad_quote"
 
     def _ragged(self, start: int, end: int) -> str:
-        if end > start:  # it may have swallowed rows that are then missed as if they had been removed
+        if end > start:  # the quote may contain rows, whose products would be taken as removed
             raise InputError(
                 f"{self._path}: the quote opened on line {start} closes on line {end}, in a row with a wrong"
                 " number of fields; close the quote where it should be"
@@ -178,7 +179,7 @@ class CsvTable:
     def _check_above(
         self, header: int, cells: list[str], delimiter: str, lines: Sequence[tuple[int, str]]
     ) -> None:
-        """What stands above the header is told of; InputError where it may be rows."""
+        """Log the lines above the header; InputError when they may be rows."""
         above = [(number, line) for number, line in lines if number < header]
         for number, line in above:
             if len(line.split(delimiter)) == len(cells):

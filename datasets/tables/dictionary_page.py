@@ -1,7 +1,7 @@
-"""How long the longest value is in the dictionary of a Parquet column chunk.
+"""The length of the longest value in the dictionary of a Parquet column chunk.
 
-A chunk may write each distinct value once, in its first page, and refer to it from every row, so that a few
-kilobytes in the file stand for gigabytes. The footer does not say how long a value is; this page does.
+A chunk may store each distinct value once, in its first page, and refer to it from every row, so that a few
+kilobytes in the file expand to gigabytes. The footer does not give the length of values; this page does.
 Format: https://parquet.apache.org/docs/file-format/data-pages/
 """
 
@@ -13,19 +13,19 @@ import pyarrow.parquet as pq
 
 _HEADER_BYTES = 256
 _BEGIN = b"\x15\x04"  # of the header of a dictionary page: field 1, an i32, is DICTIONARY_PAGE (2)
-_MOST = 64_000_000  # bytes of a dictionary that is looked into
+_MOST = 64_000_000  # bytes of the largest dictionary that is unpacked
 _CODECS = {"SNAPPY": "snappy", "GZIP": "gzip", "BROTLI": "brotli", "ZSTD": "zstd", "LZ4": "lz4_raw"}
 
 
 def longest_value(file: BinaryIO, chunk: pq.ColumnChunkMetaData) -> int:
-    """Bytes of the longest value in the chunk's dictionary; 0 where it has none.
+    """Bytes of the longest value in the chunk's dictionary; 0 if it has none.
 
-    Where the dictionary can't be looked into (another codec, very large, damaged): its size unpacked, or
-    that of the chunk, which no value exceeds.
+    If the dictionary can't be read (another codec, very large, damaged), an upper bound: the unpacked size of
+    the dictionary or of the chunk.
     """
     if chunk.physical_type != "BYTE_ARRAY":
         return 0
-    # Some writers leave the dictionary's offset out; then it is where the data is said to begin.
+    # Some writers omit the dictionary's offset; the dictionary is then at the data's offset.
     offset = chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset
     file.seek(offset)
     head = file.read(_HEADER_BYTES)
@@ -45,7 +45,7 @@ def longest_value(file: BinaryIO, chunk: pq.ColumnChunkMetaData) -> int:
 
 
 def _fields(data: bytes, place: int = 0) -> tuple[dict[int, Any], int]:
-    """The fields and the end of a structure of numbers, flags, structures in Thrift's compact protocol."""
+    """Parse a struct of numbers, flags and structs in Thrift's compact protocol: its fields and its end."""
     fields, number = dict[int, Any](), 0
     while kind := data[place]:
         place, number = place + 1, number + (kind >> 4)
@@ -78,7 +78,7 @@ def _unpack(data: bytes, size: int, codec: str) -> bytes:
 
 
 def _longest(values: bytes) -> int:
-    """Of values one after the other, each behind its length in four bytes."""
+    """Length of the longest of consecutive values, each preceded by its length in four bytes."""
     longest, place, end, length_at = 0, 0, len(values), struct.Struct("<I").unpack_from
     while place < end:
         length = length_at(values, place)[0]

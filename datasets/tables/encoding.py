@@ -1,4 +1,4 @@
-"""Which encoding a text file is in. Decoding is strict throughout: no byte is ever replaced or dropped."""
+"""Detection of a text file's encoding. Decoding is strict throughout: no byte is ever replaced or dropped."""
 
 import codecs
 import logging
@@ -12,21 +12,21 @@ log = logging.getLogger(__name__)
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark begins it
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16: its mark begins with UTF-16's
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_LINES = 2_000  # with letters beyond ASCII
+_LINES = 2_000  # non-ASCII lines used for detection
 _SAMPLE = 1 << 18  # bytes
 _CHUNK = 1 << 20
 
 
 def find_encoding(path: Path, declared: str | None = None) -> str:
-    """The encoding that decodes all of `path`: the declared one, or by byte order mark, UTF-8, likeness.
+    """The encoding of `path`: as declared, by byte order mark, UTF-8, or the one that gives real words.
 
-    GB18030 stands for GBK and GB2312, which it contains.
-    Raises: InputError where the declared encoding is unknown or doesn't fit, and where none or several fit.
+    GBK and GB2312 are reported as GB18030, which contains them. The whole file is decoded as a check.
+    Raises: InputError when the declared encoding is unknown or does not fit, and when none or several fit.
     """
     if declared:
         _check_declared(path, declared)
@@ -36,7 +36,10 @@ def find_encoding(path: Path, declared: str | None = None) -> str:
     marked = next((name for mark, name in _MARKS if head.startswith(mark)), None)
     encoding = marked or ("utf-8" if _misfit(path, "utf-8") is None else _likeness(path))
     if _misfit(path, encoding) is not None:
-        raise InputError(f"{path} is no whole {encoding} file; declare table.encoding in the configuration")
+        raise InputError(
+            f"{path} is no whole {encoding} file: part of it can't be decoded; declare table.encoding in the "
+            "configuration"
+        )
     if encoding not in ("utf-8", "utf-8-sig"):
         log.info("%s is read as %s", path, encoding)
     return encoding
@@ -52,7 +55,7 @@ def _check_declared(path: Path, declared: str) -> None:
 
 
 def _misfit(path: Path, encoding: str) -> int | None:
-    """About where (a byte offset) the file can't be decoded; None where it can."""
+    """Approximate byte offset of the first byte that can't be decoded; None if all can."""
     decoder = codecs.getincrementaldecoder(encoding)("strict")
     at = 0
     with path.open("rb") as file:
@@ -68,9 +71,9 @@ def _misfit(path: Path, encoding: str) -> int | None:
 
 
 def _likeness(path: Path) -> str:
-    """The encoding in which real words come out, looked for where most of them are.
+    """The encoding that gives real words, detected from the file's non-ASCII lines.
 
-    Raises: InputError where none does, or several.
+    Raises: InputError when none does, or several do.
     """
     with path.open("rb") as file:
         sample = b"".join(islice((line for line in file if not line.isascii()), _LINES))[:_SAMPLE]

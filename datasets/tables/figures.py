@@ -1,8 +1,7 @@
-"""Numbers, dates and flags of a product table as people and their programs write them.
+"""Parsing of numbers, dates and flags in the forms that people and programs write.
 
-Whole columns convert at once where they can; Python looks at single values only where they can't. A value
-that can be read in one way only is read, one that can be read in two (3/1/2025) or in none is left out:
-a null, with a mask of where.
+Whole columns are converted at once if possible, else value by value in Python. A value with exactly one
+interpretation is read. A value with two (3/1/2025) or none becomes null, and a mask marks it.
 """
 
 import math
@@ -37,10 +36,10 @@ _DATE = re.compile(
 
 
 def times(column: pa.Array) -> tuple[pa.Array, Mask]:
-    """Timestamps, dates, ISO 8601 or year-first text as `TIME`; what names no zone is UTC. And where not."""
+    """Timestamps, dates, ISO 8601 or year-first text as `TIME`, UTC by default; a mask of unreadable ones."""
     if is_text(column.type):
         column = filled_texts(column)
-        for target in (pa.timestamp("us"), TIME):  # all without a zone, or all with one
+        for target in (pa.timestamp("us"), TIME):  # all values without a zone, or all with one
             try:
                 return column.cast(target).cast(TIME), nowhere(column)
             except pa.ArrowInvalid:
@@ -55,7 +54,7 @@ def times(column: pa.Array) -> tuple[pa.Array, Mask]:
 
 
 def integers(column: pa.Array) -> tuple[pa.Array, Mask]:
-    """Numbers, or text of numbers, rounded to int64; NaN and '' are null. And which can't be read."""
+    """Numbers, or text of numbers, rounded to int64, null for NaN and ''; a mask of unreadable ones."""
     if is_text(column.type):
         column = filled_texts(column)
     elif not pa.types.is_integer(column.type):
@@ -68,7 +67,7 @@ def integers(column: pa.Array) -> tuple[pa.Array, Mask]:
 
 
 def flags(column: pa.Array) -> tuple[pa.Array, Mask]:
-    """Booleans, 0 and 1, or the words of TRUE and FALSE in any case; '' is null. And which can't be read."""
+    """Booleans, 0 and 1, or words of TRUE and FALSE in any case, null for ''; a mask of unreadable ones."""
     words = pc.utf8_lower(filled_texts(column))
     true = pc.is_in(words, pa.array(TRUE))
     known = pc.or_(true, pc.is_in(words, pa.array(FALSE)))
@@ -90,7 +89,7 @@ def each(values: Sequence[Any], convert: Callable[[Any], int], target: pa.DataTy
 
 
 def read_integer(value: str | float) -> int:
-    """``1,234``, ``1.2万``, ``2000+``, ``1e3`` or a number, rounded.
+    """The integer of ``1,234``, ``1.2万``, ``2000+``, ``1e3`` or a number, rounded.
 
     Raises: ValueError for anything else (``1_000``, ``12,34``), OverflowError beyond 64 bits.
     """
@@ -101,9 +100,9 @@ def read_integer(value: str | float) -> int:
 
 
 def read_time(text: str) -> int:
-    """µs since 1970 of ISO 8601, or of a date that begins with its year, perhaps with a time of day (UTC).
+    """µs since 1970 of ISO 8601 text, or of a date that begins with the year, with or without a time (UTC).
 
-    Raises: ValueError for anything else, such as ``3/1/2025``, which has two readings.
+    Raises: ValueError for anything else, such as ``3/1/2025``, which is ambiguous.
     """
     try:
         moment = datetime.fromisoformat(text)

@@ -1,17 +1,17 @@
-"""What the ids of a table look like, to tell a row that a quote has swallowed from a line of a text."""
+"""The typical form of a table's ids, to tell a row inside an unclosed quote from a line of a long text."""
 
 _SAMPLE = 1_000  # ids learned from
 
 
 class IdShape:
-    """Kinds of characters, shortest and longest of the ids it has learned."""
+    """The kinds of characters in the learned ids, and their shortest and longest length."""
 
     def __init__(self) -> None:
         self._kinds: set[str] = set()
         self._learned, self._least, self._most = 0, 0, 0
 
     def learn(self, product_id: str) -> None:
-        """Take this one into account; the first `_SAMPLE` are enough."""
+        """Take an id into account; only the first `_SAMPLE` ids are used."""
         if self._learned == _SAMPLE or not product_id:
             return
         length = len(product_id)
@@ -21,7 +21,7 @@ class IdShape:
         self._learned += 1
 
     def like(self, text: str) -> bool:
-        """Whether `text` could be one of these ids."""
+        """Whether `text` has the form of these ids."""
         return self._least <= len(text) <= self._most and self._kinds.issuperset(map(_kind, text))
 
 

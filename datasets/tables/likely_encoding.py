@@ -1,8 +1,8 @@
-"""Which encodings a text that is neither marked nor UTF-8 may be in, told by the words it then holds.
+"""Detection of the encoding of a text that is not UTF-8 and has no byte order mark, by the words it gives.
 
-That bytes decode says little: GB18030 makes characters of nearly any bytes, and a code page of one byte a
-letter of any at all. What tells them apart is whether real words come out. Each reading is held against
-the writing it stands for; those that may be right stand side by side, and only a lone one is an answer.
+That bytes can be decoded proves little: GB18030 decodes nearly any bytes, and a single-byte code page any at
+all. What distinguishes encodings is whether real words come out. Each decoded text is compared with the usual
+characters of its writing system. All plausible encodings are returned; only a single one is an answer.
 """
 
 import re
@@ -11,13 +11,14 @@ from typing import NamedTuple
 
 from mmprod.datasets.tables.code_pages import FIT, alphabetic, decoded
 
-_SOME, _MANY = 10, 20  # different characters, from which on what is not among them says something
-_BETWEEN = re.compile(rb"[,;\t\r\n\" ]+")  # none of these is part of a longer character
-_PIECES = 100  # of text, from which on the last one may be done without
+_SOME, _MANY = 10, 20  # distinct characters from which on the absence of a kind is significant
+_BETWEEN = re.compile(rb"[,;\t\r\n\" ]+")  # none of these bytes is part of a multi-byte character
+_PIECES = 100  # with more pieces of text than this, the last, perhaps incomplete one is dropped
 
 
 class _Writing(NamedTuple):
-    """How much of different characters is usual in it (0 to 1); from where on that will do, and may do."""
+    """A writing system: `usual` gives the share (0 to 1) of distinct characters that are usual in it; from
+    `fit` on the encoding is accepted alone, from `possible` on it can't be excluded."""
 
     usual: Callable[[set[str]], float]
     fit: float
@@ -25,22 +26,21 @@ class _Writing(NamedTuple):
 
 
 def likely_encodings(sample: bytes) -> list[str]:
-    """The encodings that may make real words of `sample`; of those that read it alike, one.
+    """The encodings in which `sample` consists of real words; of encodings that give the same text, one.
 
-    Exactly one: that is it. Several: it can't be told which, so that it has to be declared. None: an
-    encoding not known here, or nothing but ASCII. `sample` is not UTF-8, which is to be tried before, and
-    whole lines, or so many that a last one cut off doesn't matter. The more different words it holds, the
-    more it tells: give the whole of a small file.
+    One result: the encoding. Several: ambiguous, so the user must declare it. None: an unknown encoding, or
+    ASCII only. `sample` must not be UTF-8 (try that first). It consists of complete lines, or is so long that
+    an incomplete last line doesn't matter. More distinct words give a better result: pass a small file whole.
     Known are GB18030 (for GBK and GB2312), CP950 (Big5), CP932 (Shift-JIS), EUC-JP, CP949, and the code
     pages of Latin, Cyrillic, Greek, Hebrew, Arabic and Thai that spreadsheets save CSV in.
     """
     pieces = _BETWEEN.split(sample)
     if len(pieces) > _PIECES:
-        pieces.pop()  # it may be cut off within a character
+        pieces.pop()  # it may end within a character
     words = b"\n".join(sorted({word for word in pieces if not word.isascii()}))
     if not words:
         return []
-    found: dict[str, tuple[str, bool]] = {}  # by the text: the encoding, and whether it will do on its own
+    found: dict[str, tuple[str, bool]] = {}  # by text: the encoding, and whether it is accepted alone
     for name, writing in _EAST_ASIAN.items():
         text = decoded(words, name)
         letters = {letter for letter in text if letter > "\x7f"}
@@ -63,7 +63,7 @@ def _place(letter: str, encoding: str) -> int:
 
 
 def _simplified(letters: set[str]) -> float:
-    """Characters of GB2312's first level and signs of its first rows, Kana not among them."""
+    """Share of characters in GB2312's first level and of signs in its first rows, without Kana."""
     places = [_place(letter, "gb18030") for letter in letters]
     level_1 = [place for place in places if 0xB0A1 <= place <= 0xD7F9 and place & 0xFF >= 0xA1]
     signs = sum(0xA1A1 <= place <= 0xA3FE for place in places)
@@ -71,9 +71,10 @@ def _simplified(letters: set[str]) -> float:
 
 
 def _spread(places: list[int]) -> bool:
-    """Whether characters lie all over a first level, which stands in the order of its sounds.
+    """Whether the characters are spread over a whole first level, which is ordered by pronunciation.
 
-    Hangul lies where those of GB2312 and JIS begin, so that Korean passes for both unless this is asked.
+    Hangul occupies the codes where the first levels of GB2312 and JIS begin. Without this check Korean text
+    would pass for both.
     """
     return len(places) < _MANY or sum(place >= 0xC9A1 for place in places) >= 0.05 * len(places)
 
@@ -83,9 +84,9 @@ def _traditional(letters: set[str]) -> float:
 
 
 def _japanese(letters: set[str]) -> float:
-    """Characters of the first level of JIS, with Kana among them where there are many.
+    """Share of characters in the first level of JIS; a text with many characters must also contain Kana.
 
-    Half-width Kana is what bytes of anything become.
+    Half-width Kana don't count: arbitrary bytes decode to them.
     """
 
     def usual(letter: str) -> bool:
@@ -98,7 +99,7 @@ def _japanese(letters: set[str]) -> float:
 
 
 def _japanese_euc(letters: set[str]) -> float:
-    """As `_japanese`; without Kana only where nearly all is usual, as no spreadsheet saves EUC-JP."""
+    """As `_japanese`. Without Kana nearly all characters must be usual, since no spreadsheet saves EUC-JP."""
     places = [_place(letter, "euc_jp") for letter in letters]
     kana = any("\u3041" <= letter <= "\u30fe" for letter in letters)
     share = _japanese(letters) if _spread([place for place in places if 0xB0A1 <= place <= 0xFEFE]) else 0.0
@@ -106,7 +107,7 @@ def _japanese_euc(letters: set[str]) -> float:
 
 
 def _korean(letters: set[str]) -> float:
-    """Hangul of KS X 1001; the other nine thousand that CP949 has are hardly ever written."""
+    """Share of Hangul in KS X 1001; the other nine thousand syllables of CP949 are very rare."""
 
     def usual(letter: str) -> bool:
         place = _place(letter, "euc_kr")

@@ -1,4 +1,4 @@
-"""Which of a foreign table's columns is what, and whether it can be: settled before a row is read."""
+"""Mapping of a table's columns to schema `PRODUCT`, with checks of names and types, before rows are read."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,15 +13,18 @@ from mmprod.storage.errors import InputError
 
 _NEEDED = ("product_id", "title")
 CHECKED = ("product_id", "updated_at", "sales", "deleted")
-"""The columns whose values can make a row be refused."""
+"""The columns that decide whether a row is accepted."""
 SEPARATED = ("category", "categories", "image", "image_path", "image_url", "pictures")
-"""The columns of which a cell may hold several values."""
+"""The columns whose cells may hold several values."""
 
 
 @dataclass(frozen=True)
 class Live:
-    """Which words of `column` say that a product is there. Any other says that it is gone; where `gone` lists
-    those that do, one in neither list makes its row be refused. Case and blanks around don't matter."""
+    """Declares which words of `column` mean that a product is live (`values`) or removed (`gone`).
+
+    With an empty `gone`, every other word means removed; otherwise a row with a word in neither list is
+    refused. Case and surrounding blanks don't matter.
+    """
 
     column: str
     values: Sequence[str]
@@ -32,19 +35,19 @@ class Live:
 class TableSpec:
     """How to read a product table: the ``[table]`` section of the config.
 
-    `columns` maps our names to the table's; equal names need no entry, and ``""`` says that the table has no
-    such column. `category` names the table's level columns, widest first (or one column of lists, or of text
-    like ``"Home > Lamps"``); `attributes` the columns to keep as attributes, `pictures` those of further
-    pictures. `separators` tells what stands between several values in a cell of ``category``, of ``image``,
-    ``image_path`` or ``image_url``, and of ``pictures``.
+    `columns` maps our names to the table's; equal names need no entry, and ``""`` means that the table has no
+    such column. `category` names the table's level columns, widest first (or one column of lists, or
+    of text like ``"Home > Lamps"``); `attributes` names the columns to keep as attributes, `pictures` those
+    of further pictures. `separators` gives the separator of several values in a cell, by our column name
+    (`SEPARATED`).
 
-    `rows` tells what several rows of one id mean. "one": the newest of them is the product.
-    "first_non_empty": together they are, a cell holds what the first row has that has anything there, and
-    pictures of later rows are further ones. None: as "one", but refused where a newer row lacks what an
-    older one has.
+    `rows` defines the meaning of several rows with one id. "one": the newest row is the product.
+    "first_non_empty": the rows together are the product; each cell takes the first non-empty value, and
+    pictures of later rows become further pictures. None: as "one", but the table is refused when a newer row
+    lacks a value that an older one has.
 
-    For CSV, found out when None: `encoding`, `delimiter` and `quote` (``""``: quotes are letters, as in files
-    with tabs unless told otherwise). `skip_rows` are lines that are no rows: numbers from 1, or how many.
+    For CSV, detected when None: `encoding`, `delimiter` and `quote` (``""``: quotes are ordinary characters,
+    the default with tabs). `skip_rows`: lines to skip, as line numbers from 1, or how many at the top.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -61,7 +64,7 @@ class TableSpec:
 
     @property
     def optional(self) -> list[str]:
-        """The table's columns that it names, but for those of ids and titles."""
+        """The table's columns that the settings name, except those of ids and titles."""
         needed = {self.columns.get(name) for name in _NEEDED}
         named = [*self.columns.values(), *self.category, *self.attributes, *self.pictures]
         return [name for name in named if name and name not in needed]
@@ -69,7 +72,7 @@ class TableSpec:
 
 @dataclass(frozen=True)
 class Sources:
-    """Where each column of `PRODUCT` comes from: one column of the table, or several for the sequences."""
+    """The table columns from which each column of `PRODUCT` is made."""
 
     columns: Mapping[str, str]
     category: Sequence[str] = ()
@@ -77,26 +80,26 @@ class Sources:
     pictures: Sequence[str] = ()
     separators: Mapping[str, str] = field(default_factory=dict)
     live: Live | None = None
-    parts: bool = False  # rows of one id are parts of a product: what one lacks another may have
+    parts: bool = False  # rows of one id are parts of one product (`TableSpec.rows` "first_non_empty")
 
     @property
     def all(self) -> list[str]:
-        """Every column of the table that is read; the first holds the ids."""
+        """Every column of the table that is read; the id column comes first."""
         live = [self.live.column] if self.live else []
         return list(
             dict.fromkeys([*self.columns.values(), *self.category, *self.attributes, *self.pictures, *live])
         )
 
     def only_checked(self) -> "Sources":
-        """The few columns that decide whether a row is accepted."""
+        """Only the columns that decide whether a row is accepted."""
         found = {name: self.columns[name] for name in CHECKED if name in self.columns}
         return Sources(found, live=self.live, parts=self.parts)
 
 
 def find_sources(schema: pa.Schema, spec: TableSpec, table: str) -> Sources:
-    """Match the columns of a table with ours. `table` names it in messages.
+    """Match the columns of a table with those of `PRODUCT`. `table` is its name for messages.
 
-    Raises: InputError for a column that is missing, repeated, or of a type that can't become ours.
+    Raises: InputError for a column that is missing, repeated, or of a type that can't be converted.
     """
     _check_names(schema, spec, table)
     columns = {}
@@ -112,9 +115,13 @@ def find_sources(schema: pa.Schema, spec: TableSpec, table: str) -> Sources:
     if attributes:
         columns.pop("attributes", None)
     if spec.live and columns.pop("deleted", None) and "deleted" in spec.columns:
-        raise InputError(f"table.live and table.columns.deleted both say which products of {table} are gone")
+        raise InputError(
+            f"table.live and table.columns.deleted both say which products of {table} are gone: set only one"
+        )
     if len(category) > 1 and "category" in spec.separators:
-        raise InputError(f"table.separators.category is for one column, not for {', '.join(category)}")
+        raise InputError(
+            f"table.separators.category is for one category column, not for {', '.join(category)}; remove it"
+        )
     plain = [*category, *attributes, *([spec.live.column] if spec.live else [])]
     _check_types(schema, columns, plain, spec.pictures, table)
     parts = spec.rows == "first_non_empty"

@@ -1,4 +1,4 @@
-"""Parquet files, one or a folder of them, streamed: never a whole table in memory."""
+"""Streaming reader of Parquet files, one or a folder of them; a whole table is never in memory."""
 
 import errno
 from collections.abc import Iterator, Sequence
@@ -14,15 +14,15 @@ from mmprod.datasets.tables.raw_rows import RawRows, file_name
 from mmprod.storage.errors import InputError, shortage
 
 _BATCH_BYTES = 32_000_000  # the reader itself holds about three times as much
-_NESTED_BYTES = 4 * _BATCH_BYTES  # that long values inside of lists or maps may come to
-_FEW_ROWS = 128  # read at once where inside of lists or maps a long value may be shared
+_NESTED_BYTES = 4 * _BATCH_BYTES  # most bytes of long values inside lists or maps
+_FEW_ROWS = 128  # least rows read at once when rows may share a long value inside lists or maps
 
 
 class ParquetTable:
-    """Parquet files with the same columns, read one after the other in the order given."""
+    """Parquet files with the same columns, read one after the other in the given order."""
 
     def __init__(self, files: list[Path]) -> None:
-        """Read every footer. Raises: InputError where one can't be, columns differ, or there is no row."""
+        """Read every footer. Raises: InputError if one is unreadable, columns differ, or there is no row."""
         self.files = files
         self.schema = self._footer(files[0])[0]
         self.rows = 0
@@ -36,11 +36,11 @@ class ParquetTable:
             )
 
     def read(self, columns: list[str], batch_rows: int) -> Iterator[RawRows]:
-        """The rows, with these columns, `batch_rows` at a time (fewer where they are very long).
+        """The rows with these columns, `batch_rows` at a time (fewer if they are very long).
 
-        Values that many rows share lie in the file once. They are shared while they are read, too, and
-        written out for as many rows at a time as come to about _BATCH_BYTES.
-        Raises: InputError, naming the file, where its pages are damaged.
+        The file stores a value that many rows share only once. Such values are read as dictionaries, and
+        expanded for as many rows at a time as amount to about _BATCH_BYTES.
+        Raises: InputError, naming the file, if its pages are damaged.
         """
         for path in self.files:
             number = 1
@@ -53,13 +53,13 @@ class ParquetTable:
                 raise InputError(f"{path} is damaged after row {number - 1}: {error}") from error
 
     def _batches(self, path: Path, columns: list[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
-        """The rows of a file; of the table's own types, however they are held while they are read."""
+        """The rows of a file in the table's own types, even if read as dictionaries."""
         with _open(path) as file:
             metadata = file.metadata
         rows = _fitting(metadata, columns, batch_rows)
         longest = _longest_shared(path, metadata, columns)
         shared, step = [name for name, size in longest.items() if size * rows > _BATCH_BYTES], rows
-        if not set(shared) <= set(columns):  # Arrow can't keep values shared that stand inside of lists
+        if not set(shared) <= set(columns):  # Arrow can't read values inside lists as dictionaries
             most = max(size for name, size in longest.items() if name not in columns)
             if most * rows > _NESTED_BYTES:
                 shared, step = [], min(rows, max(_FEW_ROWS, _NESTED_BYTES // most))
@@ -84,8 +84,8 @@ class ParquetTable:
 
 
 def _open(path: Path, shared: Sequence[str] = (), metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
-    """`shared`: columns that are given as dictionaries."""
-    # pre_buffer would hold the pictures of a whole row group.
+    """Open a file; the columns `shared` are read as dictionaries."""
+    # pre_buffer would hold the pictures of a whole row group in memory.
     return pq.ParquetFile(
         path,
         metadata=metadata,
@@ -97,12 +97,12 @@ def _open(path: Path, shared: Sequence[str] = (), metadata: pq.FileMetaData | No
 
 
 def _plain(field: pa.Field) -> pa.Field:
-    """A column of what its dictionary holds, where it was written as one."""
+    """The field with the value type of its dictionary, if it is one."""
     return field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
 
 
 def _raise_own(error: Exception) -> None:
-    """Raise what this machine is short of, or its disk's own error: neither says that the file is damaged."""
+    """Raise a lack of memory or file descriptors, or a disk error: neither means that the file is damaged."""
     if own := shortage(error):
         raise own from None
     if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT, errno.EINVAL):
@@ -110,7 +110,7 @@ def _raise_own(error: Exception) -> None:
 
 
 def _unfolded(batches: Iterator[pa.RecordBatch], wanted: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """The rows in parts of about _BATCH_BYTES, with their values in place of dictionaries of them."""
+    """The rows in parts of about _BATCH_BYTES, with dictionaries expanded to their values."""
     for batch in batches:
         batch, start = batch.select(wanted.names), 0
         lengths = _row_bytes(batch)
@@ -123,7 +123,7 @@ def _unfolded(batches: Iterator[pa.RecordBatch], wanted: pa.Schema) -> Iterator[
 
 
 def _row_bytes(batch: pa.RecordBatch) -> np.ndarray:
-    """Bytes that the shared values of each row take once they are written out for it, int64 [n]."""
+    """Bytes that the dictionary values of each row take once expanded, int64 [n]."""
     lengths = np.zeros(batch.num_rows, np.int64)
     for column in batch.columns:
         if pa.types.is_dictionary(column.type):
@@ -133,7 +133,7 @@ def _row_bytes(batch: pa.RecordBatch) -> np.ndarray:
 
 
 def _together(parts: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
-    """Small parts put together, up to so many rows or about _BATCH_BYTES."""
+    """Small parts concatenated, up to `rows` rows or about _BATCH_BYTES."""
     held, count, size = list[pa.RecordBatch](), 0, 0
     for part in parts:
         count, size = count + part.num_rows, size + part.nbytes
@@ -146,7 +146,7 @@ def _together(parts: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordB
 
 
 def _one(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
-    return parts[0] if len(parts) == 1 else pa.concat_batches(parts)  # which copies
+    return parts[0] if len(parts) == 1 else pa.concat_batches(parts)  # concat_batches copies
 
 
 def _check_same(first: pa.Schema, other: pa.Schema, first_path: Path, other_path: Path) -> None:
@@ -155,12 +155,12 @@ def _check_same(first: pa.Schema, other: pa.Schema, first_path: Path, other_path
         if wanted.get(name) != found.get(name):
             raise InputError(
                 f"column {name!r} is {wanted.get(name, 'missing')} in {first_path} but"
-                f" {found.get(name, 'missing')} in {other_path}; the files of a folder must be alike"
+                f" {found.get(name, 'missing')} in {other_path}; all files of a folder need equal columns"
             )
 
 
 def _fitting(metadata: pq.FileMetaData, columns: list[str], batch_rows: int) -> int:
-    """`batch_rows`, or as many rows as come to about _BATCH_BYTES in the row group of the longest."""
+    """`batch_rows`, or fewer: about _BATCH_BYTES of rows in the row group with the longest rows."""
     fitting = batch_rows
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
@@ -170,7 +170,7 @@ def _fitting(metadata: pq.FileMetaData, columns: list[str], batch_rows: int) -> 
 
 
 def _longest_shared(path: Path, metadata: pq.FileMetaData, columns: list[str]) -> dict[str, int]:
-    """By the path of each column: bytes of the longest value that many rows may share."""
+    """By column path: bytes of the longest value that many rows may share."""
     found: dict[str, int] = {}
     with path.open("rb") as file:
         for number in range(metadata.num_row_groups):
@@ -181,7 +181,7 @@ def _longest_shared(path: Path, metadata: pq.FileMetaData, columns: list[str]) -
 
 
 def _chunks(group: pq.RowGroupMetaData, columns: list[str]) -> Iterator[pq.ColumnChunkMetaData]:
-    """What a row group holds of these columns."""
+    """The column chunks of these columns in a row group."""
     for place in range(group.num_columns):
         chunk = group.column(place)
         if chunk.path_in_schema.split(".")[0] in columns:

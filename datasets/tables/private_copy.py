@@ -1,4 +1,4 @@
-"""A small file as it was at one moment: who reads it more than once must read the same each time."""
+"""Private copies of small files, so that repeated reads give the same bytes even if others write to them."""
 
 import contextlib
 import hashlib
@@ -17,12 +17,12 @@ _PIECE = 1 << 20
 
 
 class ChangedError(InputError):
-    """A file changed while it was read; it may be whole another time."""
+    """A file changed while it was read; a later attempt may succeed."""
 
 
 @dataclass(frozen=True)
 class PrivateCopy:
-    """The bytes of `origin`, at `path`, where nobody else writes. Messages name `origin`, its text."""
+    """A copy of `origin` at `path`, where no other process writes. Its text, for messages, is `origin`."""
 
     origin: Path
     path: Path
@@ -34,10 +34,10 @@ class PrivateCopy:
 
 @contextlib.contextmanager
 def private_copy(origin: Path, max_bytes: int) -> Iterator[PrivateCopy]:
-    """A copy of a file of 1 to `max_bytes` bytes, in the folder for temporary files, until the block ends.
+    """A copy of a file of 1 to `max_bytes` bytes in the temporary folder, for the duration of the block.
 
-    Raises: InputError for no such file, an empty one and one over the limit; ChangedError where it was
-    written to or replaced meanwhile.
+    Raises: InputError for a missing file, an empty one and one over the limit; ChangedError when the file was
+    written to or replaced while it was copied.
     """
     size = origin.stat().st_size if origin.is_file() else 0
     if not size:
@@ -50,12 +50,12 @@ def private_copy(origin: Path, max_bytes: int) -> Iterator[PrivateCopy]:
             copied, digest = _copy(source, target, before.st_size + 1)
             now = origin.stat() if origin.is_file() else None
         if now is None or copied != before.st_size or Standing.of(before) != Standing.of(now):
-            raise ChangedError(f"{origin} changed while it was read: hand it in when it is whole")
+            raise ChangedError(f"{origin} changed while it was read: hand it in when it is complete")
         yield PrivateCopy(origin, Path(target.name), digest)
 
 
 def _copy(source: BinaryIO, target: "tempfile._TemporaryFileWrapper[bytes]", most: int) -> tuple[int, str]:
-    """How many bytes were copied, at most `most` and what a read gives beyond, and their hex sha256."""
+    """Copy until the end or until at least `most` bytes; returns the bytes copied and their hex sha256."""
     digest, copied = hashlib.sha256(), 0
     for piece in iter(partial(source.read, _PIECE), b""):
         target.write(piece)

@@ -1,7 +1,6 @@
-"""What the columns of a product table most likely are, by the names that shops and their programs give them.
+"""Proposed settings for a product table, from the column names that shops and their programs commonly use.
 
-A proposal is for people to look at (`mmprod table check`); nothing is ingested by it unless it is written
-into the configuration.
+`mmprod table check` shows a proposal to the user. It has no effect unless it is written to the configuration.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,7 +28,7 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class Dialect:
-    """A program's way to write tables: columns it is known by, and what of `TableSpec` goes with it."""
+    """A program's table format: the columns that identify it, and the `TableSpec` settings that fit it."""
 
     name: str
     columns: frozenset[str]
@@ -72,14 +71,14 @@ _DIALECTS = (
 
 @dataclass(frozen=True)
 class Proposal:
-    """Settings of the section ``[table]`` for a table, and the dialect they come from, if it is known."""
+    """Proposed settings of the section ``[table]``, and the dialect's name, None if unknown."""
 
     dialect: str | None
     settings: dict[str, Any]
 
 
 def propose(names: Sequence[str]) -> Proposal:
-    """Settings for a table with columns of these names; those that no column fits are left out."""
+    """Propose settings for a table with these column names, without settings that no column fits."""
     by_name = {name.strip().casefold(): name for name in names}
     dialect = next((d for d in _DIALECTS if d.columns <= by_name.keys()), None)
     settings: dict[str, Any] = dict(dialect.settings) if dialect else {}
@@ -96,7 +95,7 @@ def propose(names: Sequence[str]) -> Proposal:
 
 
 def has_needed(names: Iterable[str]) -> bool:
-    """Whether some of these names are known for ids, and some for titles."""
+    """Whether the names include a common name of the id column and one of the title column."""
     found = {name.strip().casefold() for name in names}
     return all(found.intersection(_NAMES[needed]) for needed in ("product_id", "title"))
 

@@ -1,4 +1,4 @@
-"""What a file reader hands on: rows as they stand in the file, and where each of them stands."""
+"""The output of the file readers: rows as in the file, with the place of each."""
 
 import os
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ import pyarrow as pa
 
 
 class RawRows(NamedTuple):
-    """Some rows of one file, its own columns and types.
+    """Some rows of one file, with the file's own columns and types.
 
-    `numbers[i]` is where row i of `batch` stands: the row from 1 in Parquet, the line from 1 in CSV.
-    `refused` lists rows that are no rows of this table, as (number, reason); they are not in `batch`.
+    `numbers[i]` is the place of row i of `batch`: in Parquet and XML the row, in CSV the line, from 1.
+    `refused` lists malformed rows as (number, reason); they are not in `batch`.
     """
 
     batch: pa.RecordBatch
@@ -22,5 +22,5 @@ class RawRows(NamedTuple):
 
 
 def file_name(path: Path) -> str:
-    """The name of a file as text that can be stored; bytes of it that are no UTF-8 become U+FFFD."""
+    """The name of a file as valid text; bytes that are not UTF-8 become U+FFFD."""
     return os.fsencode(path.name).decode("utf-8", "replace")

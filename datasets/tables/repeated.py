@@ -1,4 +1,4 @@
-"""Several rows with one id: versions of a product, or parts of it that exports put on rows of their own."""
+"""Several rows with one id: versions of a product, or parts of a product that an export writes as rows."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -20,7 +20,7 @@ _PICTURES = ("image_path", "image_url")
 
 
 def check_whole(table: "ProductTable", product_ids: Collection[str]) -> None:
-    """Raise InputError where a later row of one of these ids has empty cells where an earlier one has not."""
+    """Raise InputError when a later row of one of these ids lacks a value that an earlier row has."""
     wanted = pa.array(sorted(product_ids), pa.string())
     filled: dict[str, tuple[set[str], str]] = {}
     for batch in table.batches():
@@ -34,9 +34,9 @@ def check_whole(table: "ProductTable", product_ids: Collection[str]) -> None:
             if lost := sorted(before - now):
                 raise InputError(
                     f"{batch.sources[place]}: a later row of {row['product_id']!r} has no {', '.join(lost)}, "
-                    f"which {source} has; taken whole, it would erase them. Set table.rows to "
-                    '"first_non_empty" where rows of one id are parts of a product (variants, further '
-                    'pictures), to "one" where the newest row is the product; nothing was changed'
+                    f"which {source} has; alone, it would erase them. Set table.rows to "
+                    '"first_non_empty" if rows of one id are parts of a product (variants, further '
+                    'pictures), to "one" if the newest row is the product; nothing was changed'
                 )
             filled[row["product_id"]] = now, batch.sources[place]
 
@@ -44,9 +44,9 @@ def check_whole(table: "ProductTable", product_ids: Collection[str]) -> None:
 class CombinedTable:
     """A table whose rows of one id are parts of one product (`TableSpec.rows` "first_non_empty").
 
-    A cell holds what the first row has that has anything there; pictures of later rows are further pictures,
-    and the product is gone where any row says so.
-    Rows of an id should stand near each other: parts are held in memory until the last one was read.
+    Each cell takes the first non-empty value. Pictures of later rows become further pictures. The product is
+    removed if any row says so. The rows of an id should be close together in the file: parts are held in
+    memory until the last one is read.
     """
 
     def __init__(self, table: "ProductTable") -> None:
@@ -59,16 +59,16 @@ class CombinedTable:
         return self.table.fingerprint
 
     def check_repeated(self, product_ids: Collection[str]) -> None:
-        """There are none: that is what this table is for."""
+        """Nothing to check: this table merges repeated rows."""
 
     def batches(self, batch_rows: int = 10_000) -> Iterator["TableBatch"]:
-        """As of the table, rows of one id as one where the last stands; `merged` counts the others."""
+        """As `ProductTable.batches`, with rows of an id merged into the last; `merged` counts the others."""
         left, parts = dict(self._repeated), dict[str, Row]()
         for batch in self.table.batches(batch_rows):
             yield self._combined(batch, left, parts)
 
     def identities(self, batch_rows: int = 10_000) -> Iterator[Identities]:
-        """As of the table, in the order of `batches`."""
+        """As `ProductTable.identities`, in the order of `batches`."""
         left, parts = dict(self._repeated), dict[str, tuple[int | None, bool]]()
         for ids, times, gone in self.table.identities(batch_rows):
             found: list[tuple[str, int | None, bool]] = []
@@ -87,7 +87,7 @@ class CombinedTable:
 
     @property
     def _repeated(self) -> dict[str, int]:
-        """How many rows the ids have that have several."""
+        """Number of rows by id, for ids with several rows."""
         if self._counts is None:
             rows = Counter(name for batch in self.table.identities() for name in batch.ids)
             self._counts = {product_id: count for product_id, count in rows.items() if count > 1}
@@ -102,7 +102,7 @@ class CombinedTable:
         unfinished = set(several)
         for place in several:
             before = parts.get(ids[place])
-            parts[ids[place]] = together(before, rows[place]) if before else rows[place]
+            parts[ids[place]] = merged(before, rows[place]) if before else rows[place]
             if _last(ids[place], left):
                 rows[place] = parts.pop(ids[place])
                 unfinished.remove(place)
@@ -116,9 +116,11 @@ class CombinedTable:
         )
 
 
-def together(first: Row, later: Row) -> Row:
-    """Two rows of a product as one: what the first lacks comes from the later one, whose other pictures and
-    categories are further ones."""
+def merged(first: Row, later: Row) -> Row:
+    """Merge two rows of a product: missing values of the first are taken from the later one.
+
+    Other pictures and categories of the later row become further ones.
+    """
     whole = {name: later[name] if value in (None, "", []) else value for name, value in first.items()}
     shown = {whole[name] for name in _PICTURES}
     places = [later[name] for name in _PICTURES if later[name]]

@@ -1,9 +1,9 @@
-"""A table's files as they were when they were first looked at: who reads them twice must read the same twice.
+"""Detection of changes to a table's files between the first look at them and the last read.
 
-A table that is still being written, or is exchanged for another, would be read as a mixture: ids of one, rows
-of the other, and products that neither leaves out removed. Nothing is copied: before rows that were read are
-used, each file is compared with what it was by identity, size and times, and where only these differ (a copy
-put in its place, a link added by a backup) by its content.
+A table that is still being written, or is replaced, would be read as a mixture: ids of one version, rows of
+the other, and products removed that neither version leaves out. Files are not copied. Before rows are used,
+each file is compared with its first state by identity, size and times. If these differ but the size does not
+(a copy put in its place, a link added by a backup), the content is compared.
 """
 
 import hashlib
@@ -18,13 +18,13 @@ from mmprod.storage.files import sha256_file
 
 
 class Standing(NamedTuple):
-    """Which file it is, and what of it shows that it was written to."""
+    """The identity of a file and the attributes that change when it is written to."""
 
     device: int
     inode: int
     size: int
     modified: int  # ns
-    changed: int  # ns, of content or name: what no program can set
+    changed: int  # ns, of content or metadata: programs can't set it
 
     @classmethod
     def of(cls, found: os.stat_result) -> "Standing":
@@ -32,7 +32,7 @@ class Standing(NamedTuple):
 
 
 class Snapshot:
-    """The files that `find` names, as they are now. Raises what `find` raises."""
+    """The files that `find` returns, in their present state. Raises what `find` raises."""
 
     def __init__(self, find: Callable[[], list[Path]]) -> None:
         self._find = find
@@ -42,14 +42,14 @@ class Snapshot:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hex sha256 over the files' content, in their order. Raises: InputError where they have changed."""
+        """Hex sha256 over the files' content, in their order. Raises: InputError if they have changed."""
         hashes = [sha256_file(path) for path in self.files]
         self.check()
         self._hashes = hashes
         return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
     def check(self) -> None:
-        """Raises: InputError, naming the file, where one has changed, is gone or has come since."""
+        """Raises: InputError, naming the file, if one has changed, was removed or was added since."""
         found = self._find()
         if found != self.files:
             other = sorted({*found} ^ {*self.files})[0]
@@ -68,7 +68,7 @@ class Snapshot:
         return sha256_file(self.files[number]) == self._hashes[number]
 
 
-_AGAIN = "write it aside, rename it into place when it is complete, and run again"
+_AGAIN = "write it under another name, rename it into place when it is complete, and run again"
 
 
 def _came(there: bool) -> str:

@@ -1,4 +1,4 @@
-"""The user's product table, Parquet, CSV or XML, as batches of canonical rows and of refused ones."""
+"""Reading a product table (Parquet, CSV or XML) as batches of rows in schema `PRODUCT` and refused rows."""
 
 import logging
 from collections.abc import Collection, Iterator
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 _PARQUET = (".parquet", ".pq")
 _CSV = (".csv", ".tsv", ".txt")
 _XML = (".xml",)
-_TOLD = 40  # characters of a value that can't be read
+_TOLD = 40  # characters of an unreadable value that a message shows
 _FUTURE = timedelta(days=1)  # clocks and time zones differ by less
 _PICTURES = {"image", "image_path", "image_url"}
 
@@ -40,7 +40,7 @@ Files = ParquetTable | CsvTable | XmlTable
 
 
 class RowRefused(NamedTuple):
-    """A row that can't be used: where it stands (``file:row``), its id where that is usable, and why."""
+    """A row that can't be used: its source (``file:row``), its id if that is usable, and the reason."""
 
     source: str
     product_id: str | None
@@ -50,12 +50,12 @@ class RowRefused(NamedTuple):
 class TableBatch(NamedTuple):
     """Rows of a product table.
 
-    `accepted` has the schema PRODUCT, and ``sources[i]`` is where its row i stands. Titles and pictures are
-    as delivered. Every row read is either in `accepted` or in `refused`, or counted in `merged` because it
-    was made part of another one with its id.
+    `accepted` has schema PRODUCT; ``sources[i]`` is the ``file:row`` of its row i. Titles and pictures are as
+    delivered. Every row read is in `accepted`, or in `refused`, or counted in `merged` because it was merged
+    into another row with the same id.
 
-    `unread` are figures of accepted rows that can't be read and are left out: (row, ``column:value``).
-    `plain_ids` is the number of ids that lost blanks or what protects them from spreadsheets.
+    `unread` lists unreadable figures of accepted rows, which are left out, as (row, ``column:value``).
+    `plain_ids` is the number of ids stripped of blanks or spreadsheet quoting.
     """
 
     accepted: pa.RecordBatch
@@ -75,11 +75,11 @@ class ProductTable:
         self.files = files
         self.sources = sources
         self.whole_rows = whole_rows
-        """Whether it is declared that of several rows of an id one is the product."""
+        """Whether `table.rows` is "one": of several rows of an id, the newest is the product."""
         self._latest = latest
         self._snapshot = snapshot
         self.rows: int | None = files.rows
-        """The number of rows, where it is known without reading them all."""
+        """The number of rows, if known without reading them all, else None."""
 
     @property
     def fingerprint(self) -> str:
@@ -89,10 +89,10 @@ class ProductTable:
     def batches(self, batch_rows: int = 10_000) -> Iterator[TableBatch]:
         """All rows, at most `batch_rows` at a time.
 
-        Reasons for a refusal are those of `canonical.REASONS`, of NAMED with the value behind a colon, and,
-        of CSV, `CsvTable.read`.
-        Raises: InputError where a file is damaged further on, or is no longer what it was when it was opened:
-        before the first batch that was read from it since.
+        Rows are refused with a reason of `canonical.REASONS` (those in NAMED are followed by a colon and the
+        value), or, for CSV, of `CsvTable.read`.
+        Raises: InputError when a file is damaged further on, or has changed since it was opened; in that case
+        no batch that was read after the change is yielded.
         """
         self._snapshot.check()
         for raw in self.files.read(self.sources.all, batch_rows):
@@ -102,10 +102,10 @@ class ProductTable:
         self._snapshot.check()
 
     def identities(self, batch_rows: int = 10_000) -> Iterator[Identities]:
-        """Who stands in the rows that `batches` accepts, in the same order.
+        """Ids and times of the rows that `batches` accepts, in the same order.
 
-        Of Parquet, only the columns that decide on a row are read. Batches may be longer than those of
-        `batches`, which get shorter where pictures are large. Raises as `batches` does.
+        Of Parquet, only the columns that decide whether a row is accepted are read. Batches may be longer
+        than those of `batches`, which are shorter when pictures are large. Raises as `batches` does.
         """
         few = self.sources.only_checked()
         self._snapshot.check()
@@ -123,7 +123,7 @@ class ProductTable:
         self._snapshot.check()
 
     def check_repeated(self, product_ids: Collection[str]) -> None:
-        """Raise InputError where rows of these ids, which stand in several, may be parts of a product."""
+        """Raise InputError when the several rows of one of these ids may be parts of one product."""
         if self.whole_rows:
             return
         check_whole(self, product_ids)
@@ -155,7 +155,7 @@ class ProductTable:
         return RowRefused(sources[row], rows.column("product_id")[row].as_py() if usable else None, told)
 
     def _value(self, raw: RawRows, name: str, row: int) -> str:
-        """A value as it stands in the table, cut."""
+        """A value as delivered, truncated, for messages."""
         live = self.sources.live
         source = live.column if name == "live" and live else self.sources.columns[name]
         value = raw.batch.column(source)[row]
@@ -167,11 +167,12 @@ class ProductTable:
 
 
 def open_table(path: Path, spec: TableSpec, now: datetime | None = None) -> "ProductTable | CombinedTable":
-    """Open a Parquet file, a folder of them, a CSV or an XML file, and check what shows without reading on.
+    """Open a Parquet file, a folder of them, a CSV or an XML file, and check its form and columns.
 
-    Rows dated more than a day after `now` (default: the clock's) will be refused.
-    Raises: InputError, naming the file, where one is missing, incomplete or of an unknown kind, has no rows,
-    or where a column is missing, repeated or of a type that can't be converted.
+    The rows are checked later, by `batches`. Rows dated more than a day after `now` (default: the clock) will
+    be refused.
+    Raises: InputError, naming the file, when a file is missing, incomplete, of an unknown kind or without
+    rows, or when a column is missing, repeated or of a type that can't be converted.
     """
     snapshot = Snapshot(partial(_files, path))
     files = _open_files(path, spec, snapshot.files)
@@ -186,9 +187,9 @@ def open_table(path: Path, spec: TableSpec, now: datetime | None = None) -> "Pro
 
 
 def column_names(path: Path, spec: TableSpec) -> tuple[list[str], dict[str, object]]:
-    """The names of a table's columns, and how its file is read: of CSV encoding, delimiter, quote and header.
+    """The names of a table's columns, and how its file is read (CSV: encoding, delimiter, quote and header).
 
-    Raises: InputError, naming the file, where that can't be told.
+    Raises: InputError, naming the file, when this can't be determined.
     """
     files = _open_files(path, spec, _files(path))
     if isinstance(files, CsvTable):
@@ -232,11 +233,11 @@ def _files(path: Path) -> list[Path]:
 
 
 def _parts(folder: Path) -> list[Path]:
-    """The Parquet files of a folder by name; hidden ones and markers such as _SUCCESS are passed over."""
+    """The Parquet files of a folder by name; hidden files and markers such as _SUCCESS are ignored."""
     parts = sorted(part for part in folder.iterdir() if not part.name.startswith((".", "_")))
     if not parts:
         raise InputError(f"{folder} holds no Parquet files")
-    for part in parts:  # perhaps one that is still being uploaded: its products would be missed
+    for part in parts:  # an odd file may be a table still being uploaded: its products would be missing
         if not part.is_file() or part.suffix.lower() not in _PARQUET:
             raise InputError(f"{folder} holds {part.name}, which is no Parquet file; move it elsewhere")
     return parts

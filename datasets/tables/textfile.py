@@ -1,6 +1,6 @@
-"""Label files as people hand them in: which encoding, which delimiter, and their records with their lines.
+"""Reading text label files: their encoding, their delimiter, and their records with line numbers.
 
-Stricter than `csv_table`: a bad record keeps its text, so that it can be given back to whoever wrote it.
+Unlike in `csv_table`, a bad record keeps its text, so that it can be returned to its author.
 """
 
 import codecs
@@ -22,14 +22,14 @@ _NOT_TEXT = (
     (b"\xd0\xcf\x11\xe0", "an .xls workbook or one with a password"),
 )
 _PIECE = 1 << 20
-_SAMPLE = 1 << 18  # bytes of lines beyond ASCII that tell an encoding
-_WAY_OUT = "save it as CSV UTF-8, or declare what it is: `review.encoding`"
+_SAMPLE = 1 << 18  # bytes of non-ASCII lines from which the encoding is detected
+_WAY_OUT = "save it as CSV UTF-8, or declare its encoding: `review.encoding`"
 
 
 class Record(NamedTuple):
-    """One record: its first line (from 1), its cells, and what is wrong with it ("" when nothing is).
+    """One record: its first line (from 1), its cells, and its error ("" if none).
 
-    A record with an error has the text as it stood as its only cell.
+    A record with an error has its original text as its only cell.
     """
 
     line: int
@@ -38,12 +38,12 @@ class Record(NamedTuple):
 
 
 def encoding_of(file: PrivateCopy, declared: str | None = None) -> str:
-    """The name of a file's encoding; every byte has been decoded by it, a piece at a time.
+    """The name of a file's encoding; the whole file has been decoded with it as a check.
 
-    In this order: what a byte order mark says; UTF-16 where zero bytes do; UTF-8; `declared`; the one
-    encoding that makes words of it (`likely_encodings`). Decoding is strict: no byte is replaced or dropped.
-    Raises: InputError for a workbook, for bytes that aren't in the encoding, and where none or several
-    encodings may be right, with what to do about it.
+    Tried in this order: a byte order mark; UTF-16 if there are zero bytes; UTF-8; `declared`; the only
+    encoding that gives real words (`likely_encodings`). Decoding is strict: no byte is replaced or dropped.
+    Raises: InputError, with the cure, for a workbook, for bytes that are not in the encoding, and when no
+    encoding or several may be right.
     """
     with file.path.open("rb") as data:
         start = data.read(4)
@@ -63,7 +63,7 @@ def _marked(start: bytes) -> str | None:
     for mark, encoding in _MARKS:
         if start.startswith(mark):
             return encoding
-    if b"\0" in start:  # a header in ASCII: UTF-16 has a zero byte beside each letter
+    if b"\0" in start:  # in an ASCII header UTF-16 has a zero byte beside each letter
         return "utf-16-le" if start[1:2] == b"\0" else "utf-16-be"
     return None
 
@@ -85,9 +85,9 @@ def _likely(file: PrivateCopy) -> str:
 
 
 def delimiter_of(first: str, path: object) -> str:
-    """Comma, semicolon or tab: the one most often found outside quotes in the first line, `first`.
+    """Comma, semicolon or tab: the most frequent one outside quotes in the first line, `first`.
 
-    Raises: InputError, naming `path`, where it has none of them.
+    Raises: InputError, naming `path`, if it has none of them.
     """
     bare = "".join(first.split('"')[::2])
     found = max(DELIMITERS, key=bare.count)
@@ -97,7 +97,7 @@ def delimiter_of(first: str, path: object) -> str:
 
 
 def records(lines: Iterable[str], delimiter: str, path: object) -> Iterator[Record]:
-    r"""The records of `lines`, the header among them; each line ends in \n, \r\n or \r, as it stands.
+    r"""The records of `lines`, including the header; lines keep their ends (\n, \r\n or \r).
 
     Text after a closing quote and a field beyond `csv.field_size_limit()` are errors of that record; the
     next one begins on the next line.

@@ -1,4 +1,4 @@
-"""Product feeds in XML, RSS or Atom with the names of Google Merchant, streamed: an item is a row.
+"""Streaming reader of XML product feeds (RSS or Atom, with Google Merchant's names): an item is a row.
 
 https://support.google.com/merchants/answer/7052112
 """
@@ -14,7 +14,7 @@ from mmprod.datasets.tables.raw_rows import RawRows, file_name
 from mmprod.storage.errors import InputError
 
 SEPARATOR = "\n"
-"""Between the values of an element that an item holds several times."""
+"""Joins the values of an element that occurs several times in an item."""
 _ITEMS = ("item", "entry")  # of RSS, of Atom
 _MAX_BATCH = 32_000_000  # characters
 
@@ -22,12 +22,12 @@ _MAX_BATCH = 32_000_000  # characters
 class XmlTable:
     """One XML file. Its columns are the names of the items' elements, without namespaces, and all text."""
 
-    rows = None  # unknown before it is read
+    rows = None  # unknown until the file is read
 
     def __init__(self, path: Path, expected: Iterable[str] = ()) -> None:
-        """Read it once for its columns; `expected` are there even if no item has them, as elements may lack.
+        """Read the file once for its columns. `expected` columns are added even if no item has them.
 
-        Raises: InputError where it isn't whole, or has no item.
+        Raises: InputError when the file is incomplete or has no item.
         """
         self.files = [path]
         self._path = path
@@ -42,7 +42,7 @@ class XmlTable:
         self.schema = pa.schema([(name, pa.string()) for name in names])
 
     def read(self, columns: list[str], batch_rows: int) -> Iterator[RawRows]:
-        """The rows, with these columns, numbered from 1, `batch_rows` at a time (fewer where very long)."""
+        """The rows with these columns, numbered from 1, `batch_rows` at a time (fewer if rows are long)."""
         kept: list[dict[str, str]] = []
         size, first = 0, 1
         for row in self._items():

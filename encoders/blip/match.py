@@ -11,7 +11,7 @@ from mmprod.encoders.clip import Encoder
 from mmprod.encoders.towers import trim
 from mmprod.storage.errors import InputError
 
-_TOGETHER = 32  # pairs at once
+_BATCH = 32  # pairs at once
 
 
 def match_probabilities(
@@ -30,8 +30,8 @@ def match_probabilities(
         )
     found = np.empty(len(pictures), np.float32)
     with torch.inference_mode():
-        for start in range(0, len(pictures), _TOGETHER):
-            part = slice(start, start + _TOGETHER)
+        for start in range(0, len(pictures), _BATCH):
+            part = slice(start, start + _BATCH)
             pixels = torch.stack([encoder.transform(picture) for picture in pictures[part]])
             tokens = trim(model, encoder.tokenizer(list(titles[part])))
             logits = model.match(model.image_states(pixels.to(encoder.device)), tokens.to(encoder.device))

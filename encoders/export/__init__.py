@@ -1,1 +1,1 @@
-"""Towers as ONNX, OpenVINO and TensorRT engines, each gated against torch."""
+"""Export of towers as ONNX, OpenVINO and TensorRT engines; each is compared with torch before use."""

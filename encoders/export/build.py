@@ -1,4 +1,4 @@
-"""From an encoder to an engine folder."""
+"""Building an engine folder from an encoder."""
 
 import importlib.metadata
 import importlib.util
@@ -19,10 +19,10 @@ _LIBRARIES = {"onnx": "onnxruntime", "openvino": "openvino", "tensorrt": "tensor
 
 
 def check(kind: Kind, precision: Precision) -> None:
-    """Before any work is done: can this be exported here?
+    """Check, before any work is done, that this kind and precision can be exported here.
 
-    Raises: InputError for a precision the kind can't have, or for TensorRT where it can't run; StateError
-    where libraries are missing.
+    Raises: InputError for a precision that the kind does not support, or for TensorRT if it can't run here;
+    StateError for missing libraries.
     """
     if precision not in PRECISIONS[kind]:
         raise InputError(f"{kind} is exported as {' or '.join(PRECISIONS[kind])}, not as {precision}")
@@ -34,16 +34,16 @@ def check(kind: Kind, precision: Precision) -> None:
 
 
 def build(encoder: Encoder, kind: Kind, precision: Precision, towers: Sequence[Tower], folder: Path) -> Spec:
-    """Export towers into an empty folder, by their ONNX files; nothing is proved yet, see `gate`.
+    """Export towers into an empty folder, via ONNX. The result is unchecked: see `gate`.
 
-    Raises: as `check`; InputError for a model without vectors.
+    Raises: as `check`; InputError for a model that makes no vectors.
     """
     check(kind, precision)
     if not encoder.width:
         raise InputError("this model can only caption: it has no vectors to export")
     text = TextTower(encoder.model, encoder.tokenizer)
     modules: dict[Tower, ImageTower | TextTower] = {"image": ImageTower(encoder.model), "text": text}
-    written: Precision = "fp32" if kind == "openvino" else precision  # OpenVINO narrows by itself
+    written: Precision = "fp32" if kind == "openvino" else precision  # OpenVINO converts by itself
     opset = max(onnx.write(modules[tower], written, folder / f"{tower}.onnx") for tower in towers)
     spec = Spec(
         kind,
@@ -71,11 +71,11 @@ def build(encoder: Encoder, kind: Kind, precision: Precision, towers: Sequence[T
 
 
 def _finish(spec: Spec, tower: Tower, input_name: str, folder: Path) -> None:
-    """From a tower's ONNX file to what the kind needs."""
+    """Convert a tower's ONNX file to the files that the kind needs."""
     path = folder / f"{tower}.onnx"
     if spec.kind == "openvino":
         openvino.write(path, spec.precision, folder / f"{tower}.xml")
-        for part in folder.glob(f"{tower}.onnx*"):  # weights of large towers lie beside
+        for part in folder.glob(f"{tower}.onnx*"):  # large towers have a separate weight file
             part.unlink()
     elif spec.kind == "tensorrt":
         plan = tensorrt.plan_path(folder, tower, spec.files[path.name])
@@ -83,6 +83,6 @@ def _finish(spec: Spec, tower: Tower, input_name: str, folder: Path) -> None:
 
 
 def libraries(kind: Kind) -> dict[str, str]:
-    """Versions of what writes and runs engines of a kind."""
+    """Versions of the libraries that write and run engines of a kind."""
     names = ("torch", "onnxscript", _LIBRARIES[kind])
     return {name: importlib.metadata.version(name) for name in names}

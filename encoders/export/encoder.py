@@ -1,4 +1,4 @@
-"""An exported encoder: raw titles and pictures in, unit vectors out, without torch."""
+"""An encoder that runs an exported engine: titles and pictures to unit vectors, without torch."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,14 +17,14 @@ from mmprod.encoders.shapes import Batch, fixed
 from mmprod.storage.errors import StateError
 
 _BEFORE = {"title": "nfkc-1", "picture": "as stored"}
-"""The forms of engines that don't tell."""
+"""The normal forms of engines that don't record them."""
 Batches = Callable[[Sequence[int], int], Iterator[Batch]]
-"""How inputs of some lengths, for a tower that takes so many tokens, go through it together."""
+"""Groups inputs into batches, from their lengths and the largest length of the tower."""
 
 
 @dataclass(frozen=True)
 class ExportedEncoder:
-    """What `mmprod.encoders.clip.Encoder` is, from an engine folder."""
+    """The counterpart of `mmprod.encoders.clip.Encoder` for an engine folder."""
 
     engine: Engine
     geometry: Geometry
@@ -40,12 +40,12 @@ class ExportedEncoder:
         towers: Sequence[Tower] | None = None,
         batches: Batches = fixed,
     ) -> "ExportedEncoder":
-        """Open a folder, or only some of its towers; every file's sha256 is compared first.
+        """Open a folder, or only some of its towers; every file's sha256 is verified first.
 
-        `batches`: `fixed`, so that a vector doesn't depend on what is encoded with it, or `free`, where an
-        answer is waited for and compared with none.
-        Raises: StateError, also for a folder that was exported without what raw inputs need, or for other
-        normal forms of them than this version makes.
+        `batches`: with `fixed`, a vector does not depend on the other inputs of its batch; `free` is for
+        online use, where latency matters more.
+        Raises: StateError for damaged files, for a folder without the files that raw inputs need, and for
+        normal forms other than this version's.
         """
         engine = load_engine(folder, device, threads, towers)
         if not {RAW, FILE} <= engine.spec.files.keys():
@@ -57,18 +57,18 @@ class ExportedEncoder:
 
     @property
     def fingerprint(self) -> str:
-        """Of the encoder that the engine was exported from."""
+        """The fingerprint of the encoder that the engine was exported from."""
         return self.engine.spec.encoder
 
     @property
     def width(self) -> int:
-        """Length of the vectors."""
+        """Dimension of the vectors."""
         return self.engine.spec.width
 
     def titles(self, titles: Sequence[str]) -> np.ndarray:
-        """Titles in normal form to float32 [n, width] of unit length.
+        """Encode titles in normal form: float32 [n, width] of unit length.
 
-        Titles of about equal length go through the tower together, on few more columns than they need.
+        Titles of about equal length share a batch, so that little padding is computed.
         """
         rows, spec = self.tokens.rows(titles), self.engine.spec
         vectors = np.empty((len(titles), self.width), np.float32)
@@ -78,15 +78,15 @@ class ExportedEncoder:
         return vectors
 
     def pictures(self, pictures: Sequence[Image.Image]) -> np.ndarray:
-        """RGB pictures to float32 [n, width] of unit length."""
+        """Encode RGB pictures: float32 [n, width] of unit length."""
         return self._images(len(pictures), lambda row: self.pixels(pictures[row]))
 
     def pixels(self, picture: Image.Image) -> np.ndarray:
-        """An RGB picture as the image tower takes it: uint8 [3, height, width]."""
+        """The image tower's input for an RGB picture: uint8 [3, height, width]."""
         return self.geometry.pixels(picture)
 
     def of_pixels(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
-        """What `pictures` gives for the pictures that these were made of by `pixels`."""
+        """As `pictures`, for inputs that `pixels` has prepared."""
         return self._images(len(pixels), pixels.__getitem__)
 
     def _images(self, count: int, pixels: Callable[[int], np.ndarray]) -> np.ndarray:
@@ -97,7 +97,7 @@ class ExportedEncoder:
         return vectors
 
     def cut(self, titles: Sequence[str]) -> int:
-        """How many titles leave at most one token of the context window free: what follows is not seen."""
+        """Number of titles that fill the context window up to at most one token, so they may be truncated."""
         if not titles:
             return 0
         spec = self.engine.spec

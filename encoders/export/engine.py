@@ -1,4 +1,4 @@
-"""An exported encoder, opened: pixels and tokens in, unit vectors out. Only TensorRT needs torch."""
+"""Loading and running an engine folder: pixels and tokens to unit vectors. Only TensorRT needs torch."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -18,14 +18,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Engine:
-    """The towers of an engine folder. `runs_on` says what really runs them, which a fall-back changes."""
+    """The opened towers of an engine folder. `runs_on`: the runtime in use, also after a fall-back."""
 
     spec: Spec
     runs_on: str
     runners: Mapping[Tower, Runner]
 
     def pictures(self, pictures: np.ndarray) -> np.ndarray:
-        """uint8 RGB [n, 3, height, width], resized but not normalised, to float32 [n, d] of unit length."""
+        """Encode uint8 RGB [n, 3, height, width], resized but not normalised: float32 [n, d], unit length."""
         wanted = (3, *self.spec.picture_size)
         if pictures.dtype != np.uint8 or pictures.shape[1:] != wanted:
             raise InputError(
@@ -34,7 +34,7 @@ class Engine:
         return self._run("image", pictures)
 
     def titles(self, tokens: np.ndarray) -> np.ndarray:
-        """int64 tokens [n, L], padded with `spec.pad`, to float32 [n, d] of unit length."""
+        """Encode int64 tokens [n, L], padded with `spec.pad`: float32 [n, d] of unit length."""
         shortest, longest = self.spec.shortest, self.spec.longest
         if tokens.dtype != np.int64 or tokens.ndim != 2 or not shortest <= tokens.shape[1] <= longest:
             told = f"tokens are {tokens.dtype} {list(tokens.shape)}"
@@ -42,7 +42,7 @@ class Engine:
         return self._run("text", tokens)
 
     def trimmed_titles(self, tokens: np.ndarray) -> np.ndarray:
-        """As `titles`, without the columns at the end that hold only padding, as far as the tower allows."""
+        """As `titles`, without trailing columns of padding only, as far as the tower allows."""
         used = np.flatnonzero((tokens != self.spec.pad).any(axis=0))
         return self.titles(tokens[:, : max(self.spec.shortest, used[-1] + 1 if len(used) else 0)])
 
@@ -61,12 +61,12 @@ class Engine:
 def load_engine(
     folder: Path, device: str = "cpu", threads: int = 0, towers: Sequence[Tower] | None = None
 ) -> Engine:
-    """Open an engine folder; every file's sha256 is compared first.
+    """Open an engine folder; every file's sha256 is verified first.
 
-    A TensorRT folder has its ONNX files with it and runs them where its plans can't be used: another version
-    of TensorRT, another GPU, none at all. That is logged. Newer versions of ONNX Runtime and OpenVINO read
-    what older ones wrote. `threads` 0: as many as this process may use; `towers`: only these are loaded.
-    Raises: StateError for damaged files or a library that is not there.
+    A TensorRT folder also contains its ONNX files. They are run, and a warning logged, if its plans can't be
+    used: another version of TensorRT, another GPU, or none. Newer versions of ONNX Runtime and OpenVINO read
+    the files of older ones. `threads` 0: as many as this process may use; `towers`: only these are loaded.
+    Raises: StateError for damaged files or a missing library.
     """
     spec, threads = Spec.read(folder), threads or threads_here()
     wanted = [tower for tower in spec.towers if towers is None or tower in towers]
@@ -87,7 +87,7 @@ def load_engine(
 
 
 def _plans(folder: Path, spec: Spec, towers: Sequence[Tower]) -> tuple[str | None, dict[Tower, Path]]:
-    """Why the folder's plans can't be used here, or None; and where they are."""
+    """The reason why the folder's plans can't be used here, or None; and the plans' paths."""
     if reason := tensorrt.missing():
         return reason, {}
     plans = {t: tensorrt.plan_path(folder, t, spec.files[f"{t}.onnx"]) for t in towers}

@@ -1,4 +1,4 @@
-"""The gate before an engine is published: does each tower say what torch says, and find what torch finds?"""
+"""The gate before an engine is published: each tower's vectors and search results against torch's."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -13,13 +13,13 @@ from mmprod.encoders.export.inputs import Inputs, pixels, tokens
 from mmprod.encoders.export.spec import Tower
 
 K = 10
-BATCHES = ((1, 16), (7, 70), (64, None))  # size of a batch, how many inputs go through in such batches
-_CLOSE = 1e-6  # torch scores this near count as equal
+BATCHES = ((1, 16), (7, 70), (64, None))  # batch size, and the number of inputs tested with it
+_CLOSE = 1e-6  # torch scores that differ by less count as equal
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The least that lets an engine through: worst cosine of any input, recall@10 of any search."""
+    """The least values that pass: the worst cosine of any input, and recall@10 of each search."""
 
     cosine: float
     recall: float
@@ -27,8 +27,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Check:
-    """One condition on a tower: `value` has to reach `limit`; `worst` is the input that did worst, empty
-    where all did alike."""
+    """One condition on a tower: `value` must reach `limit`.
+
+    `worst` names the input with the worst result; empty if all are equal.
+    """
 
     tower: Tower
     name: str
@@ -54,7 +56,7 @@ class Report:
 
     @property
     def refused(self) -> tuple[Check, ...]:
-        """The checks that failed; none lets the engine through."""
+        """The failed checks; empty if the engine passes."""
         return tuple(check for check in self.checks if not check.ok)
 
     def to_dict(self) -> dict[str, Any]:
@@ -64,10 +66,10 @@ class Report:
 
 @dataclass(frozen=True)
 class Truth:
-    """What torch in fp32 makes of the inputs: float32 [n, d].
+    """The reference vectors of the inputs by torch in fp32: float32 [n, d].
 
-    Of pictures by the encoder's own transform; of titles padded to the whole context window, so that trimming
-    is on trial too.
+    Pictures go through the encoder's own transform. Titles are padded to the whole context window, so that
+    the comparison also tests trimming.
     """
 
     inputs: Inputs
@@ -76,7 +78,7 @@ class Truth:
 
     @classmethod
     def of(cls, encoder: Encoder, inputs: Inputs) -> "Truth":
-        """Encode every picture and title, 64 at once."""
+        """Encode every picture and title, in batches of 64."""
         size = BATCHES[-1][0]
         image = [encoder.pictures(part) for part in _parts(inputs.pictures, size)]
         text = [_padded(encoder, part) for part in _parts(inputs.titles, size)]
@@ -90,13 +92,13 @@ def _padded(encoder: Encoder, titles: Sequence[str]) -> np.ndarray:
 
 
 def gate(engine: Engine, encoder: Encoder, truth: Truth, limits: Limits) -> Report:
-    """Run an engine on the inputs in batches of 1, 7 and 64, titles cut to each batch's longest.
+    """Run an engine on the inputs in batches of 1, 7 and 64, titles trimmed to each batch's longest.
 
-    Both towers are held to the same: the worst cosine of any input against torch's vector in any batch, and
-    recall@10 of exact search, engine's vectors against torch's: text → picture, with the other tower's side
-    by torch, and the tower's own kind, picture → picture or text → text. A hit is right when its true score
-    reaches the tenth best, so equal inputs may stand for each other; an input does not find itself. A vector
-    that is not finite or not of unit length counts as cosine -1.
+    Checks of each tower: the worst cosine, over inputs and batch sizes, between the engine's vector and
+    torch's; and recall@10 of exact search with the engine's vectors against torch's. The searches are text →
+    picture, with the other tower's vectors by torch, and picture → picture or text → text, without the query
+    itself. A hit is right if its true score reaches the tenth best, so equal inputs are interchangeable. A
+    vector that is not finite or not of unit length counts as cosine -1.
     """
     checks: list[Check] = []
     for tower in engine.spec.towers:
@@ -135,7 +137,7 @@ def _check(
 
 
 def recall(true: np.ndarray, scores: np.ndarray, k: int = K) -> np.ndarray:
-    """Share of each query's k best by `scores` that are among its k best by `true`; both [queries, base]."""
+    """For each query the share of its k best by `scores` among its k best by `true`; both [queries, base]."""
     k = min(k, true.shape[1])
     found = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     tenth = np.partition(true, -k, axis=1)[:, -k, None]
@@ -144,7 +146,7 @@ def recall(true: np.ndarray, scores: np.ndarray, k: int = K) -> np.ndarray:
 
 
 def _others(scores: np.ndarray) -> np.ndarray:
-    """Scores of a set with itself, without an input's own."""
+    """Scores of a set with itself; sets each input's score with itself to -inf."""
     np.fill_diagonal(scores, -np.inf)
     return scores
 
@@ -152,7 +154,7 @@ def _others(scores: np.ndarray) -> np.ndarray:
 def _compare(
     run: Callable[[np.ndarray], np.ndarray], inputs: np.ndarray, true: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The engine's vectors [n, d] and each input's worst cosine [n] over all sizes of batch."""
+    """The engine's vectors [n, d] and each input's worst cosine [n] over all batch sizes."""
     worst = np.ones(len(inputs))
     for size, count in BATCHES:
         vectors = np.concatenate([run(part) for part in _parts(inputs[:count], size)])

@@ -1,4 +1,4 @@
-"""What engines are tried with: real pictures and titles, and those that towers are known to stumble on."""
+"""Inputs for testing engines: real pictures and titles, and known hard cases."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from torchvision.transforms import Normalize, ToTensor
 from mmprod.encoders.clip import Encoder
 from mmprod.storage.errors import InputError
 
-FEWEST = 32  # real pictures, and real titles, that a verdict needs
+FEWEST = 32  # least number of real pictures, and of real titles, for a meaningful test
 _STRIPES = np.indices((96, 96)).sum(axis=0)[..., None] % 2 * np.array([255, 255, 255])
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Pictures (RGB) and titles (in normal form), each picture with a name to report it by."""
+    """Pictures (RGB) and titles (in normal form); `names` identify the pictures in reports."""
 
     names: tuple[str, ...]
     pictures: tuple[Image.Image, ...]
@@ -25,11 +25,11 @@ class Inputs:
 
 
 def with_hard_ones(inputs: Inputs) -> Inputs:
-    """The inputs with the hard cases in front of them.
+    """The hard cases followed by the given inputs.
 
-    Black, white, one-coloured and striped pictures, a very long one; titles of nothing, of one character, of
-    one sign, in another script, longer than any context window.
-    Raises: InputError for fewer than 32 pictures or titles: too few for a verdict.
+    Hard cases: black, white, one-coloured and striped pictures, a very long one; an empty title, titles of
+    one letter, of one punctuation mark, in another script, longer than any context window.
+    Raises: InputError for fewer than 32 pictures or titles, which are too few for a meaningful test.
     """
     if min(len(inputs.pictures), len(inputs.titles)) < FEWEST:
         found = f"{len(inputs.pictures)} pictures and {len(inputs.titles)} titles"
@@ -45,7 +45,7 @@ def with_hard_ones(inputs: Inputs) -> Inputs:
 def pixels(encoder: Encoder, pictures: Sequence[Image.Image]) -> np.ndarray:
     """RGB pictures to uint8 [n, 3, height, width]: the encoder's transform without its last two steps.
 
-    Raises: InputError where that transform ends otherwise than in ToTensor and Normalize.
+    Raises: InputError if the transform does not end in ToTensor and Normalize.
     """
     *geometry, tensor, normalise = encoder.transform.transforms  # type: ignore[attr-defined]
     if not (isinstance(tensor, ToTensor) and isinstance(normalise, Normalize)):
@@ -66,5 +66,5 @@ def tokens(encoder: Encoder, titles: Sequence[str]) -> np.ndarray:
 
 
 def pad_of(encoder: Encoder) -> int:
-    """The token that fills up short titles: the last one of an empty title."""
+    """The pad token: the last token of an empty title."""
     return int(tokens(encoder, [""])[0, -1])

@@ -1,7 +1,7 @@
-"""The two towers as modules that can be exported: raw tensors in, unit vectors out.
+"""The two towers as exportable modules: raw tensors in, unit vectors out.
 
-Pictures go in as uint8 pixels, so that mean and deviation can't be forgotten or applied twice by whoever
-serves the engine; tokens as int64, padded to the longest title of the batch where that is exact.
+Pictures are passed as uint8 pixels, so that a client of the engine can't forget mean and deviation or apply
+them twice. Tokens are int64, padded only to the longest title of the batch where that is exact.
 """
 
 from typing import Any
@@ -48,8 +48,8 @@ class ImageTower(nn.Module):
 class TextTower(nn.Module):
     """int64 tokens [n, L] → float32 [n, d] of unit length; `shortest` ≤ L ≤ `longest`.
 
-    Any length from 2 where padding more or less changes nothing (see `mmprod.encoders.towers`); one length
-    only for a tower that sees its padding, such as SigLIP's.
+    Any L from 2 if the amount of padding has no effect (see `mmprod.encoders.towers`); a single length for a
+    tower in which padding has an effect, such as SigLIP's.
     """
 
     input_name = INPUTS["text"]

@@ -8,14 +8,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmprod.datasets.lazy import lazy
 from mmprod.encoders.export.spec import Precision
 from mmprod.storage.errors import StateError
 
-if TYPE_CHECKING:  # what runs an engine needs no torch
-    from mmprod.encoders.export.modules import ImageTower, TextTower
+if TYPE_CHECKING:
+    import torch
 
+    from mmprod.encoders.export.modules import ImageTower, TextTower
+else:
+    torch = lazy("torch")  # running an engine does not need it
+
+onnxruntime = lazy("onnxruntime")  # optional
 log = logging.getLogger(__name__)
-LARGEST = 1_900_000_000  # bytes of weights in one file: protobuf ends at 2 GiB, the rest goes beside
+LARGEST = 1_900_000_000  # bytes of weights kept in the file: protobuf's limit is 2 GiB; else a second file
 OUTPUT = "vectors"
 Runner = Callable[[np.ndarray], np.ndarray]
 """An opened tower: its input in, float32 [n, d] out."""
@@ -23,13 +29,11 @@ Runner = Callable[[np.ndarray], np.ndarray]
 
 def write(tower: "ImageTower | TextTower", precision: Precision, path: Path) -> int:
     """Export one tower, weights and arithmetic in fp32 or fp16; returns the opset."""
-    import torch
-
-    tower = copy.deepcopy(tower).cpu()  # the encoder's own stays where and as it is
+    tower = copy.deepcopy(tower).cpu()  # leaves the encoder's own tower unchanged
     if precision == "fp16":
         tower = tower.half()
     weights = sum(tensor.nbytes for tensor in tower.state_dict().values())
-    for name in ("onnxscript", "torch.onnx"):  # they tell of every constant that they do not fold
+    for name in ("onnxscript", "torch.onnx"):  # they log every constant that they do not fold
         logging.getLogger(name).setLevel(logging.ERROR)
     program = torch.onnx.export(
         tower.eval(),
@@ -47,14 +51,11 @@ def write(tower: "ImageTower | TextTower", precision: Precision, path: Path) -> 
 
 
 def open_runner(path: Path, input_name: str, precision: Precision, device: str, threads: int) -> Runner:
-    """Load an ONNX file, to run on so many threads that sleep while they wait. Raises: StateError."""
+    """Load an ONNX file, to run on `threads` threads that sleep while waiting. Raises: StateError."""
     try:
-        import onnxruntime
-        from onnxruntime.capi import onnxruntime_pybind11_state as raised
+        options, raised = onnxruntime.SessionOptions(), onnxruntime.capi.onnxruntime_pybind11_state
     except ModuleNotFoundError as error:
         raise StateError(f"{path} needs ONNX Runtime: pip install 'mmprod[export]'") from error
-
-    options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if precision == "fp16":  # the further fusions of ONNX Runtime 1.31 crash on fp16 text towers
@@ -76,14 +77,12 @@ def open_runner(path: Path, input_name: str, precision: Precision, device: str, 
 
 
 def check_input(path: Path, found: str, wanted: str) -> None:
-    """StateError where a file holds another tower than its name says."""
+    """Raise StateError if a file holds another tower than its name says."""
     if found != wanted:
         raise StateError(f"{path} takes {found!r}, want {wanted!r}; export the engine again")
 
 
 def _providers(device: str) -> list[str]:
-    import onnxruntime
-
     wanted = "CUDAExecutionProvider"
     if device.startswith("cuda"):
         if wanted in onnxruntime.get_available_providers():

@@ -1,5 +1,6 @@
 """OpenVINO models: converted from the ONNX file, run on the CPU."""
 
+import importlib
 import os
 from functools import cache
 from pathlib import Path
@@ -11,19 +12,19 @@ from mmprod.encoders.export.onnx import Runner, check_input
 from mmprod.encoders.export.spec import Precision
 from mmprod.storage.errors import StateError
 
-# What the arithmetic is done in. Always said: left to itself, OpenVINO takes bf16 wherever the CPU has it.
+# The arithmetic's precision, always set explicitly: by default OpenVINO uses bf16 if the CPU supports it.
 _ARITHMETIC = {"fp32": "f32", "fp16": "f32", "bf16": "bf16"}
 
 
 def write(onnx_path: Path, precision: Precision, path: Path) -> None:
     """Convert an fp32 ONNX file to `path` (.xml, with its .bin); fp16 halves the stored weights."""
     openvino = _library()
-    model = _core().read_model(onnx_path)  # convert_model would report to OpenVINO's makers
+    model = _core().read_model(onnx_path)  # convert_model would send telemetry
     openvino.save_model(model, path, compress_to_fp16=precision == "fp16")
 
 
 def open_runner(path: Path, input_name: str, precision: Precision, threads: int) -> Runner:
-    """Load and compile for so many threads. Raises: StateError."""
+    """Load a model and compile it for `threads` threads. Raises: StateError."""
     try:
         core = _core()
     except ModuleNotFoundError as error:
@@ -37,7 +38,7 @@ def open_runner(path: Path, input_name: str, precision: Precision, threads: int)
 
     def run(batch: np.ndarray) -> np.ndarray:
         try:
-            return np.array(model(batch)[0])  # a copy: the next call writes into the same memory
+            return np.array(model(batch)[0])  # a copy: the next call overwrites the memory
         except RuntimeError as error:
             raise StateError(f"{path} fails on a batch of shape {batch.shape}: {error}") from error
 
@@ -46,24 +47,23 @@ def open_runner(path: Path, input_name: str, precision: Precision, threads: int)
 
 @cache
 def _core() -> Any:
-    """The one Core of this process, which is never freed.
+    """The only Core of this process; it is never freed.
 
-    Each moves signal handlers to a stack of its own, and in the end back to the one it had found. Of two
-    that are freed in the order they were made, that one is gone by then: the next signal that Python handles
-    (Ctrl-C, the end of a data loader's worker) kills the process.
+    A Core installs its own signal stack and, when freed, restores the previous one. If two Cores are freed in
+    the order in which they were made, the restored stack no longer exists: the next signal that Python
+    handles (Ctrl-C, the end of a data loader's worker) kills the process.
     """
     return _library().Core()
 
 
 def _library() -> Any:
-    """The library, imported as in continuous integration.
+    """Import the library with CI set, as in continuous integration.
 
-    Elsewhere it forks the process on import, to report that to its makers; a fork beside threads may hang.
+    Otherwise it forks the process on import to send telemetry, and a fork in a process with threads may hang.
     """
     before = os.environ.get("CI")
     os.environ["CI"] = "true"
     try:
-        import openvino
+        return importlib.import_module("openvino")
     finally:
         os.environ.pop("CI") if before is None else os.environ.update(CI=before)
-    return openvino

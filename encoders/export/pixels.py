@@ -1,4 +1,4 @@
-"""A picture as the image tower's input, by Pillow alone: the twin of the encoder's transform, bit for bit."""
+"""Preparing a picture for the image tower with Pillow alone; bit-identical to the encoder's transform."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,10 +12,10 @@ Mode = Literal["shortest", "longest", "squash"]
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a picture is brought to `height` x `width`; the names and numbers are open_clip's.
+    """How a picture is resized to `height` x `width`, in open_clip's terms.
 
-    "shortest": the shorter side is made to fit, the longer one cut; "longest": the longer side is, the rest
-    filled with the grey level `fill`; "squash": both are.
+    "shortest": the shorter side is resized to fit, the longer one cut; "longest": the longer side is resized
+    to fit, the rest filled with the grey level `fill`; "squash": both sides are resized to fit.
     """
 
     height: int
@@ -32,7 +32,7 @@ class Geometry:
     @property
     def _filter(self) -> str:
         oblong = self.mode == "shortest" and self.height != self.width
-        return "bicubic" if oblong else self.interpolation  # open_clip passes none on there
+        return "bicubic" if oblong else self.interpolation  # there open_clip ignores its setting
 
     def _size(self, width: int, height: int) -> tuple[int, int]:
         """Width and height to resize to. Rounding differs by mode as in torchvision and open_clip."""

@@ -1,4 +1,4 @@
-"""What an engine folder is: engine.json beside the files it names."""
+"""The specification of an engine folder: engine.json and the files it names."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -10,12 +10,12 @@ from mmprod.storage.files import sha256_file
 
 SPEC, RAW = "engine.json", "raw.json"
 FORM = 2
-"""Version of what is in an engine folder: 2 has what raw titles and pictures need."""
+"""Version of the engine folder's content: 2 added the files for raw titles and pictures."""
 Kind = Literal["onnx", "openvino", "tensorrt"]
 Tower = Literal["image", "text"]
 Precision = Literal["fp32", "fp16", "bf16"]
 INPUTS: dict[Tower, str] = {"image": "pictures", "text": "tokens"}
-"""What a tower's input is called in its file."""
+"""Name of each tower's input in its file."""
 PRECISIONS: dict[Kind, tuple[Precision, ...]] = {
     "onnx": ("fp32", "fp16"),  # ONNX Runtime has no bf16 kernels for the CPU
     "openvino": ("fp32", "fp16", "bf16"),
@@ -25,10 +25,10 @@ PRECISIONS: dict[Kind, tuple[Precision, ...]] = {
 
 @dataclass(frozen=True)
 class Spec:
-    """An engine's inputs and outputs, what it was made from and by; its engine.json.
+    """The content of engine.json: an engine's inputs and outputs, its encoder, and the library versions.
 
-    `encoder` is the fingerprint of the encoder the engine was exported from. `shortest` = `longest` where the
-    text tower takes one length only. `files` maps every other file of the folder to its sha256.
+    `encoder` is the fingerprint of the encoder the engine was exported from. `shortest` = `longest` if the
+    text tower accepts one length only. `files` maps every other file of the folder to its sha256.
     """
 
     kind: Kind
@@ -45,12 +45,12 @@ class Spec:
     files: dict[str, str]
 
     def write(self, folder: Path) -> None:
-        """Write engine.json; syncing is the caller's."""
+        """Write engine.json; the caller syncs it."""
         (folder / SPEC).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> "Spec":
-        """Read engine.json and compare every file it names; StateError for what is missing or damaged."""
+        """Read engine.json and verify every file it names; StateError if one is missing or damaged."""
         try:
             spec = cls(**_tuples(json.loads((folder / SPEC).read_bytes())))
         except (OSError, ValueError, TypeError, KeyError) as error:
@@ -66,7 +66,7 @@ class Spec:
 
 
 def files_of(folder: Path) -> dict[str, str]:
-    """Every file of an engine folder but engine.json, with its sha256."""
+    """The sha256 of every file of an engine folder except engine.json."""
     return {path.name: sha256_file(path) for path in sorted(folder.iterdir()) if path.name != SPEC}
 
 

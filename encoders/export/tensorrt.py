@@ -1,24 +1,31 @@
-"""TensorRT plans: built from the ONNX file on the GPU they are to run on, and useless anywhere else."""
+"""TensorRT plans, built from ONNX files. A plan runs only on the kind of GPU on which it was built."""
 
 import hashlib
 import importlib.util
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from mmprod.datasets.lazy import lazy
 from mmprod.encoders.export.onnx import Runner
 from mmprod.encoders.export.spec import Spec, Tower
 from mmprod.storage.errors import InputError, StateError
 
-BATCHES = (1, 64, 256)  # smallest, the one to be fastest at, largest
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = lazy("torch")  # running engines of other kinds does not need it
+
+trt = lazy("tensorrt")  # optional
+BATCHES = (1, 64, 256)  # smallest, optimised for, largest
 HOW = (
     "`pip install tensorrt` on a machine with an NVIDIA GPU and its driver; meanwhile export onnx or openvino"
 )
 
 
 class Profile(NamedTuple):
-    """Shapes of a tower's input: the smallest, the one to be fastest at, the largest."""
+    """Shapes of a tower's input: the smallest, the one to optimise for, the largest."""
 
     smallest: tuple[int, ...]
     best: tuple[int, ...]
@@ -26,7 +33,7 @@ class Profile(NamedTuple):
 
 
 def profile_of(spec: Spec, tower: Tower) -> Profile:
-    """Batches of 1 to 256, best at 64; titles best at a quarter of the longest, as real ones are short."""
+    """Batches of 1 to 256, optimised for 64; titles for a quarter of the longest, since most are short."""
     if tower == "image":
         return Profile(*((n, 3, *spec.picture_size) for n in BATCHES))
     lengths = (spec.shortest, max(spec.shortest, spec.longest // 4), spec.longest)
@@ -34,7 +41,7 @@ def profile_of(spec: Spec, tower: Tower) -> Profile:
 
 
 def key_of(version: str, gpu: str, capability: tuple[int, int], onnx_sha256: str) -> str:
-    """16 hex digits that change with TensorRT, the GPU or the model: what a plan is bound to."""
+    """The key of a plan: 16 hex digits that change with the TensorRT version, the GPU or the model."""
     told = f"{version}|{gpu}|{capability[0]}.{capability[1]}|{onnx_sha256}"
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
@@ -43,29 +50,22 @@ def missing() -> str | None:
     """Why TensorRT can't run here; None when it can."""
     if importlib.util.find_spec("tensorrt") is None:
         return "TensorRT is not installed"
-    import torch
-
     return None if torch.cuda.is_available() else "there is no NVIDIA GPU that torch can see"
 
 
 def plan_path(folder: Path, tower: Tower, onnx_sha256: str) -> Path:
-    """Where the plan for this machine's TensorRT and GPU lies, or would."""
-    import tensorrt
-    import torch
-
+    """Path of the plan for this machine's TensorRT and GPU, whether it exists or not."""
     gpu, capability = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
-    return folder / f"{tower}.{key_of(tensorrt.__version__, gpu, capability, onnx_sha256)}.plan"
+    return folder / f"{tower}.{key_of(trt.__version__, gpu, capability, onnx_sha256)}.plan"
 
 
 def write(onnx_path: Path, profile: Profile, input_name: str, path: Path) -> None:
     """Build a plan from an ONNX file, in the ONNX file's own types.
 
-    Raises: InputError without TensorRT or a GPU, saying how to get them; StateError when it can't be built.
+    Raises: InputError, with the cure, without TensorRT or a GPU; StateError if the plan can't be built.
     """
     if reason := missing():
         raise InputError(f"{reason}: {HOW}")
-    import tensorrt as trt
-
     logger = trt.Logger(trt.Logger.WARNING)
     builder = trt.Builder(logger)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
@@ -82,10 +82,7 @@ def write(onnx_path: Path, profile: Profile, input_name: str, path: Path) -> Non
 
 
 def open_runner(path: Path, input_name: str) -> Runner:
-    """Load a plan that `plan_path` named, so one that was built here."""
-    import tensorrt as trt
-    import torch
-
+    """Load a plan whose path `plan_path` gave, so that it fits this machine."""
     plan = trt.Runtime(trt.Logger(trt.Logger.WARNING)).deserialize_cuda_engine(path.read_bytes())
     if plan is None:
         raise StateError(f"TensorRT {trt.__version__} can't load {path}; export the engine again")

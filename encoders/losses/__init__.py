@@ -1,6 +1,6 @@
-"""Training losses as pure functions of tensors, each equal to a plain reference in the tests.
+"""Training losses as pure functions of tensors; the tests compare each with a simple reference.
 
-Rows are unit vectors, and column i belongs to row i: a pair's own partner is a positive of it even where
-its identity is unknown. Everything is computed in fp32 (float64 stays), under autocast too. Features of
-several processes are gathered by the caller.
+Rows are unit vectors. Row i and column i belong to one pair, so they are positives of each other even if the
+pair's identity is unknown. Everything is computed in fp32 (float64 stays), also under autocast. The caller
+gathers the features of several processes.
 """

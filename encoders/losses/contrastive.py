@@ -1,4 +1,4 @@
-"""Contrastive losses of a batch of pairs in which some pairs are the same product."""
+"""Contrastive losses of a batch of pairs, some of which may be the same product."""
 
 import torch.nn.functional as F  # noqa: N812  (torch's own convention)
 from torch import Tensor
@@ -10,7 +10,7 @@ def info_nce(image: Tensor, text: Tensor, scale: Tensor | float, positive: Tenso
     """Symmetric InfoNCE with several positives (CLIP, Radford et al. 2021; targets as in ALBEF's retrieval).
 
     L = ½ [CE(s · I Tᵀ, Y) + CE(s · T Iᵀ, Y')], Y_ij = [i ~ j] / Σ_j [i ~ j] and Y' the same over columns.
-    Without positives but the own pairs it is CLIP's loss.
+    If each pair's only positive is itself, this is CLIP's loss.
 
     `image` and `text` float [n, d], unit rows; `scale` s, the inverse temperature; `positive` bool [n, n].
     Returns a scalar, the mean over rows.

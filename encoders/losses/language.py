@@ -1,4 +1,4 @@
-"""The loss of a caption: each next token from the picture and the tokens before it."""
+"""The caption loss: predicting each token from the picture and the tokens before it."""
 
 import torch.nn.functional as F  # noqa: N812  (torch's own convention)
 from torch import Tensor
@@ -16,7 +16,7 @@ def language_loss(logits: Tensor, tokens: Tensor, ignore: Tensor, smoothing: flo
 
     `logits` float [n, L, V]: position t predicts token t+1; `tokens` int64 [n, L]; `ignore` bool [n, L]:
     tokens that are not to be predicted, such as padding and the prompt; `smoothing` ε.
-    Returns a scalar, 0 where every token is ignored.
+    Returns a scalar, 0 if every token is ignored.
     """
     counted = ~ignore[:, 1:]
     wanted = tokens[:, 1:].masked_fill(~counted, _IGNORED)

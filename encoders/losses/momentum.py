@@ -1,6 +1,6 @@
-"""A slowly moving twin of the model, the queue of its features, and the soft targets both give.
+"""Momentum distillation: the momentum twin of a model, the queue of its features, and soft targets from both.
 
-Li et al. 2021, "Align before Fuse" (ALBEF), sections 3.2 and 3.3; BLIP (Li et al. 2022) keeps them.
+Li et al. 2021, "Align before Fuse" (ALBEF), sections 3.2 and 3.3; also used by BLIP (Li et al. 2022).
 """
 
 import torch
@@ -14,10 +14,10 @@ from mmprod.encoders.losses.positives import positives, similarity, uniform, wit
 def update_twin(twin: nn.Module, model: nn.Module, momentum: float) -> None:
     """Move every parameter of `twin` towards `model`: θ' ← m θ' + (1 − m) θ.
 
-    Running statistics move alike, for those of the model don't fit the twin's weights; other buffers are
-    copied.
+    Running statistics are averaged in the same way, since those of the model don't fit the twin's weights;
+    other buffers are copied.
 
-    `twin` is a copy of `model`. Raises ValueError where they differ in their number of parameters.
+    `twin` is a copy of `model`. Raises ValueError if they differ in their number of parameters.
     """
     for slow, fast in zip(twin.parameters(), model.parameters(), strict=True):
         slow.lerp_(fast, 1 - momentum)
@@ -29,15 +29,15 @@ def update_twin(twin: nn.Module, model: nn.Module, momentum: float) -> None:
 
 
 def ramp(step: int, steps: int, value: float) -> float:
-    """`value` reached linearly from 0 over `steps` steps: ALBEF's α in the first epoch."""
+    """A value that rises linearly from 0 to `value` over `steps` steps: ALBEF's α in the first epoch."""
     return value * min(1.0, step / steps) if steps else value
 
 
 class Queue(nn.Module):
-    """The twin's features of the last `size` pairs, the oldest overwritten first (a ring).
+    """A ring buffer of the twin's features of the last `size` pairs.
 
-    `image` and `text` fp32 [size, width], unit rows; `identity` int64 [size, 3]; `count` the pairs ever
-    pushed. All are buffers, so that a checkpoint resumes with them.
+    `image` and `text` fp32 [size, width], unit rows; `identity` int64 [size, 3]; `count` the number of pairs
+    ever pushed. All are buffers of the module, so checkpoints contain them.
     """
 
     image: Tensor
@@ -53,12 +53,12 @@ class Queue(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
 
     def __len__(self) -> int:
-        """Pairs in the queue: `size` once it has filled."""
+        """Number of pairs in the queue; `size` once it is full."""
         return min(int(self.count), len(self.image))
 
     @torch.no_grad()
     def push(self, image: Tensor, text: Tensor, identity: Tensor) -> None:
-        """Put n pairs in; of more than fit, the last stay. Features [n, width], `identity` int64 [n, 3]."""
+        """Add n pairs; if more than fit, only the last. Features [n, width], `identity` int64 [n, 3]."""
         size, n = len(self.image), len(image)
         kept = min(n, size)
         places = (self.count + torch.arange(n - kept, n, device=self.count.device)) % size
@@ -78,15 +78,15 @@ def soft_contrastive(
     alpha: float,
     identity: Tensor,
 ) -> Tensor:
-    """Image-text contrast against the twin's features with soft targets (ALBEF eq. 6, as cross-entropy).
+    """Contrastive loss against the twin's features with soft targets (ALBEF eq. 6, as cross-entropy).
 
     Columns are the twin's features of this batch, then the queue's. For a picture i
         L_i = CE(s · x_i·T', α · softmax(s · x'_i·T') + (1 − α) · uniform over positives of i)
-    and the same for a title; L is the mean of both directions over rows. ALBEF writes KL(q ‖ p) for the
-    soft part: that is less the entropy of q, which has no gradient.
+    and the same for a title; L is the mean of both directions over rows. ALBEF writes the soft part as
+    KL(q ‖ p), which differs by the entropy of q, whose gradient is zero.
 
-    `image`, `text` float [n, d], unit rows, by the model; `image_m`, `text_m` the same pairs by its twin,
-    used without gradient; `identity` int64 [n, 3], compared with the batch's and the queue's. A scalar.
+    `image`, `text` float [n, d], unit rows, by the model; `image_m`, `text_m` the same pairs by its twin, used
+    without gradient; `identity` int64 [n, 3], compared with the batch's and the queue's. Returns a scalar.
     """
     image_m, text_m, known = image_m.detach(), text_m.detach(), identity
     pictures, titles = image_m, text_m
@@ -104,7 +104,7 @@ def soft_contrastive(
 def _towards(
     rows: Tensor, rows_m: Tensor, columns: Tensor, positive: Tensor, scale: Tensor | float, alpha: float
 ) -> Tensor:
-    """CE of rows against columns; the twin's rows [n, d] give the soft part of the target."""
+    """Cross-entropy of rows against columns; the twin's rows [n, d] give the soft part of the target."""
     logits = similarity(rows, columns, scale)
     with torch.no_grad():
         soft = similarity(rows_m, columns, scale).softmax(dim=1)

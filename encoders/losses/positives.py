@@ -1,4 +1,4 @@
-"""Which pairs are the same product, and similarities in full precision: what every loss begins with."""
+"""Shared parts of the losses: which pairs are the same product, targets, similarities in full precision."""
 
 import torch
 from torch import Tensor
@@ -7,20 +7,20 @@ from torch import Tensor
 def positives(rows: Tensor, columns: Tensor) -> Tensor:
     """Which pairs share an item, a picture or a title: bool [n, m].
 
-    `rows` int64 [n, 3] and `columns` int64 [m, 3] number each pair's item, picture and title; -1 is unknown
-    and equal to nothing. Not transitive: a may be like b by its picture and b like c by its title.
+    `rows` int64 [n, 3] and `columns` int64 [m, 3] hold numbers of each pair's item, picture and title; -1 is
+    unknown and equal to nothing. Not transitive: a and b may share a picture, b and c a title.
     """
     known = rows[:, None, :] >= 0
     return ((rows[:, None, :] == columns[None, :, :]) & known).any(dim=2)
 
 
 def with_own(positive: Tensor) -> Tensor:
-    """`positive` bool [n, m] with row i's own partner, column i, among its positives."""
+    """`positive` bool [n, m] with the own partner of each row i, column i, added to its positives."""
     return positive | torch.eye(*positive.shape, dtype=torch.bool, device=positive.device)
 
 
 def uniform(positive: Tensor, dtype: torch.dtype) -> Tensor:
-    """Each row's target: its positives share 1 equally; a row without any is all 0. [n, m]."""
+    """Targets [n, m]: each row's positives share probability 1 equally; a row without positives is all 0."""
     share = positive.to(dtype)
     return share / share.sum(dim=1, keepdim=True).clamp(min=1)
 

@@ -1,4 +1,4 @@
-"""Listings of one item drawn together: picture to picture, title to title and across."""
+"""Same-item loss: listings of one item attract each other, picture to picture, title to title and across."""
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (torch's own convention)
@@ -6,7 +6,7 @@ from torch import Tensor
 
 from mmprod.encoders.losses.positives import similarity, uniform, with_own
 
-_NEVER = torch.finfo(torch.float32).min  # its exponential is 0; infinities alone would have no softmax
+_NEVER = torch.finfo(torch.float32).min  # its exponential is 0; a row of -inf would have no softmax
 
 
 def same_item_loss(
@@ -16,13 +16,13 @@ def same_item_loss(
     scale: Tensor | float,
     weights: tuple[float, float, float] = (1.0, 1.0, 1.0),
 ) -> Tensor:
-    """Supervised contrast over items (Khosla et al. 2020, L_out): w_ii L_ii + w_tt L_tt + w_it L_it.
+    """Supervised contrastive loss over items (Khosla et al. 2020, L_out): w_ii L_ii + w_tt L_tt + w_it L_it.
 
     L of rows x against columns y is the mean, over rows that have a positive, of
         −1/|P(i)| Σ_{p ∈ P(i)} log [ exp(s x_i·y_p) / Σ_{a ∈ A(i)} exp(s x_i·y_a) ].
-    Pictures against pictures and titles against titles: A(i) is every row but i, P(i) the other listings of
-    the item. Across: A(i) is every row, P(i) has the own partner too; the mean of both directions.
-    A part in which no row has a positive is 0.
+    L_ii, pictures against pictures, and L_tt, titles against titles: A(i) is every row but i, P(i) the other
+    listings of the item. L_it: A(i) is every row, P(i) includes the own partner; the mean of both directions.
+    A term in which no row has a positive is 0.
 
     `image` and `text` float [n, d], unit rows; `positive` bool [n, n], the same item; `scale` s; `weights`
     (w_ii, w_tt, w_it). Returns a scalar.

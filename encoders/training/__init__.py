@@ -1,1 +1,1 @@
-"""Fine-tuning: batches, objectives, the loop, checkpoints."""
+"""Fine-tuning: batches, objectives, the training loop, checkpoints."""

@@ -1,4 +1,4 @@
-"""One step's gradient: in one pass, in parts, or in parts with the negatives of the whole (GradCache)."""
+"""The gradient of a step: in one pass, in parts, or in parts with negatives of the whole batch (GradCache)."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -17,11 +17,11 @@ from mmprod.storage.errors import InputError
 
 
 class Backward:
-    """Adds a batch's gradient to the model's parameters.
+    """Computes a batch's gradient and adds it to the gradients of the model's parameters.
 
-    `seed` fixes dropout for every step and part, so that a resumed run, and GradCache's second pass, draw
-    the same.
-    Raises: InputError for GradCache with an objective that needs more of the towers than their features.
+    `seed` fixes dropout for every step and part, so that a resumed run, and GradCache's second pass, use the
+    same masks.
+    Raises: InputError for GradCache with an objective that needs more than the towers' features.
     """
 
     def __init__(self, model: Any, objective: Objective, options: Options, device: str, seed: int) -> None:
@@ -32,12 +32,12 @@ class Backward:
         self.scaler = torch.amp.GradScaler(self.device, enabled=self.precision == "amp")
         if options.grad_cache and not isinstance(objective, Contrastive):
             raise InputError(
-                f"--grad-cache takes contrastive losses apart, not {type(objective).__name__}; "
+                f"--grad-cache works for contrastive losses only, not {type(objective).__name__}; "
                 "leave it out, --accum-freq alone works"
             )
 
     def __call__(self, batch: Batch, step: int) -> dict[str, float]:
-        """The losses by name, means over the parts."""
+        """Run the forward and backward pass; returns the losses by name, averaged over the parts."""
         with self._attention():
             if isinstance(self.objective, Contrastive) and self._in_cached_parts:
                 return self._cached(self.objective, batch, step)
@@ -55,7 +55,7 @@ class Backward:
         return losses
 
     def _cached(self, objective: Contrastive, batch: Batch, step: int) -> dict[str, float]:
-        """Gao et al. 2021: features without a graph, the loss's gradient at them, then part by part."""
+        """Gao et al. 2021: features without a graph, the loss's gradient at them, then backward by parts."""
         with torch.no_grad(), self._autocast():
             cached = [features(self.model, rows) for rows in self._parts(batch, step)]
         image, text = (torch.cat(side).requires_grad_() for side in zip(*cached, strict=True))
@@ -82,9 +82,11 @@ class Backward:
         return torch.autocast(self.device, DTYPES[self.precision], enabled=self.precision != "fp32")
 
     def _attention(self) -> AbstractContextManager[None]:
-        """In half precision on a CPU attention by plain products: up to about 200 patches or words the fused
-        kernel is slower there, by its backward pass. Around both passes, since gradient
-        checkpointing computes again in the second what the first did."""
+        """In half precision on a CPU, attention by plain matrix products.
+
+        Up to about 200 patches or words the fused kernel's backward pass is slower there. Covers both passes,
+        since gradient checkpointing recomputes the forward pass in the backward pass.
+        """
         plain = self.device == "cpu" and self.precision != "fp32"
         return sdpa_kernel(SDPBackend.MATH) if plain else nullcontext()
 

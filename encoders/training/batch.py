@@ -1,4 +1,4 @@
-"""What a training step gets: pictures, tokens and which pairs are the same product."""
+"""A training batch: pictures, tokens, and the identity of each pair."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,17 +23,17 @@ class Batch:
         return len(self.tokens)
 
     def rows(self, start: int, stop: int) -> "Batch":
-        """The pairs from `start` up to `stop`."""
+        """The pairs `start` to `stop` - 1."""
         return Batch(self.pictures[start:stop], self.tokens[start:stop], self.identity[start:stop])
 
     def to(self, device: str) -> "Batch":
-        """The same on another device."""
+        """A copy on another device."""
         moved = {name: getattr(self, name).to(device, non_blocking=True) for name in vars(self)}
         return replace(self, **moved)
 
 
 def pixels(pictures: Tensor, model: Any) -> Tensor:
-    """uint8 [n, 3, s, s] to float32 with the mean and deviation that `model` sees at inference."""
+    """Normalise uint8 [n, 3, s, s] to float32 with the mean and deviation of `model`'s preprocessing."""
     config = model.visual.preprocess_cfg
     mean = 255 * torch.tensor(config["mean"], device=pictures.device).view(1, 3, 1, 1)
     deviation = 255 * torch.tensor(config["std"], device=pictures.device).view(1, 3, 1, 1)

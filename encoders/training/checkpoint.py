@@ -1,4 +1,4 @@
-"""Checkpoints: complete or absent, checked by sha256 when read, never unpickled freely."""
+"""Checkpoints: written atomically, verified by sha256, read without running pickled code."""
 
 import json
 import logging
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> None:
-    """Write ``step-N.pt``, then its seal ``step-N.json``; remove all but the newest `keep`."""
+    """Write ``step-N.pt``, then ``step-N.json`` with its sha256; remove all but the newest `keep`."""
     make_folder(folder)
     file = folder / f"step-{step:08d}.pt"
     write_tensors(file, state)
@@ -26,7 +26,7 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> None:
 
 
 def latest(folder: Path, device: str) -> dict[str, Any] | None:
-    """The state of the newest sound checkpoint, None without one; damaged ones are passed over."""
+    """The state of the newest sound checkpoint, None without one; damaged ones are skipped with a warning."""
     for seal in sorted(folder.glob("step-*.json"), reverse=True):
         file = seal.with_suffix(".pt")
         if _sound(seal, file):
@@ -54,19 +54,19 @@ def _sound(seal: Path, file: Path) -> bool:
 
 
 def write_tensors(file: Path, state: dict[str, Any]) -> None:
-    """Write tensors and plain values aside, sync and rename: the file is whole or as before."""
+    """Write tensors and plain values atomically: to a temporary file, synced and renamed."""
     aside = file.with_name(f".{file.name}.tmp")
     try:
         torch.save(state, aside)
         sync_file(aside)
         aside.replace(file)
     except BaseException:
-        aside.unlink(missing_ok=True)  # a full disk has no room for half a checkpoint
+        aside.unlink(missing_ok=True)  # an incomplete checkpoint only takes disk space
         raise
     sync_file(file.parent)
 
 
 def read_tensors(file: Path, device: str) -> dict[str, Any]:
-    """Read what `write_tensors` wrote; holds tensors and plain values only, so no code runs."""
+    """Read a file of `write_tensors`; only tensors and plain values are accepted, so no code runs."""
     state: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
     return state

@@ -1,8 +1,8 @@
-"""Data parallel training under ``torchrun``: features gathered with their gradient, gradients averaged.
+"""Data parallel training under ``torchrun``: features are gathered with gradients, gradients are averaged.
 
-With world size W and each process's loss taken over all W·n gathered pairs, averaging the gradients over the
-processes gives exactly the gradient of one process with the batch W·n: the backward pass of `gather` sums
-the W losses' gradients, the average divides by W. In a single process all of this does nothing.
+With world size W, each process computes the loss over all W·n gathered pairs. The average of the gradients
+over the processes is then exactly the gradient of one process with the batch W·n: the backward pass of
+`gather` sums the W losses' gradients, the average divides by W. In a single process all of this does nothing.
 """
 
 import os
@@ -30,7 +30,7 @@ def rank() -> int:
 
 @contextmanager
 def processes(device: str) -> Iterator[None]:
-    """Join the processes ``torchrun`` started, if it did: nccl on GPUs, gloo elsewhere."""
+    """Join the process group if started by ``torchrun``: nccl on GPUs, gloo elsewhere."""
     if "WORLD_SIZE" not in os.environ or dist.is_initialized():
         yield
         return
@@ -45,7 +45,7 @@ def processes(device: str) -> Iterator[None]:
 
 
 def gather(rows: Tensor) -> Tensor:
-    """[n, …] of each process to [W·n, …], by rank. Gradients flow back to the process a row came from."""
+    """Gather [n, …] of each process to [W·n, …], by rank. Gradients flow back to the process of each row."""
     if world() == 1:
         return rows
     if not rows.requires_grad:
@@ -56,7 +56,7 @@ def gather(rows: Tensor) -> Tensor:
 
 
 def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
-    """Replace each gradient by its mean over the processes, in one message."""
+    """Replace each gradient by its mean over the processes, in one collective operation."""
     if world() == 1:
         return
     gradients = [p.grad for p in parameters if p.grad is not None]
@@ -68,13 +68,13 @@ def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
 
 
 def wait() -> None:
-    """Until every process is here."""
+    """Wait until every process has called this."""
     if world() > 1:
         dist.barrier()
 
 
 def share(make: Callable[[], T]) -> T:
-    """What `make` gives in the first process, in every process."""
+    """Call `make` in the first process only; returns its result in every process."""
     if world() == 1:
         return make()
     box = [make() if rank() == 0 else None]

@@ -1,4 +1,4 @@
-"""Contrastive objectives of two towers: retrieval by text, and the same item among listings."""
+"""Contrastive objectives for models with two towers: text-image retrieval, and recall of the same item."""
 
 import copy
 from typing import Any
@@ -20,17 +20,17 @@ Features = tuple[Tensor, Tensor]
 
 
 def features(model: Any, batch: Batch) -> Features:
-    """Unit rows [n, d] of pictures and of titles, float32."""
+    """Features of pictures and of titles: float32 [n, d] each, unit rows."""
     image = model.encode_image(pixels(batch.pictures, model), normalize=True)
     text = encode_text(model, batch.tokens, normalize=True)
     return image.float(), text.float()
 
 
 class Contrastive(Objective):
-    """A loss of the features of a whole batch: the part of it that GradCache can take apart.
+    """An objective that depends on a batch only through its features, as GradCache requires.
 
-    `compare` gets the features of all processes; identity-aware: listings of one item, equal pictures and
-    equal titles are never negatives.
+    `compare` gathers the features of all processes. Listings of one item, equal pictures and equal titles are
+    never negatives of each other.
     """
 
     def forward(self, model: Any, batch: Batch, step: int) -> dict[str, Tensor]:
@@ -52,7 +52,7 @@ class InfoNCE(Contrastive):
 
 
 class Sigmoid(Contrastive):
-    """SigLIP's pairwise loss; the base has a logit bias."""
+    """SigLIP's pairwise loss; requires a base with a logit bias."""
 
     def compare(self, model: Any, image: Tensor, text: Tensor, batch: Batch, step: int) -> dict[str, Tensor]:
         identity = gather(batch.identity)
@@ -76,13 +76,15 @@ class SameItem(Contrastive):
 
 
 class SoftContrastive(Contrastive):
-    """EMA soft labels (momentum distillation, Li et al. 2021, ALBEF): features are compared with those of a
-    slowly following twin, of this batch and of earlier ones, and a share alpha of the target is the twin's
-    own opinion."""
+    """EMA soft labels (momentum distillation, Li et al. 2021, ALBEF).
+
+    Features are compared with those of a momentum twin, of this batch and of earlier ones; a share alpha of
+    the target is the twin's own similarity distribution.
+    """
 
     def __init__(self, model: Any, width: int, options: Options) -> None:
         super().__init__()
-        self.twin = copy.deepcopy(model).requires_grad_(False).eval()  # takes no gradient, drops nothing
+        self.twin = copy.deepcopy(model).requires_grad_(False).eval()  # no gradient, no dropout
         self.queue = Queue(options.queue_size, width) if options.queue_size else None
         self.options = options
         self._fresh: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -107,7 +109,7 @@ class SoftContrastive(Contrastive):
 
 
 def contrastive(model: Any, width: int, options: Options, same_item: bool = False) -> Contrastive:
-    """The objective that the options ask for, of a model with vectors of length `width`."""
+    """The objective that the options select, for a model with vectors of dimension `width`."""
     if same_item:
         return SameItem(options.same_item_weights)
     if options.loss == "soft":

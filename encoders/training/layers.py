@@ -1,4 +1,4 @@
-"""Where a parameter stands in its tower: what freezing and layer-wise learning rates need to know."""
+"""The tower and depth of each parameter, for freezing and layer-wise learning rates."""
 
 import re
 from typing import Any
@@ -21,29 +21,29 @@ _LAST_NORM = re.compile(
 
 
 def tower_of(name: str) -> str | None:
-    """ "image", "text", or None for what belongs to neither (logit scale, matching head)."""
+    """ "image", "text", or None for parameters of neither tower (logit scale, matching head)."""
     if name.startswith(_IMAGE):
         return "image"
     return "text" if name.startswith(_TEXT) else None
 
 
 def block_of(name: str) -> int | None:
-    """The number of the block a parameter is in, from 0 at the input; None outside of the blocks."""
+    """The number of a parameter's block, from 0 at the input; None outside the blocks."""
     found = _BLOCK.search(name)
     return int(found[1] or int(found[2]) - 1) if found else None
 
 
 def blocks(model: nn.Module, tower: str) -> int:
-    """How many blocks a tower has."""
+    """Number of blocks of a tower."""
     numbers = (block_of(name) for name, _ in model.named_parameters() if tower_of(name) == tower)
     return max((n + 1 for n in numbers if n is not None), default=0)
 
 
 def depth(name: str, towers: dict[str, int]) -> int:
-    """Layers between a parameter and the output, as open_clip counts its unlocked ones.
+    """Number of layers between a parameter and the output, as open_clip counts unlocked layers.
 
-    0 for heads, 1 for the last block and the norm after it, most for embeddings. `towers` maps each tower to
-    its number of blocks.
+    0 for heads, 1 for the last block and the norm after it, the largest for embeddings. `towers` maps each
+    tower to its number of blocks.
     """
     tower, block = tower_of(name), block_of(name)
     if tower is None or HEADS.search(name):
@@ -54,7 +54,7 @@ def depth(name: str, towers: dict[str, int]) -> int:
 
 
 def freeze(model: nn.Module, tower: str, unlocked: int) -> None:
-    """Freeze a tower but its last `unlocked` layers, of which the first is its head."""
+    """Freeze a tower except its last `unlocked` layers, counted from its head."""
     towers = {tower: blocks(model, tower)}
     for name, parameter in model.named_parameters():
         if tower_of(name) == tower and depth(name, towers) >= unlocked:
@@ -62,7 +62,7 @@ def freeze(model: nn.Module, tower: str, unlocked: int) -> None:
 
 
 def train_mode(model: Any) -> None:
-    """Training mode, but normalisation layers that are frozen keep their statistics."""
+    """Set training mode, but keep frozen batch normalisation layers in evaluation mode."""
     model.train()
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and not any(
@@ -72,9 +72,9 @@ def train_mode(model: Any) -> None:
 
 
 def checkpoint_gradients(model: Any) -> None:
-    """Recompute activations in the backward pass instead of keeping them.
+    """Recompute activations in the backward pass instead of storing them.
 
-    Raises: InputError for a model whose picture tower can't (open_clip's ResNets).
+    Raises: InputError for a model whose picture tower does not support it (open_clip's ResNets).
     """
     model.set_grad_checkpointing(True)
     able = (

@@ -1,4 +1,4 @@
-"""Training batches from a reader of pictures, in this process or in spawned workers."""
+"""Loading of training batches, in this process or in spawned workers."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from mmprod.encoders.training.sampler import Row, Sampler
 
 
 class Pictures(Protocol):
-    """Augmented pictures: (epoch, row) to uint8 [3, s, s], random only by both. Pickles."""
+    """Augmented pictures: (epoch, row) to uint8 [3, s, s], determined by both. Must be picklable."""
 
     def __getitem__(self, at: Row) -> np.ndarray: ...
 
 
 class Loader:
-    """Batches for the steps of a sampler: this process's part of each.
+    """Loads this process's part of each batch of a sampler.
 
-    `identity` int64 [n, 3]; `tokenize` makes titles tokens [n, L]. Workers are spawned, since a forked
+    `identity` int64 [n, 3]; `tokenize` converts titles to tokens [n, L]. Workers are spawned, since a forked
     process must not use its parent's LMDB environment.
     """
 
@@ -58,7 +58,7 @@ class Loader:
 
 @dataclass(frozen=True)
 class Part:
-    """One process's share of the batches of steps `first` to `last`; can be gone through again."""
+    """One process's share of the batches of steps `first` to `last`; can be iterated repeatedly."""
 
     sampler: Sampler
     first: int
@@ -73,5 +73,5 @@ class Part:
 
 
 def stack(pictures: Sequence[np.ndarray]) -> torch.Tensor:
-    """uint8 [3, s, s] each to uint8 [n, 3, s, s]."""
+    """Stack pictures uint8 [3, s, s] to uint8 [n, 3, s, s]."""
     return torch.from_numpy(np.stack(pictures))

@@ -1,4 +1,4 @@
-"""What is minimised: named losses of a batch, with the state they keep."""
+"""The interface of training objectives: named losses of a batch, and the state kept between steps."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ from mmprod.encoders.training.batch import Batch
 
 
 class Objective(nn.Module):
-    """A sum of losses. What it keeps between steps (momentum twin, queue) is in its state_dict, so in
-    checkpoints; none of it takes gradients."""
+    """A sum of losses. Its state between steps (momentum twin, queue) is in its state_dict, and so in
+    checkpoints; it has no trainable parameters."""
 
     def forward(self, model: Any, batch: Batch, step: int) -> dict[str, Tensor]:
-        """The losses by name, scalars; their sum is minimised. `step` counts from 1."""
+        """Scalar losses by name; their sum is minimised. `step` counts from 1."""
         raise NotImplementedError
 
     def after_step(self, model: Any, step: int) -> None:
-        """Called once the optimiser has moved the model."""
+        """Called after the optimiser has updated the model."""

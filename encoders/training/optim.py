@@ -1,4 +1,4 @@
-"""AdamW with the groups and the schedule that contrastive fine-tuning uses."""
+"""AdamW with the parameter groups and the learning-rate schedule of contrastive fine-tuning."""
 
 import math
 
@@ -10,8 +10,11 @@ from mmprod.encoders.training.options import Options
 
 
 def optimizer_of(model: nn.Module, options: Options) -> torch.optim.AdamW:
-    """AdamW over what is to be trained: gains, biases and scales without decay, and each layer's rate
-    multiplied by layer_decay^depth (Clark et al. 2020; 1: all alike)."""
+    """AdamW over the trainable parameters.
+
+    Gains, biases and scales have no weight decay. Each layer's learning rate is multiplied by
+    layer_decay^depth (Clark et al. 2020); 1: equal rates.
+    """
     towers = {tower: blocks(model, tower) for tower in ("image", "text")}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -32,8 +35,11 @@ def optimizer_of(model: nn.Module, options: Options) -> torch.optim.AdamW:
 
 
 def learning_rate(step: int, steps: int, options: Options) -> float:
-    """The rate of a step (from 1): a linear rise over `warmup` steps, at most half of all, then a cosine that
-    would reach 0 one step after the last (open_clip's ``cosine_lr``)."""
+    """The learning rate of a step (from 1), as open_clip's ``cosine_lr``.
+
+    A linear rise over `warmup` steps, at most half of all, then a cosine that would reach 0 one step after the
+    last.
+    """
     warmup = min(options.warmup, steps // 2)
     if step <= warmup:
         return options.lr * step / warmup
@@ -41,6 +47,6 @@ def learning_rate(step: int, steps: int, options: Options) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give each group `rate` times its own scale."""
+    """Set each group's learning rate to `rate` times the group's scale."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["scale"]

@@ -1,7 +1,7 @@
-"""How to fine-tune: the ``[finetune]`` section and the options of ``mmprod finetune``.
+"""Fine-tuning options: the ``[finetune]`` section and the options of ``mmprod finetune``.
 
-Names are open_clip's flags where they mean the same (``--batch-size``, ``--wd``, ``--lock-image`` …).
-Imports no torch: the command line reads it.
+Names are those of open_clip's flags where the meaning is the same (``--batch-size``, ``--wd``,
+``--lock-image`` …). Imports no torch, since the command line reads this module.
 """
 
 from typing import Annotated, Literal
@@ -13,7 +13,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Options(BaseModel):
-    """Everything that decides what training does; the same options, data and base give the same weights."""
+    """All settings of a training run; the same options, data and base give the same weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -26,7 +26,7 @@ class Options(BaseModel):
     steps: int | None = Field(default=None, ge=1, description="Stop after so many steps, instead of epochs.")
     batch_size: int = Field(default=256, ge=2, description="Pairs a step and process.")
     accum_freq: int = Field(
-        default=1, ge=1, description="Forward passes a step: the batch is worked on in so many parts."
+        default=1, ge=1, description="Forward passes a step: the batch is processed in so many parts."
     )
     grad_cache: bool = Field(
         default=False,
@@ -42,29 +42,33 @@ class Options(BaseModel):
         default=100, ge=0, description="Steps of linear warm-up; then the rate falls as a cosine to 0."
     )
     layer_decay: float = Field(
-        default=1.0, gt=0, le=1, description="Each layer further from the output learns so much less."
+        default=1.0, gt=0, le=1, description="Factor of the learning rate for each layer from the output."
     )
     grad_clip_norm: float | None = Field(default=1.0, gt=0, description="Largest norm of the gradient.")
     precision: Literal["auto", "fp32", "amp_bf16", "amp"] = Field(
         default="auto",
-        description="auto: what this machine computes fastest in, tried out; amp_bf16: mostly bfloat16; "
+        description="auto: the fastest on this machine, measured; amp_bf16: mostly bfloat16; "
         "amp: float16 with a gradient scaler.",
     )
     grad_checkpointing: bool = Field(
         default=False, description="Recompute activations: less memory, a third slower."
     )
     lock_image: bool = Field(default=False, description="Freeze the image tower.")
-    lock_image_unlocked_groups: int = Field(default=0, ge=0, description="But train its last so many layers.")
+    lock_image_unlocked_groups: int = Field(
+        default=0, ge=0, description="With --lock-image: train its last so many layers all the same."
+    )
     lock_text: bool = Field(default=False, description="Freeze the text tower.")
-    lock_text_unlocked_layers: int = Field(default=0, ge=0, description="But train its last so many layers.")
+    lock_text_unlocked_layers: int = Field(
+        default=0, ge=0, description="With --lock-text: train its last so many layers all the same."
+    )
     lora_rank: int = Field(
-        default=0, ge=0, description="Train low-rank additions of this rank instead of the weights; 0: off."
+        default=0, ge=0, description="Train LoRA matrices of this rank instead of the weights; 0: off."
     )
     ema_decay: float = Field(
         default=0.0, ge=0, lt=1, description="Publish the moving average of the weights; 0: off."
     )
     momentum: float = Field(
-        default=0.995, ge=0, lt=1, description="soft, BLIP: how slowly the momentum twin follows."
+        default=0.995, ge=0, lt=1, description="soft, BLIP: momentum of the moving average (the twin)."
     )
     alpha: Share = Field(
         default=0.4, description="soft, BLIP: share of the twin's soft labels in the target."
@@ -74,16 +78,16 @@ class Options(BaseModel):
     )
     queue_size: int = Field(default=4096, ge=0, description="soft, BLIP: pairs kept as further negatives.")
     label_smoothing: Share = Field(
-        default=0.1, description="caption, BLIP: smoothing of the next-word target."
+        default=0.1, description="caption, BLIP: label smoothing of the next-token target."
     )
     same_item_weights: tuple[float, float, float] = Field(
         default=(1.0, 1.0, 1.0), description="same-item: weights of image-image, text-text and image-text."
     )
     per_item: int = Field(
-        default=2, ge=2, description="same-item: listings of one item that stand in a batch together."
+        default=2, ge=2, description="same-item: listings of one item that a batch holds together."
     )
     crop_scale: Share = Field(
-        default=0.8, gt=0, description="Least share of a picture that a random crop keeps."
+        default=0.8, gt=0, description="Least share of a picture's area that a random crop keeps."
     )
     flip: Share = Field(default=0.5, description="Share of pictures mirrored.")
     workers: int = Field(
@@ -91,12 +95,12 @@ class Options(BaseModel):
     )
     cache_mib: int = Field(default=512, ge=0, description="Memory for decoded pictures, per reading process.")
     eval_steps: int = Field(default=200, ge=1, description="Measure on held-out pairs every so many steps.")
-    eval_pairs: int = Field(default=2000, ge=2, description="Held-out pairs measured on, at most.")
+    eval_pairs: int = Field(default=2000, ge=2, description="At most so many held-out pairs are measured.")
     checkpoint_steps: int = Field(default=200, ge=1, description="Write a checkpoint every so many steps.")
     keep_checkpoints: int = Field(default=2, ge=1, description="Checkpoints kept.")
-    metric: str = Field(default="auto", description="The held-out measure the best model is chosen by.")
+    metric: str = Field(default="auto", description="The held-out measure that selects the best model.")
     seed: int = Field(default=0, ge=0, description="Random seed.")
 
     def total_steps(self, pairs: int, world: int) -> int:
-        """Number of optimiser steps for so many training pairs."""
+        """Number of optimiser steps for `pairs` training pairs and `world` processes."""
         return self.steps or max(1, round(self.epochs * pairs / (self.batch_size * world)))

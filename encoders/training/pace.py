@@ -1,4 +1,4 @@
-"""How fast training goes: how many steps fit into a time, and what keeps them from being faster."""
+"""The pace of training: seconds a step, and a warning if other work on the same cores slows it down."""
 
 import itertools
 import logging
@@ -10,32 +10,32 @@ from mmprod.datasets.threads import cores, threads
 log = logging.getLogger(__name__)
 MEASURED = 10
 """Steps after which the pace is known; the first two, which load libraries and grow memory, don't count."""
-_LEAST_SHARE = 0.4  # of the threads' time that a step should get
+_LEAST_SHARE = 0.4  # share of the threads' time that a step should get
 
 
 class Pace:
-    """The time of each step and of this process in it."""
+    """Records the wall time and the CPU time of each step."""
 
     def __init__(self) -> None:
         self._wall, self._busy = [time.perf_counter()], [time.process_time()]
 
     def tick(self) -> None:
-        """A step has ended."""
+        """Record the end of a step."""
         self._wall.append(time.perf_counter())
         self._busy.append(time.process_time())
 
     @property
     def known(self) -> bool:
-        """Whether just enough steps were made to judge by."""
+        """True exactly once: after step `MEASURED`, when the pace is known."""
         return len(self._wall) == MEASURED + 1
 
     @property
     def seconds(self) -> float:
-        """Of a step: the median of those that count."""
+        """Median wall time of a step, without the first two."""
         return _median(self._wall)
 
     def warn(self) -> None:
-        """Say what makes steps slow that somebody can do something about: other work on the same cores."""
+        """Log a warning if there are more threads than cores, or if other work takes the cores."""
         share = _median(self._busy) / self.seconds / threads()
         if threads() > cores():
             log.warning(

@@ -1,4 +1,4 @@
-"""Which pairs make up a step: a function of seed, epoch and step alone, so that nothing needs remembering."""
+"""Sampling of batches: a pure function of seed, epoch and step, so that resuming needs no stored state."""
 
 from collections.abc import Iterator
 
@@ -11,10 +11,10 @@ Row = tuple[int, int]
 
 
 class Sampler:
-    """Batches of `size` pairs for every step, in a new order each epoch; a remainder smaller than a
-    batch is left out of that epoch.
+    """Batches of `size` pairs for every step, in a new order each epoch.
 
-    With `items` (int64 [n], -1 unknown) up to `per_item` listings of an item stand side by side.
+    A remainder smaller than a batch is left out of that epoch. With `items` (int64 [n], -1 unknown), up to
+    `per_item` listings of an item are placed next to each other.
     Raises: InputError when there are fewer pairs than a batch needs.
     """
 
@@ -45,7 +45,7 @@ class Sampler:
 
 
 def _together(order: np.ndarray, items: np.ndarray, per_item: int) -> np.ndarray:
-    """The same rows, those of an item moved up to the first of their group of `per_item`."""
+    """The same rows; rows of an item are moved next to the first of their group of `per_item`."""
     groups: dict[int, list[list[int]]] = {}
     arranged: list[list[int]] = []
     for row in order.tolist():

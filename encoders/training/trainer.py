@@ -1,4 +1,4 @@
-"""Fine-tuning: from a base and batches to the best model, resumable at every checkpoint bit for bit."""
+"""The training loop: trains a base model and returns the best one; resumes bit for bit from a checkpoint."""
 
 import copy
 import logging
@@ -29,12 +29,12 @@ from mmprod.storage.files import make_folder
 
 log = logging.getLogger(__name__)
 Scalars = dict[str, float]
-Judge = Callable[[Any], Scalars]
+Evaluator = Callable[[Any], Scalars]
 """Measures a model (in evaluation mode) on held-out pairs."""
 
 
 def prepare(model: Any, options: Options) -> None:
-    """Add low-rank matrices, freeze what is to stay, recompute activations: as the options say."""
+    """Apply the options for LoRA, freezing and gradient checkpointing to a model."""
     if options.lora_rank:
         add_lora(model, options.lora_rank)
     if options.lock_image:
@@ -55,7 +55,7 @@ class Best:
 
 
 class Trainer:
-    """A prepared model in training. `state` and `restore` carry all that the next step depends on."""
+    """A prepared model in training. `state` and `restore` cover everything that later steps depend on."""
 
     def __init__(self, model: Any, objective: Objective, options: Options, steps: int, device: str) -> None:
         self.model, self.objective, self.options = model.to(device), objective.to(device), options
@@ -100,12 +100,12 @@ class Trainer:
             update_twin(self.average, self.model, self.options.ema_decay)
 
     def finished(self) -> Any:
-        """A copy of the model as it would be published now, in evaluation mode."""
+        """A copy of the model in its publishable form (averaged, LoRA merged), in evaluation mode."""
         model = merged(self.average if self.average is not None else self.model)
         return model.eval().requires_grad_(False)
 
     def state(self) -> dict[str, Any]:
-        """Everything the coming steps depend on."""
+        """Everything that later steps depend on."""
         return {
             "step": self.step,
             "best": vars(self.best),
@@ -132,14 +132,15 @@ def fit(
     loader: Loader,
     sampler: Sampler,
     folder: Path,
-    judge: Judge,
+    evaluate: Evaluator,
     metric: str,
     on_step: Callable[[int, Scalars], None],
 ) -> Any:
     """Train to the last step, continuing from the newest checkpoint in `folder`; returns the best model.
 
-    `judge` measures the model every `eval_steps` and after the last step; the model with the highest `metric`
-    is kept in ``best.pt``. `on_step` is told each step's losses, learning rate, pairs a second, and measures.
+    `evaluate` measures the model every `eval_steps` and after the last step; the model with the highest
+    `metric` is kept in ``best.pt``. `on_step` is called with each step's losses, learning rate, pairs a second
+    and, if any, measures.
     """
     options = trainer.options
     if state := checkpoint.latest(folder, trainer.device):
@@ -155,7 +156,7 @@ def fit(
         scalars["pairs_per_second"] = len(batch) * world() / (clock - before)
         last = trainer.step == trainer.steps
         if trainer.step % options.eval_steps == 0 or last:
-            scalars |= _measure(trainer, judge, metric, folder)
+            scalars |= _measure(trainer, evaluate, metric, folder)
             clock = time.perf_counter()
         if (trainer.step % options.checkpoint_steps == 0 or last) and rank() == 0:
             checkpoint.save(folder, trainer.step, trainer.state(), options.keep_checkpoints)
@@ -164,12 +165,12 @@ def fit(
     return _best_model(trainer, folder)
 
 
-def _measure(trainer: Trainer, judge: Judge, metric: str, folder: Path) -> Scalars:
-    """Held-out measures, in the first process; a new best model is kept at once."""
+def _measure(trainer: Trainer, evaluate: Evaluator, metric: str, folder: Path) -> Scalars:
+    """Held-out measures, in the first process only; a new best model is saved at once."""
     if rank() != 0:
         return {}
     model = trainer.finished()
-    scalars = {name: float(value) for name, value in judge(model).items()}  # a checkpoint holds no numpy
+    scalars = {name: float(value) for name, value in evaluate(model).items()}  # NumPy can't be checkpointed
     if metric not in scalars:
         raise InputError(f"metric {metric!r} is not measured: there are {', '.join(sorted(scalars))}")
     if scalars[metric] > trainer.best.value:
@@ -182,13 +183,14 @@ def _measure(trainer: Trainer, judge: Judge, metric: str, folder: Path) -> Scala
 def _best_model(trainer: Trainer, folder: Path) -> Any:
     if not trainer.best.step and rank() == 0:
         raise StateError(
-            f"no measure was a number after {trainer.step} steps; see the held-out pairs and --lr"
+            f"no measure was a number after {trainer.step} steps; check the held-out pairs and --lr"
         )
     model = trainer.finished()
     kept = checkpoint.read_tensors(folder / "best.pt", trainer.device)
     if kept["step"] != trainer.best.step and rank() == 0:
         raise StateError(
-            f"{folder / 'best.pt'} is of step {kept['step']}, not {trainer.best.step}; train anew"
+            f"{folder / 'best.pt'} is of step {kept['step']}, not {trainer.best.step}; remove {folder} and "
+            "train again"
         )
     model.load_state_dict(kept["model"])
     return model

@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from mmprod.datasets.lazy import lazy
 from mmprod.datasets.schemas import METRIC, check
 from mmprod.eval.significance import holm
 from mmprod.storage.errors import InputError
 
+scipy = lazy("scipy")  # a second to import, and a first evaluation has nothing to compare with
 Z = 1.959963984540054  # the 97.5 % point of the normal distribution
 LEVEL = 0.05
 
@@ -99,15 +101,13 @@ def _by_key(metrics: pa.Table) -> _Figures:
 
 
 def _alerts(old: _Figures, new: _Figures, rule: Rule) -> Iterator[Alert]:
-    from scipy.stats import norm
-
     if not rule.drop > 0:
         raise InputError(f"a rule's drop is {rule.drop}, want more than 0 (0.03 for 3 points)")
     pairs = [
         (old[key], new[key]) for key in _watched(old.keys() | new.keys(), rule) if key in old and key in new
     ]
     known = [(was, now) for was, now in pairs if was["low"] is not None and now["high"] is not None]
-    adjusted = holm([float(norm.sf(_fall(*pair))) for pair in known])
+    adjusted = holm([float(scipy.stats.norm.sf(_fall(*pair))) for pair in known])
     for (was, now), p in zip(known, adjusted, strict=True):
         # The last digits of a difference of shares are noise: .9 - .87 is less than .03.
         if was["value"] - now["value"] >= rule.drop - 1e-12 and p <= LEVEL:

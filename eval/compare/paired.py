@@ -11,8 +11,10 @@ import pyarrow as pa
 from mmprod.datasets.schemas import FACETS
 from mmprod.eval.estimate import Floats, Ints, mean
 from mmprod.eval.figures.anchors import anchor_values
-from mmprod.eval.figures.judged import Frame, Judged
 from mmprod.eval.figures.metrics import scopes
+from mmprod.eval.judged import Judged
+from mmprod.eval.judged_arrays import Sample
+from mmprod.eval.measures.measure import VARIANTS, Measure
 from mmprod.eval.significance import holm, sign_flip
 from mmprod.storage.errors import InputError
 
@@ -64,43 +66,50 @@ GAIN = pa.schema(
 
 
 def compare(
-    judged: Judged, a: str, b: str, measures: Sequence[str], variant: str = "pooled", seed: int = 0
+    judged: Judged, a: str, b: str, measures: Sequence[Measure], variant: str = "pooled", seed: int = 0
 ) -> pa.Table:
     """How much better `b` is than `a`, over all, by category and by sales band, as DIFFERENCE.
 
-    Compared are the anchors at which both systems have a value (see `anchor_values` for the measures and
-    variants); n says how many. The interval is the paired, stratified t interval of `estimate.mean`, the
-    test `sign_flip`. Both speak about anchors of this kind in general rather than about this catalogue
-    as it stands: no finite population correction, so the interval is wider than those of the figures
-    where most anchors of a stratum were drawn. p_adjusted is Holm's (Scand. J. Statist. 6, 1979) over the
-    scopes of a facet, for each measure; several measures are several looks.
-    "precision" is a ratio; it is compared by its linearised values, so that its test holds for larger
+    Compared are the anchors at which both systems have a value (see `anchor_values`); n says how many.
+    Measures that don't have the variant are left out, and logged. The interval is the paired, stratified
+    t interval of `estimate.mean`, the test `sign_flip`. Both speak about anchors of this kind in general
+    rather than about this catalogue as it stands: no finite population correction, so the interval is
+    wider than those of the figures where most anchors of a stratum were drawn. p_adjusted is Holm's
+    (Scand. J. Statist. 6, 1979) over the scopes of a facet, for each measure; several measures are several
+    looks.
+    `Precision` is a ratio; it is compared by its linearised values, so that its test holds for larger
     samples only. Sales bands and categories share anchors with each other and with "all".
-    Raises: InputError for an unknown system, measure or variant, a k beyond the pooled depth, and where
+    Raises: InputError for an unknown system or variant, a cut-off beyond the pooled depth, and where
     a and b are the same.
     """
     if a == b:
         raise InputError(f"a comparison wants two systems, both are {a!r}")
     rows: list[Row] = []
     for measure in measures:
-        found = _adjusted(list(_differences(_paired(judged, a, b, measure, variant), judged.frame, seed)))
-        names = {"measure": measure, "variant": variant, "a": a, "b": b}
+        if variant in VARIANTS and variant not in measure.variants:
+            logger.warning("%s has no %s value, so it is not compared", measure, variant)
+            continue
+        found = _adjusted(list(_differences(_paired(judged, a, b, measure, variant), judged.sample, seed)))
+        names = {"measure": measure.name, "variant": variant, "a": a, "b": b}
         rows += [row | names for row in found]
     return pa.Table.from_pylist(rows, schema=DIFFERENCE)
 
 
-def changed(judged: Judged, a: str, b: str, measure: str, variant: str = "pooled") -> pa.Table:
+def changed(judged: Judged, a: str, b: str, measure: Measure, variant: str = "pooled") -> pa.Table:
     """The anchors at which `measure` differs, most improved by `b` first and most worsened last, as CHANGED.
 
     Among equals in order of anchor_id. Raises: InputError as `compare`.
     """
     found = _paired(judged, a, b, measure, variant)
-    frame = judged.frame
+    sample = judged.sample
     rows: list[Row] = []
     for i in np.flatnonzero(found.a != found.b):
         place, before, after = found.places[i], float(found.a[i]), float(found.b[i])
-        row: Row = {"anchor_id": frame.ids[place], "value_a": before, "value_b": after}
-        row |= {"category": frame.categories[frame.category[place]], "band": frame.bands[frame.band[place]]}
+        row: Row = {"anchor_id": sample.ids[place], "value_a": before, "value_b": after}
+        row |= {
+            "category": sample.categories[sample.category[place]],
+            "band": sample.bands[sample.band[place]],
+        }
         rows.append(row | {"difference": after - before})
     table = pa.Table.from_pylist(rows, schema=CHANGED)
     return table.sort_by([("difference", "descending"), ("anchor_id", "ascending")])
@@ -133,7 +142,7 @@ class _Paired:
     sizes_b: Floats
 
 
-def _paired(judged: Judged, a: str, b: str, measure: str, variant: str) -> _Paired:
+def _paired(judged: Judged, a: str, b: str, measure: Measure, variant: str) -> _Paired:
     one, other = (anchor_values(judged, system, measure, variant) for system in (a, b))
     places, i, j = np.intersect1d(one.places, other.places, assume_unique=True, return_indices=True)
     return _Paired(
@@ -141,10 +150,10 @@ def _paired(judged: Judged, a: str, b: str, measure: str, variant: str) -> _Pair
     )
 
 
-def _differences(found: _Paired, frame: Frame, seed: int) -> Iterator[Row]:
+def _differences(found: _Paired, sample: Sample, seed: int) -> Iterator[Row]:
     """A row for each scope that has shared anchors."""
     endless = np.full(len(found.places), np.inf)
-    for facet, scope, part in scopes(frame, found.places):
+    for facet, scope, part in scopes(sample, found.places):
         weights = found.weights[part]
         value_a, each_a = _linearised(found.a[part], found.sizes_a[part], weights)
         value_b, each_b = _linearised(found.b[part], found.sizes_b[part], weights)

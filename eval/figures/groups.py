@@ -7,8 +7,9 @@ import pyarrow as pa
 
 from mmprod.datasets.schemas import METRIC
 from mmprod.eval.estimate import Estimate, Floats, Ints, bootstrap, mean, share
-from mmprod.eval.figures.judged import UNJUDGED, Frame, Judged
 from mmprod.eval.figures.metrics import Row, row, scopes
+from mmprod.eval.judged import Judged
+from mmprod.eval.judged_arrays import UNJUDGED, Sample
 from mmprod.storage.errors import InputError
 
 GROUPING = (
@@ -64,10 +65,10 @@ def pure_groups(judged: Judged, system: str, threshold: Mapping[str, float]) -> 
     population. Anchors of categories without a threshold are left out.
     Raises: InputError for an unknown system or category.
     """
-    frame, lists = judged.frame, judged.lists(system)
+    sample, lists = judged.sample, judged.lists(system)
     for name in threshold:
-        frame.code_of(name)
-    cuts = np.array([threshold.get(name, np.inf) for name in frame.categories])[frame.category]
+        sample.code_of(name)
+    cuts = np.array([threshold.get(name, np.inf) for name in sample.categories])[sample.category]
     inside = judged.candidates.column("score").to_numpy()[lists.row] >= cuts[lists.anchor]
     members, verdict = lists.anchor[inside], lists.verdict[inside]
     known = np.bincount(members[verdict != UNJUDGED], minlength=len(cuts)) > 0
@@ -75,20 +76,20 @@ def pure_groups(judged: Judged, system: str, threshold: Mapping[str, float]) -> 
     size = (1 + np.bincount(members, minlength=len(cuts))).astype(np.float64)
     rows: list[Row] = []
     places = np.flatnonzero(known)
-    for facet, scope, part in scopes(frame, places):
-        found = share(pure[places[part]].astype(np.float64), *_design(frame, places[part]))
+    for facet, scope, part in scopes(sample, places):
+        found = share(pure[places[part]].astype(np.float64), *_design(sample, places[part]))
         rows.append(row(system, facet, scope, "group purity", "judged", found))
     places = np.flatnonzero(np.isfinite(cuts))
-    for facet, scope, part in scopes(frame, places):
-        mean_size = mean(size[places[part]], *_design(frame, places[part]))
+    for facet, scope, part in scopes(sample, places):
+        mean_size = mean(size[places[part]], *_design(sample, places[part]))
         found = Estimate(mean_size.value, *mean_size.interval, int(part.sum()))
         rows.append(row(system, facet, scope, "group size", "", found))
     return pa.Table.from_pylist(rows, schema=METRIC)
 
 
-def _design(frame: Frame, places: Ints) -> tuple[Floats, Ints, Ints, Floats]:
+def _design(sample: Sample, places: Ints) -> tuple[Floats, Ints, Ints, Floats]:
     """Weights, clusters, strata and population of anchors, as `estimate.mean` takes them."""
-    return frame.weight[places], places, frame.stratum[places], frame.population[places]
+    return sample.weight[places], places, sample.stratum[places], sample.population[places]
 
 
 def _numbered(groups: list[tuple[str, str]]) -> tuple[Ints, Ints]:

@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 
 from mmprod.datasets.schemas import METRIC
 from mmprod.eval.estimate import Estimate, Ints
-from mmprod.eval.figures.anchors import VARIANTS, anchor_values, parse
-from mmprod.eval.figures.judged import UNJUDGED, Frame, Judged
+from mmprod.eval.figures.anchors import anchor_values
+from mmprod.eval.judged import Judged
+from mmprod.eval.judged_arrays import UNJUDGED, Sample
+from mmprod.eval.measures.measure import Measure
 
 ALL = "all"
 """The scope of the figures over everything."""
@@ -17,34 +19,39 @@ ALL = "all"
 Row = dict[str, str | float | int | None]
 
 
-def figures(judged: Judged, measures: Sequence[str]) -> pa.Table:
-    """Every measure of every system, over all, by category and by sales band, in all variants, as METRIC.
+def figures(judged: Judged, measures: Sequence[Measure]) -> pa.Table:
+    """Every measure of every system, over all, by category and by sales band, as METRIC.
 
-    Measures and variants are those of `anchor_values`; low and high the 95 % interval of `estimate.share`;
-    n the anchors with a value. Scopes in which no anchor has one are left out. With them goes "judged",
-    the share of the systems' products down to the largest cut-off (without one, the pooled depth) that
-    have a verdict: a plain count without interval, n the products.
+    Each measure comes in all the variants it has (see `anchor_values`); low and high are the 95 % interval
+    of `estimate.share`, n the anchors with a value. Scopes in which no anchor has one are left out. With
+    them goes "judged", the share of the systems' products down to `covered_depth` that have a verdict: a
+    plain count without interval, n the products.
     Raises: InputError as `anchor_values`.
     """
     rows: list[Row] = []
-    deepest = max((parse(measure)[1] for measure in measures), default=0) or judged.depth
+    deepest = covered_depth(judged, measures)
     for system in judged.systems:
         rows += _coverage(judged, system, deepest)
         for measure in measures:
-            for variant in VARIANTS:
+            for variant in measure.variants:
                 found = anchor_values(judged, system, measure, variant)
-                for facet, scope, part in scopes(judged.frame, found.places):
-                    rows.append(row(system, facet, scope, measure, variant, found.share(part)))
+                for facet, scope, part in scopes(judged.sample, found.places):
+                    rows.append(row(system, facet, scope, measure.name, variant, found.share(part)))
     return pa.Table.from_pylist(rows, schema=METRIC)
 
 
-def scopes(frame: Frame, places: Ints) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
+def covered_depth(judged: Judged, measures: Sequence[Measure]) -> int:
+    """The last rank that coverage is told of: the largest cut-off, the pooled depth where there is none."""
+    return max((measure.cutoff or 0 for measure in measures), default=0) or judged.depth
+
+
+def scopes(sample: Sample, places: Ints) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
     """Facet and name of each scope that has anchors at `places`, and bool[places], which these are."""
     if len(places):
         yield ALL, ALL, np.full(len(places), True)
     for facet, names, codes in (
-        ("category", frame.categories, frame.category),
-        ("sales", frame.bands, frame.band),
+        ("category", sample.categories, sample.category),
+        ("sales", sample.bands, sample.band),
     ):
         for code in np.unique(codes[places]):
             yield facet, names[code], codes[places] == code
@@ -68,7 +75,7 @@ def row(system: str, facet: str, scope: str, measure: str, variant: str, found: 
 def _coverage(judged: Judged, system: str, k: int) -> Iterator[Row]:
     lists = judged.lists(system)
     top = lists.rank <= k
-    for facet, scope, part in scopes(judged.frame, lists.anchor[top]):
+    for facet, scope, part in scopes(judged.sample, lists.anchor[top]):
         known = (lists.verdict[top] != UNJUDGED)[part]
         found = Estimate(float(known.mean()), np.nan, np.nan, len(known))
         yield row(system, facet, scope, "judged", "", found) | {"low": None, "high": None}

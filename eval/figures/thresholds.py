@@ -8,9 +8,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mmprod.eval.estimate import Floats, Ints, share
-from mmprod.eval.figures.judged import UNJUDGED, Judged
 from mmprod.eval.figures.metrics import ALL
-from mmprod.eval.figures.pooled import stands_for
+from mmprod.eval.judged import Judged
+from mmprod.eval.judged_arrays import UNJUDGED
 from mmprod.storage.errors import InputError
 
 THRESHOLD = pa.schema(
@@ -61,7 +61,7 @@ def thresholds(judged: Judged, system: str, wanted: Sequence[float]) -> pa.Table
     if not all(0 < share_ <= 1 for share_ in wanted):
         raise InputError(f"wanted precisions are {list(wanted)}, want shares above 0 and up to 1")
     rows: list[dict[str, object]] = []
-    for category in (None, *judged.frame.categories):
+    for category in (None, *judged.sample.categories):
         scored = _scored(judged, system, category)
         for row in _thresholds(scored, wanted):
             rows.append({"system": system, "category": category or ALL} | row)
@@ -103,13 +103,13 @@ def _curve(scored: Scored) -> tuple[Floats, Floats, Floats]:
 
 
 def _scored(judged: Judged, system: str, category: str | None) -> Scored:
-    frame, lists = judged.frame, judged.lists(system)
+    sample, lists = judged.sample, judged.lists(system)
     known = lists.verdict != UNJUDGED
     if category is not None:
-        known &= frame.category[lists.anchor] == frame.code_of(category)
+        known &= sample.category[lists.anchor] == sample.code_of(category)
     scores = judged.candidates.column("score").to_numpy()[lists.row[known]].astype(np.float64)
     order = np.argsort(-scores, kind="stable")
     place = np.flatnonzero(known)[order]
     anchor = lists.anchor[place]
-    weights = frame.weight[anchor] * stands_for(judged.pool)[lists.pair[place]]
-    return Scored(scores[order], lists.verdict[place] == 1, weights, anchor, frame.stratum[anchor])
+    weights = sample.weight[anchor] * judged.pool.stands_for[lists.pair[place]]
+    return Scored(scores[order], lists.verdict[place] == 1, weights, anchor, sample.stratum[anchor])

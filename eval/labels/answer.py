@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from mmprod.datasets.tables.textfile import Record
-from mmprod.eval.labels.asked import Asked, plain, shows_nothing
+from mmprod.eval.labels.question_lookup import QuestionLookup, plain, shows_nothing
 from mmprod.eval.labels.source import Columns
 from mmprod.eval.sheets.cells import unguard
 
@@ -40,7 +40,7 @@ class Answer(NamedTuple):
 
 
 def read_answer(
-    row: Record, columns: Columns, asked: Asked, reviewer: str, reviewers: Collection[str] = ()
+    row: Record, columns: Columns, lookup: QuestionLookup, reviewer: str, reviewers: Collection[str] = ()
 ) -> Answer:
     """The answer in a row; `reviewer` gave it where the row doesn't say.
 
@@ -58,9 +58,9 @@ def read_answer(
     if anchor == product:
         raise RowError(f"anchor and product are the same: {anchor[:60]!r}")
     if columns.pair_id is None:
-        question = _by_products(anchor, product, asked)
+        question = _by_products(anchor, product, lookup)
     else:
-        question = _by_id(cells[columns.pair_id].strip(), anchor, product, asked)
+        question = _by_id(cells[columns.pair_id].strip(), anchor, product, lookup)
     same = _label(_cell(cells, columns.label))
     who = reviewer_name(_cell(cells, columns.reviewer)) or reviewer
     if same is not None and not who:
@@ -68,7 +68,7 @@ def read_answer(
     if same is not None and reviewers:
         _check_known(who, reviewers)
     protected = anchor != ids[0].strip() or product != ids[1].strip()
-    return Answer(question, same, who, anchor != asked.anchors[question], protected)
+    return Answer(question, same, who, anchor != lookup.anchors[question], protected)
 
 
 def _check_known(who: str, reviewers: Collection[str]) -> None:
@@ -97,12 +97,12 @@ def _cell(cells: Sequence[str], at: int | None) -> str:
     return cells[at] if at is not None and at < len(cells) else ""
 
 
-def _by_id(name: str, anchor: str, product: str, asked: Asked) -> int:
+def _by_id(name: str, anchor: str, product: str, lookup: QuestionLookup) -> int:
     """The question of a pair_id cell. Its row has to name both products too: one of them may have slipped."""
-    question = asked.by_id.get(name)
+    question = lookup.by_id.get(name)
     if question is None:
         raise RowError(f"pair_id {name[:60]!r} {_mangled(name) or 'is not a pair that was asked'}")
-    ids = asked.anchors[question], asked.products[question]
+    ids = lookup.anchors[question], lookup.products[question]
     if (anchor, product) == ids or (product, anchor) == ids:
         return question
     column, cell, want = next(
@@ -113,9 +113,9 @@ def _by_id(name: str, anchor: str, product: str, asked: Asked) -> int:
     raise RowError(f"{column} {cell[:60]!r} {_mangled(cell) or 'is not of this pair'}, want {want!r}")
 
 
-def _by_products(anchor: str, product: str, asked: Asked) -> int:
+def _by_products(anchor: str, product: str, lookup: QuestionLookup) -> int:
     try:
-        question = asked.by_products(anchor, product)
+        question = lookup.by_products(anchor, product)
     except LookupError as error:
         raise RowError(
             "these two were asked about more than once, with other pictures or titles: pair_id is needed"

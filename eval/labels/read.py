@@ -13,10 +13,10 @@ from mmprod.datasets.schemas import JUDGEMENT
 from mmprod.datasets.tables.private_copy import PrivateCopy, private_copy
 from mmprod.datasets.tables.textfile import Record, encoding_of
 from mmprod.eval.labels.answer import RowError, read_answer, reviewer_name
-from mmprod.eval.labels.asked import Asked
-from mmprod.eval.labels.comma import open_csv
+from mmprod.eval.labels.csv_file import open_csv
+from mmprod.eval.labels.deduplicate import Deduplicated, FileAnswers
 from mmprod.eval.labels.label_studio import open_label_studio
-from mmprod.eval.labels.settle import Answers, Settled
+from mmprod.eval.labels.question_lookup import QuestionLookup
 from mmprod.eval.labels.source import Columns, Source
 from mmprod.eval.labels.workbook import open_xlsx
 from mmprod.storage.errors import InputError
@@ -112,7 +112,7 @@ def read_copy(
     """As `read_labels`, of a file that has been copied already."""
     if judged_at.tzinfo is None:
         raise InputError(f"judged_at {judged_at} has no time zone")
-    asked = Asked(questions)
+    lookup = QuestionLookup(questions)
     source = _open(file, encoding)
     columns = Columns.of(source.header, file)
     if by_ids:
@@ -120,19 +120,19 @@ def read_copy(
     tally = _Tally()
     whose, known = _name(reviewer), {_name(name) for name in reviewers}
     for row in source.read():
-        tally.add(row, columns, asked, whose, known)
-    settled = tally.answers.settle()
-    rejected = tally.rejected | _rejected_again(source, settled.conflicts)
+        tally.add(row, columns, lookup, whose, known)
+    answers = tally.answers.deduplicated()
+    rejected = tally.rejected | _rejected_again(source, answers.conflicts)
     return LabelFile(
         header=source.header,
         rows=tally.rows,
-        judgements=_judgements(settled, questions, judged_at, file.origin),
+        judgements=_judgements(answers, questions, judged_at, file.origin),
         rejected=tuple(rejected[place] for place in sorted(rejected)),
         unanswered=tally.unanswered,
-        duplicates=settled.duplicates,
+        duplicates=answers.duplicates,
         blank=tally.blank,
-        swapped=settled.swapped,
-        protected=settled.protected,
+        swapped=answers.swapped,
+        protected=answers.protected,
         encoding=source.encoding,
     )
 
@@ -151,11 +151,11 @@ class _Tally:
     rows: int = 0
     blank: int = 0
     unanswered: int = 0
-    answers: Answers = field(default_factory=Answers)
+    answers: FileAnswers = field(default_factory=FileAnswers)
     rejected: dict[int, RejectedRow] = field(default_factory=dict)  # by their place in the file
 
     def add(
-        self, row: Record, columns: Columns, asked: Asked, reviewer: str, reviewers: Collection[str]
+        self, row: Record, columns: Columns, lookup: QuestionLookup, reviewer: str, reviewers: Collection[str]
     ) -> None:
         place = self.rows
         self.rows += 1
@@ -163,7 +163,7 @@ class _Tally:
             self.blank += 1
             return
         try:
-            answer = read_answer(row, columns, asked, reviewer, reviewers)
+            answer = read_answer(row, columns, lookup, reviewer, reviewers)
         except RowError as refused:
             self.rejected[place] = RejectedRow(row.line, str(refused), row.cells)
             return
@@ -194,18 +194,18 @@ def _rejected_again(source: Source, reasons: Mapping[int, str]) -> dict[int, Rej
     }
 
 
-def _judgements(settled: Settled, questions: pa.Table, judged_at: datetime, path: Path) -> pa.Table:
-    asked = questions.take(pa.array(settled.question))
+def _judgements(answers: Deduplicated, questions: pa.Table, judged_at: datetime, path: Path) -> pa.Table:
+    asked = questions.take(pa.array(answers.question))
     sheet = os.fsencode(path.name).decode(errors="replace")  # a name on disk need not be text
     same_for_all = {"judged_at": judged_at, "sheet": sheet}
     columns = {
         "pair_id": asked["pair_id"],
         "anchor_id": asked["anchor_id"],
         "product_id": asked["product_id"],
-        "label": pa.array(settled.same),
-        "reviewer": pa.array(settled.reviewer, pa.string()),
+        "label": pa.array(answers.same),
+        "reviewer": pa.array(answers.reviewer, pa.string()),
         "repeat": pc.equal(asked["role"], "repeat"),
     }
     for name, value in same_for_all.items():
-        columns[name] = pa.repeat(pa.scalar(value, JUDGEMENT.field(name).type), len(settled.question))
+        columns[name] = pa.repeat(pa.scalar(value, JUDGEMENT.field(name).type), len(answers.question))
     return pa.table([columns[name] for name in JUDGEMENT.names], schema=JUDGEMENT)

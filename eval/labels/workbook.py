@@ -9,12 +9,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from mmprod.datasets.lazy import lazy
 from mmprod.datasets.tables.private_copy import PrivateCopy
 from mmprod.datasets.tables.textfile import Record
-from mmprod.eval.labels.archive import Merged, inspect
 from mmprod.eval.labels.source import ABOVE, NEEDED, Source, check_title, is_header
+from mmprod.eval.labels.workbook_parts import Merged, inspect
 from mmprod.storage.errors import InputError
 
+openpyxl = lazy("openpyxl")  # slow to import, and most label files are CSV
 MAX_ROWS, MAX_COLUMNS = 1_048_576, 256  # a worksheet has no more rows; a sheet of questions has 7 columns
 _DIGITS = 15  # that a spreadsheet keeps of a number
 
@@ -24,8 +26,9 @@ def open_xlsx(file: PrivateCopy) -> Source:
 
     Cells become text as they are stored: a formula is its text, not its value; a number of more digits
     than a spreadsheet keeps is written 1.2E+20, as it would show it, so that it is no id.
-    Raises: InputError, here or while reading, for a file that unpacks to too much (`archive.inspect`), is
-    cut off or damaged, and where no worksheet has these columns or more than one has.
+    Raises: InputError, here or while reading, for a file that unpacks to too much (see
+    `workbook_parts.inspect`), is cut off or damaged, and where no worksheet has these columns or more than
+    one has.
     """
     found = {}
     with _refusing(file), file.path.open("rb") as data:
@@ -79,11 +82,9 @@ def _refusing(file: PrivateCopy) -> Iterator[None]:
 
 
 def _load(file: Any) -> Any:
-    from openpyxl import load_workbook
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of styles and extensions it leaves out: they hold no cells
-        return load_workbook(file, read_only=True, keep_links=False)
+        return openpyxl.load_workbook(file, read_only=True, keep_links=False)
 
 
 def _rows(sheet: Any, file: PrivateCopy, merged: Merged, width: int) -> Iterator[Record]:
@@ -91,11 +92,9 @@ def _rows(sheet: Any, file: PrivateCopy, merged: Merged, width: int) -> Iterator
 
     openpyxl's own iteration leaves out rows and cells that are not in order: its parser tells them all.
     """
-    from openpyxl.worksheet._reader import WorkSheetParser
-
     last = 0
     with sheet._get_source() as xml:
-        parser = WorkSheetParser(xml, sheet._shared_strings)
+        parser = openpyxl.worksheet._reader.WorkSheetParser(xml, sheet._shared_strings)
         for number, cells in _quietly(parser.parse()):
             if not last < number <= MAX_ROWS:
                 raise InputError(f"{file}: row {number} of {sheet.title!r} comes after row {last}")

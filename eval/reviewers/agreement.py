@@ -5,7 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from mmprod.eval.reviewers.answers import Answers, Codes, latest
+from mmprod.datasets.lazy import lazy
+from mmprod.eval.reviewers.latest_answers import Answers, Codes, latest
+
+scipy, krippendorff = lazy("scipy"), lazy("krippendorff")
+inter_rater = lazy("statsmodels.stats.inter_rater")  # a second to import; of no use without a common pair
 
 COHEN = pa.schema(
     [
@@ -71,29 +75,26 @@ def cohen_table(judgements: pa.Table) -> pa.Table:
 
 
 def _cohen(answers: Answers) -> pa.Table:
-    from statsmodels.stats.inter_rater import cohens_kappa
-
     crossed = _crossed(answers)
     rows = []
     for first, second in zip(*np.triu_indices(len(answers.reviewers), 1), strict=True):
         table = crossed[:, :, first, second]
         if pairs := int(table.sum()):
             alike = float(np.trace(table)) / pairs
-            kappa = None if pairs in np.diag(table) else float(cohens_kappa(table, return_results=False))
+            one_answer = pairs in np.diag(table)
+            kappa = None if one_answer else float(inter_rater.cohens_kappa(table, return_results=False))
             rows.append((answers.reviewers[first], answers.reviewers[second], pairs, alike, kappa))
     return pa.Table.from_pylist([dict(zip(COHEN.names, row, strict=True)) for row in rows], schema=COHEN)
 
 
 def _crossed(answers: Answers) -> Codes:
     """int64[2, 2, r, r]: in how many pairs reviewer k's answer is i and reviewer l's is j."""
-    from scipy.sparse import csr_array
-
     shape = (len(answers.reviewers), len(answers.pairs))
     gave = []
     for label in (False, True):
         rows = answers.same == label
         ones = np.ones(int(rows.sum()), np.int64)
-        gave.append(csr_array((ones, (answers.reviewer[rows], answers.pair[rows])), shape=shape))
+        gave.append(scipy.sparse.csr_array((ones, (answers.reviewer[rows], answers.pair[rows])), shape=shape))
     return np.array([[(one @ other.T).toarray() for other in gave] for one in gave])
 
 
@@ -118,14 +119,10 @@ def _commonest_size(counts: Codes) -> Codes:
 
 
 def _fleiss(counts: Codes) -> float | None:
-    from statsmodels.stats.inter_rater import fleiss_kappa
-
-    return float(fleiss_kappa(counts)) if counts.any(axis=0).all() else None
+    return float(inter_rater.fleiss_kappa(counts)) if counts.any(axis=0).all() else None
 
 
 def _alpha(counts: Codes) -> float | None:
-    import krippendorff
-
     if not counts.any(axis=0).all():
         return None
     return float(krippendorff.alpha(value_counts=counts, level_of_measurement="nominal"))

@@ -7,8 +7,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mmprod.eval.reviewers.answers import Answers, Codes, latest
+from mmprod.datasets.lazy import lazy
+from mmprod.eval.reviewers.latest_answers import Answers, Codes, latest
 from mmprod.eval.significance import holm
+
+scipy, proportion = lazy("scipy"), lazy("statsmodels.stats.proportion")  # a second to import
 
 QUALITY = pa.schema(
     [
@@ -117,11 +120,9 @@ def _anchors(answers: pa.Table) -> Mapping[str, int]:
 
 def _wilson(tally: _Tally) -> tuple[list[float | None], list[float | None]]:
     """Lower and upper bounds of the shares."""
-    from statsmodels.stats.proportion import proportion_confint
-
     counts = zip(tally.right.tolist(), tally.asked.tolist(), strict=True)
     bounds = [
-        proportion_confint(right, asked, method="wilson") if asked else (None, None)
+        proportion.proportion_confint(right, asked, method="wilson") if asked else (None, None)
         for right, asked in counts
     ]
     return [low for low, _ in bounds], [high for _, high in bounds]
@@ -140,14 +141,12 @@ def _notes(golden: _Tally, repeated: _Tally, same: _Tally, anchors: Mapping[str,
 
 
 def _worse(tally: _Tally, reviewer: int, what: str) -> list[tuple[int, float, str]]:
-    from scipy.stats import fisher_exact
-
     asked, right = int(tally.asked[reviewer]), int(tally.right[reviewer])
     others_asked, others_right = tally.without(reviewer)
     if not asked or not others_asked:
         return []
     table = [[right, asked - right], [others_right, others_asked - others_right]]
-    p = float(fisher_exact(table, alternative="less").pvalue)
+    p = float(scipy.stats.fisher_exact(table, alternative="less").pvalue)
     return [(reviewer, p, f"{right} of {asked} {what}, the others {others_right / others_asked:.0%}")]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmprod.eval.reviewers.answers import Answers, latest
+from mmprod.eval.reviewers.latest_answers import Answers, latest
 from mmprod.storage.errors import InputError
 
 Policy = Literal["majority", "unanimous"]

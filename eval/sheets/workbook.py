@@ -8,10 +8,12 @@ from typing import Any
 
 from PIL import Image
 
+from mmprod.datasets.lazy import lazy
 from mmprod.eval.sheets.sheet import COLUMNS, Row, require_rows
 from mmprod.storage.errors import InputError
 from mmprod.storage.files import replace_file
 
+openpyxl = lazy("openpyxl")  # slow to import, and sheets of other kinds don't need it
 PICTURE_COLUMNS = ("anchor", "product")  # after COLUMNS; label readers ignore them
 PICTURE_SIDE = 120  # pixels shown, the longer side
 MOST_ROWS = 5_000  # a workbook with more pictures opens slowly or not at all
@@ -46,14 +48,12 @@ def write_xlsx(path: Path, rows: Sequence[Row]) -> None:
     Raises: InputError for a sheet without a row, with a question twice or with over MOST_ROWS questions.
     `path` is replaced whole.
     """
-    from openpyxl import Workbook  # takes a second to import
-
     require_rows(rows, path)
     if len(rows) > MOST_ROWS:
         raise InputError(
             f"{len(rows)} questions, a workbook takes {MOST_ROWS}: write CSV, or several workbooks"
         )
-    book = Workbook()
+    book = openpyxl.Workbook()
     sheet = book.active
     sheet.title = "pairs"
     _write_rows(sheet, rows)
@@ -65,11 +65,10 @@ def write_xlsx(path: Path, rows: Sequence[Row]) -> None:
 
 
 def _write_rows(sheet: Any, rows: Sequence[Row]) -> None:
-    from openpyxl.styles import Alignment
-
+    alignment = openpyxl.styles.Alignment
     thumbnail = cache(_thumbnail)  # the anchor's picture comes many times
-    wrapped = Alignment(wrap_text=True, vertical="center")
-    _texts(sheet, 1, (*COLUMNS, *PICTURE_COLUMNS), Alignment(vertical="center"))
+    wrapped = alignment(wrap_text=True, vertical="center")
+    _texts(sheet, 1, (*COLUMNS, *PICTURE_COLUMNS), alignment(vertical="center"))
     for number, row in enumerate(rows, start=2):
         sheet.row_dimensions[number].height = _ROW_HEIGHT
         _texts(sheet, number, _cells(row), wrapped)
@@ -87,13 +86,12 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def _texts(sheet: Any, number: int, texts: Sequence[str], alignment: Any) -> None:
     """Text cells: "@" keeps Excel from turning what is typed there into numbers, the prefix into formulas."""
-    from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
-
+    illegal = openpyxl.cell.cell.ILLEGAL_CHARACTERS_RE
     for column, text in enumerate(texts, start=1):
         cell = sheet.cell(number, column)
         cell.number_format, cell.alignment = "@", alignment
         if text:
-            cell.value = ILLEGAL_CHARACTERS_RE.sub("", text)
+            cell.value = illegal.sub("", text)
             cell.data_type = "s"  # openpyxl takes what begins with = for a formula
             cell.quotePrefix = True
 
@@ -111,9 +109,7 @@ def _thumbnail(picture: bytes) -> bytes | None:
 
 
 def _place(sheet: Any, cell: str, jpeg: bytes) -> None:
-    from openpyxl.drawing.image import Image as Drawing
-
-    drawing = Drawing(io.BytesIO(jpeg))
+    drawing = openpyxl.drawing.image.Image(io.BytesIO(jpeg))
     scale = PICTURE_SIDE / max(drawing.width, drawing.height)
     drawing.width, drawing.height = round(drawing.width * scale), round(drawing.height * scale)
     sheet.add_image(drawing, cell)
@@ -121,16 +117,14 @@ def _place(sheet: Any, cell: str, jpeg: bytes) -> None:
 
 def _arrange(sheet: Any, count: int) -> None:
     """Header in view, widths, and what may be typed under label."""
-    from openpyxl.styles import Font, PatternFill
-    from openpyxl.utils import get_column_letter
-    from openpyxl.worksheet.datavalidation import DataValidation
-
+    styles = openpyxl.styles
     sheet.freeze_panes = "A2"
     for number, width in enumerate(_WIDTHS, start=1):
-        sheet.column_dimensions[get_column_letter(number)].width = width
-        sheet.cell(1, number).font = Font(bold=True, color="FFFFFF")
-        sheet.cell(1, number).fill = PatternFill("solid", fgColor="2A62C9")
-    choice = DataValidation("list", formula1='"1,0"', allow_blank=True, showErrorMessage=True)
+        sheet.column_dimensions[openpyxl.utils.get_column_letter(number)].width = width
+        sheet.cell(1, number).font = styles.Font(bold=True, color="FFFFFF")
+        sheet.cell(1, number).fill = styles.PatternFill("solid", fgColor="2A62C9")
+    validation = openpyxl.worksheet.datavalidation.DataValidation
+    choice = validation("list", formula1='"1,0"', allow_blank=True, showErrorMessage=True)
     choice.promptTitle, choice.prompt = "label", "1 same 同款 · 0 different 不同 · empty: unsure 不确定则留空"
     choice.errorTitle, choice.error = "label", "1, 0 or empty. 请填 1、0 或留空。"
     choice.showInputMessage = True
@@ -139,13 +133,12 @@ def _arrange(sheet: Any, count: int) -> None:
 
 
 def _write_how_to(sheet: Any) -> None:
-    from openpyxl.styles import Alignment, Font
-
+    styles = openpyxl.styles
     for column in "AB":
         sheet.column_dimensions[column].width = 60
     for texts in _HOW_TO:
         sheet.append(texts)
     for line in sheet.iter_rows():
         for cell in line:
-            cell.alignment = Alignment(wrap_text=True, vertical="top")
-            cell.font = Font(bold=cell.row == 1)
+            cell.alignment = styles.Alignment(wrap_text=True, vertical="top")
+            cell.font = styles.Font(bold=cell.row == 1)

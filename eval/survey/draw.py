@@ -8,9 +8,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mmprod.datasets.schemas import ANCHOR, CANDIDATE, PAIR, RECALL, check
-from mmprod.eval.survey.chance import places
 from mmprod.eval.survey.frame import Frame
-from mmprod.eval.survey.pair import pair_id
+from mmprod.eval.survey.pair_ids import pair_id
+from mmprod.eval.survey.permanent_random import places
 from mmprod.eval.survey.plan import Plan
 from mmprod.storage.errors import InputError
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mmprod.datasets.schemas import RECALL, check
-from mmprod.eval.survey.chance import places
+from mmprod.eval.survey.permanent_random import places
 from mmprod.eval.survey.strata import Bands, cut
 from mmprod.storage.errors import InputError
 
@@ -42,7 +42,7 @@ class Frame:
     """All anchors of a recall table by stratum, without their ids: 8 bytes each.
 
     `strata` are sorted by category, then from the highest sales down. `queue` uint64[n] holds the anchors'
-    places (see chance): stratum after stratum, ascending within each.
+    places (see permanent_random): stratum after stratum, ascending within each.
     """
 
     strata: tuple[Stratum, ...]

@@ -8,8 +8,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mmprod.datasets.schemas import PAIR, QUESTION, check
-from mmprod.eval.survey.chance import places
-from mmprod.eval.survey.pair import repeat_id
+from mmprod.eval.survey.pair_ids import repeat_id
+from mmprod.eval.survey.permanent_random import places
 from mmprod.storage.errors import InputError
 
 PAIR_KEYS = pa.schema([PAIR.field(name) for name in ("pair_id", "anchor_id", "product_id")])

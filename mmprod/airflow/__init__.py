@@ -1,5 +1,5 @@
-"""Airflow's side of mmprod: operators, triggers and assets for `dags/`.
+"""Operators, triggers and assets for the DAGs in `dags/`.
 
-It runs in Airflow's environment, so nothing here imports torch, pyarrow or the rest of mmprod: the `mmprod`
-command does the work, in an environment of its own.
+This package runs in Airflow's environment, so it does not import torch, pyarrow or the rest of mmprod. The
+work is done by the `mmprod` command, which is installed in an environment of its own.
 """

@@ -1,4 +1,4 @@
-"""Telling people: a task that failed for good, a run that takes too long."""
+"""Alerts: a task that has finally failed, a run that missed its deadline."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def failed(context: Any) -> None:
-    """A task's `on_failure_callback`: says which one, why, and where its log is."""
+    """A task's `on_failure_callback`: reports the task, the error and the address of its log."""
     ti = context["ti"]
     post(
         Settings.read().alerts,
@@ -25,14 +25,14 @@ def failed(context: Any) -> None:
 
 
 async def late(dag_id: str, **context: Any) -> None:
-    """The callback of a deadline that was missed."""
+    """The callback of a missed deadline."""
     settings = await sync_to_async(Settings.read)()
     run = context.get("context", {}).get("dag_run", {})
     await asyncio.to_thread(post, settings.alerts, f"{dag_id} is late: {run.get('dag_run_id', 'a run')}")
 
 
 def within(dag_id: str, interval: timedelta) -> DeadlineAlert:
-    """An alert when a run is not done so long after it was queued."""
+    """An alert if a run has not finished `interval` after it was queued."""
     return DeadlineAlert(
         reference=DeadlineReference.DAGRUN_QUEUED_AT,
         interval=interval.total_seconds(),  # with a timedelta no run can be cleared (apache/airflow#70368)
@@ -41,7 +41,7 @@ def within(dag_id: str, interval: timedelta) -> DeadlineAlert:
 
 
 def post(address: str, text: str) -> None:
-    """Log the text, and send it as ``{"text": …}`` where an address is configured; never raises."""
+    """Log the text, and post it as ``{"text": …}`` if an address is configured; never raises."""
     log.error("%s", text)
     if not address.startswith(("http://", "https://")):
         return

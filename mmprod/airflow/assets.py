@@ -1,11 +1,11 @@
-"""What the DAGs make, as assets: others can schedule on them, and each event tells counts and generation."""
+"""The DAGs' outputs as assets, for scheduling other DAGs; each event has counts and generation."""
 
 from airflow.sdk import Asset, AssetWatcher
 
 from mmprod.airflow.arrivals import InboxTrigger
 
 PROFILES = ("same_item", "similar_item")
-"""The daily profiles, as in the configuration; `selection` is made anew every week."""
+"""The daily profiles, as in the configuration; `selection` is built weekly."""
 
 STORE = Asset("mmprod_store", "mmprod://lake/store")
 EMBEDDINGS = Asset("mmprod_embeddings", "mmprod://lake/embeddings")

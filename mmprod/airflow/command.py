@@ -1,4 +1,4 @@
-"""The `mmprod` command as a task: it says whether a retry can help, and its JSON is the result."""
+"""The `mmprod` command as a task: its exit code decides about retries, its JSON is the task's result."""
 
 import contextlib
 import json
@@ -19,21 +19,22 @@ from mmprod.airflow.typed import check_run
 from mmprod.datasets import threads
 
 RUN = "MMPROD_RUN"
-"""Names the work and its attempt to the command, so that a superseded attempt publishes nothing."""
+"""Tells the command its work and attempt, so that a superseded attempt publishes nothing."""
 ENCODING = "mmprod_gpu"
-"""The pool of tasks that encode side by side."""
+"""The pool of the tasks that encode in parallel."""
 _MISUSED = 2
-_PATIENCE = 30  # seconds from a polite end to a hard one
+_STOP_SECONDS = 30  # seconds between SIGTERM and SIGKILL
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
 _PASSED_ON = ("MMPROD_", "OMP_", "CUDA_", "HF_", "NVIDIA_", "RAY_", "SSL_")
 
 
 class Mmprod(BaseOperator):
-    """Runs ``mmprod WORDS --json`` and returns what it told: counts, names and paths, never rows.
+    """Runs ``mmprod WORDS --json`` and returns a summary of its JSON: counts, names and paths, never rows.
 
-    `words` are templates; each line that comes out is a word, empty ones are left out; parameters with line
-    breaks are refused. `config` names the settings' TOML file to use. The counts also go to the events of the
-    task's assets. Bad input and a gate that refused fail the task at once, any other failure may be retried.
+    `words` are templates. Each line of a rendered template is an argument; empty lines are dropped, and
+    parameters with line breaks are refused. `config`: which of the settings' TOML files to use. The counts
+    are also attached to the events of the task's assets. Bad input and a refusing gate fail the task at once;
+    other failures may be retried.
     """
 
     template_fields: Sequence[str] = ("words",)
@@ -59,12 +60,13 @@ class Mmprod(BaseOperator):
         return told
 
     def share(self, settings: Settings) -> dict[str, str]:
-        """How many threads the command gets, as a variable: those that encode together share the cores."""
+        """The command's threads, as an environment variable; tasks that encode in parallel share the
+        cores."""
         beside = settings.encoding if self.pool == ENCODING else 1
         return {threads.SHARE: str(max(1, threads.share() // beside))}
 
     def _run(self, line: Sequence[str], variables: Mapping[str, str]) -> Any:
-        """What the command printed; its messages go to the task's log as they come."""
+        """Run the command; returns its JSON. Its messages are copied to the task's log as they appear."""
         self.log.info("%s", " ".join(line))
         with tempfile.TemporaryFile("w+") as printed, self._started(line, variables, printed) as process:
             for message in process.stderr or ():
@@ -83,7 +85,7 @@ class Mmprod(BaseOperator):
     def _started(
         self, line: Sequence[str], variables: Mapping[str, str], printed: IO[str]
     ) -> Iterator["subprocess.Popen[str]"]:
-        """The running command, in a process group of its own that does not outlive the block."""
+        """Start the command in its own process group, which is ended with the `with` block."""
         environment = {
             name: value
             for name, value in os.environ.items()
@@ -104,13 +106,13 @@ class Mmprod(BaseOperator):
             self.on_kill()
 
     def get_openlineage_facets_on_complete(self, ti: Any) -> Any:
-        """What was read and made; the OpenLineage provider asks, if it is installed, after failures too."""
-        from mmprod.airflow.facets import lineage
+        """Inputs and outputs; called by the OpenLineage provider, if installed, also after failures."""
+        from mmprod.airflow.facets import lineage  # needs the provider, which is optional
 
         return lineage([str(word) for word in self.words], Path(self._lake), self._content)
 
     def on_kill(self) -> None:
-        """End the command and all it started: at a time-out, or when somebody stops the task."""
+        """End the command and its child processes, after a timeout or when somebody stops the task."""
         process = self._process
         if process is None or process.poll() is not None:
             return
@@ -118,17 +120,17 @@ class Mmprod(BaseOperator):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, number)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_PATIENCE)
+                process.wait(_STOP_SECONDS)
                 return
 
 
 def _attempt(ti: Any) -> str:
-    """Which work this is, and the how manieth attempt at it."""
+    """The work and the number of the attempt: ``dag/run/task/map index:try``."""
     return f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}:{ti.try_number}"
 
 
 def _read(text: str) -> Any:
-    """The JSON on the last line that was printed; None when there is none."""
+    """The JSON on the last printed line; None if there is none."""
     with contextlib.suppress(ValueError, IndexError):
         return json.loads(text.strip().splitlines()[-1])
     return None

@@ -1,4 +1,4 @@
-"""A folder to try the DAGs on: a rendered catalogue whose days arrive as tables, and an encoder."""
+"""A demo for the DAGs: a rendered catalogue with a table for each day, and an encoder."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ max_similarity = 1.0
 level = 1
 anchors_per_category = 4
 reviewers = ["anna"]
-settle = 1.0
+stable_seconds = 1.0
 [export]
 samples = 64
 [finetune]
@@ -24,7 +24,7 @@ batch_size = 32
 
 
 def make(folder: Path, command: Path, products: int = 200) -> dict[str, str]:
-    """Make what is missing of the demo in `folder`; the content of the Airflow variable for it."""
+    """Create the parts of the demo that are missing in `folder`; returns the Airflow variable's content."""
     folder = folder.resolve()
     catalogue, lake, config = folder / "catalogue", folder / "lake", folder / "mmprod.toml"
     (folder / "tables").mkdir(parents=True, exist_ok=True)
@@ -47,12 +47,12 @@ def make(folder: Path, command: Path, products: int = 200) -> dict[str, str]:
 
 
 def days(folder: Path) -> list[str]:
-    """The days that the demo's catalogue has a table of, the first first."""
+    """The days of the demo's catalogue, in order."""
     return [day["day"] for day in _planted(folder)]
 
 
 def deliver(folder: Path, day: str) -> Path:
-    """Let the product table of a day arrive, whole, where the DAGs wait for it."""
+    """Deliver the product table of a day, by renaming, to where the DAGs wait for it."""
     file = next(planted["file"] for planted in _planted(folder) if planted["day"] == day)
     target = folder / "tables" / f"{day}.parquet"
     aside = target.with_name(f".{target.name}")

@@ -1,4 +1,4 @@
-"""The tasks that several DAGs have in common: what changed in the store is encoded and taken in."""
+"""Tasks shared by several DAGs: encode what changed in the store, shard by shard, and merge the results."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,10 @@ from mmprod.airflow.command import Mmprod
 
 
 def embedding(outlets: Sequence[Asset] = (), candidate: str = "") -> tuple[Mmprod, Mmprod]:
-    """Bring the embedding table up to the store; the first and the last of the tasks that do it.
+    """Create the tasks that update the embedding table from the store; returns the first and the last task.
 
-    Each shard of the store is encoded by a task of its own, as many at once as pool `mmprod_gpu` has slots.
-    `candidate`: a template that names an encoder to do it with, beside the one in use.
+    Each shard of the store is a task; as many run in parallel as pool `mmprod_gpu` has slots. `candidate`: a
+    template with the name of a candidate encoder, to be used instead of the encoder in use.
     """
     option = f"--candidate={candidate}" if candidate else ""
     store = Mmprod(task_id="store", words=["store", "stats"], pool="default_pool")
@@ -23,5 +23,5 @@ def embedding(outlets: Sequence[Asset] = (), candidate: str = "") -> tuple[Mmpro
 
 @task(pool="default_pool")
 def shards(stats: dict[str, int], option: str) -> list[list[str]]:
-    """The command line of each shard."""
+    """The arguments of the command for each shard."""
     return [["embed", "--wait", "--shard", str(number), option] for number in range(stats["shards"])]

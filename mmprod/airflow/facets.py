@@ -1,8 +1,8 @@
-"""What a task read and made, in OpenLineage's words; imported by its provider only, when a task has ended.
+"""A task's inputs and outputs as OpenLineage datasets; called only by the provider, after a task's end.
 
-Datasets have the namespace `file` and the path of the artifact's folder as their name. Beside the standard
-facets, `mmprod_artifact` carries the manifest (inputs, options, counts, what the gate found, library
-versions), and `mmprod_outcome` of the run the counts of its stages.
+Datasets have the namespace `file`; their name is the path of the artifact's folder. In addition to the
+standard facets, `mmprod_artifact` holds the manifest (inputs, options, counts, the gate's results, library
+versions), and the run facet `mmprod_outcome` the counts of its stages.
 """
 
 from collections.abc import Sequence
@@ -29,20 +29,20 @@ _NAMESPACE = "file"
 
 @define
 class ArtifactFacet(DatasetFacet):
-    """A manifest as it lies beside the data, without its list of files."""
+    """A manifest without its list of files."""
 
     manifest: dict[str, Any]
 
 
 @define
 class OutcomeFacet(RunFacet):
-    """Counts of each stage that ran: rows, of those changed, reused and refused, and what is its own."""
+    """Counts of each stage that ran: rows, changed, reused, refused, and the stage's own details."""
 
     stages: dict[str, Any]
 
 
 def lineage(words: Sequence[str], lake: Path, content: Any) -> OperatorLineage:
-    """Inputs and outputs of the command ``mmprod WORDS`` that told `content`, which may be nothing."""
+    """Inputs and outputs of the command ``mmprod WORDS``; `content`: its JSON, None if it printed none."""
     made = [Dataset.read(Path(root), version) for root, version in outcomes.made(content).items()]
     read = _table(words, made) + [source for one in made for source in sources(lake, one)]
     return OperatorLineage(
@@ -53,7 +53,7 @@ def lineage(words: Sequence[str], lake: Path, content: Any) -> OperatorLineage:
 
 
 def _table(words: Sequence[str], made: Sequence[Dataset]) -> list[Dataset]:
-    """The product table that the command was given, with its fingerprint where a manifest has it."""
+    """The product table given to the command, with its fingerprint if a manifest has it."""
     if "--table" not in words:
         return []
     fingerprint = next((one.inputs["table"] for one in made if "table" in one.inputs), "")
@@ -77,10 +77,10 @@ def _input(one: Dataset) -> InputDataset:
 
 
 def _assertion(check: dict[str, Any]) -> Any:
-    """A check of the gate, such as recall@10 1.0 with the limit .95."""
+    """A check of the gate, e.g. recall@10 = 1.0 with limit .95."""
     return data_quality_assertions_dataset.Assertion(
         assertion=outcomes.check_name(check),
-        success=check.get("ok", True),  # an engine that is refused is not published
+        success=check.get("ok", True),  # a refused engine is not published
         expected=str(check["limit"]),
         actual=str(check["value"]),
     )

@@ -1,6 +1,6 @@
-"""Where an artifact comes from: what a command read and made, as its manifests say.
+"""Lineage: what a command read and made, according to the manifests.
 
-Plain data, without Airflow or OpenLineage; `mmprod.airflow.facets` puts it into their words.
+Plain data, without Airflow or OpenLineage; `mmprod.airflow.facets` converts it to OpenLineage.
 """
 
 import contextlib
@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 _REFERENCE = re.compile(r"(g\d{6,}) (\S+)")
-_DEPTHS = ("*", "*/*", "*/*/*")  # of artifacts below the lake: groups, indexes/NAME, engines/NAME/FORM
+_DEPTHS = ("*", "*/*", "*/*/*")  # of artifacts' folders in the lake: groups, indexes/NAME, engines/NAME/FORM
 
 
 @dataclass(frozen=True)
 class Dataset:
     """A file or folder in one version: a generation, a revision of vectors, a position of the store.
 
-    `about` is what its manifest says but for the list of files; `files` are the paths in that list.
+    `about`: its manifest without the list of files; `files`: the paths in that list.
     """
 
     path: Path
@@ -30,12 +30,12 @@ class Dataset:
 
     @classmethod
     def read(cls, root: Path, version: str) -> "Dataset":
-        """What lies in the folder `root` in that version, as far as a manifest tells."""
+        """The version of the folder `root`, with its manifest if there is one."""
         folder = root / version
         if manifest := _json(folder / "manifest.json"):
             files = manifest.pop("files")
             return cls(root, version, manifest, tuple(folder / name for name in files))
-        pointer = _json(root / "CURRENT.json")  # an embedding table: nothing tells of older revisions
+        pointer = _json(root / "CURRENT.json")  # an embedding table: older revisions have no manifest
         if str(pointer.get("revision")) != version:
             return cls(root, version)
         files = pointer.pop("files")
@@ -43,7 +43,7 @@ class Dataset:
 
     @property
     def inputs(self) -> Mapping[str, Any]:
-        """What it was made from, by fingerprint or version."""
+        """Fingerprints or versions of what it was made from."""
         if "position" in self.about:  # an embedding table
             return {"store": self.about["position"], "encoder": self.about["encoder"]}
         inputs: Mapping[str, Any] = self.about.get("inputs", {})
@@ -51,26 +51,26 @@ class Dataset:
 
     @property
     def counts(self) -> Mapping[str, Any]:
-        """What came out, in figures."""
+        """The counts in its manifest."""
         counts: Mapping[str, Any] = self.about.get("counts", {})
         return counts
 
     @property
     def rows(self) -> int | None:
-        """How many rows its manifest counts; None where it doesn't."""
+        """The number of rows in its manifest; None if there is none."""
         rows: int | None = self.counts.get("rows", self.counts.get("products"))
         return rows
 
     @property
     def size(self) -> int | None:
-        """Bytes of its files on disk; None where one can't be seen from here."""
+        """Bytes of its files on disk; None if one is not accessible."""
         with contextlib.suppress(OSError):
             return sum(file.stat().st_size for file in self.files or [self.path])
         return None
 
 
 def sources(lake: Path, made: Dataset) -> Iterator[Dataset]:
-    """What of the lake an artifact was made from, as far as it is still there."""
+    """The datasets in the lake from which an artifact was made, if they still exist."""
     for name, value in made.inputs.items():
         if name == "store":
             yield Dataset(lake / "store", ",".join(map(str, value)))
@@ -92,7 +92,7 @@ def _vectors(lake: Path, encoder: str, revision: int) -> Iterator[Dataset]:
 
 
 def _encoder(lake: Path, fingerprint: str, apart_from: Path) -> Iterator[Dataset]:
-    """The newest encoder of the lake with that fingerprint; none where the model comes from elsewhere."""
+    """The newest encoder of the lake with that fingerprint; nothing if the model is not in the lake."""
     folders = (folder for folder in lake.glob("encoders/*/g*") if folder.parent != apart_from)
     encoders = [Dataset.read(folder.parent, folder.name) for folder in folders]
     same = [encoder for encoder in encoders if encoder.counts.get("fingerprint") == fingerprint]
@@ -100,7 +100,7 @@ def _encoder(lake: Path, fingerprint: str, apart_from: Path) -> Iterator[Dataset
 
 
 def _referred(lake: Path, kind: str, reference: str) -> Iterator[Dataset]:
-    """The generation that is referred to as ``g000003 MARK``: the sha256 or the time of its manifest."""
+    """The generation with the reference ``g000003 MARK``; MARK is the sha256 or the time of its manifest."""
     if not (parts := _REFERENCE.fullmatch(reference)):
         return
     for depth in _DEPTHS:
@@ -112,7 +112,7 @@ def _referred(lake: Path, kind: str, reference: str) -> Iterator[Dataset]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """What a manifest says; nothing where there is none, or where it was pruned a moment ago."""
+    """The content of a manifest; empty if there is none, e.g. because it has just been pruned."""
     with contextlib.suppress(OSError, ValueError):
         content: dict[str, Any] = json.loads(path.read_text())
         return content

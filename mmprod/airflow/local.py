@@ -1,9 +1,9 @@
-"""A complete Airflow on this machine, for this machine: API server, scheduler, DAG processor, triggerer.
+"""Runs a complete local Airflow: API server, scheduler, DAG processor, triggerer.
 
     python -m mmprod.airflow.local --folder demo/airflow --command .venv/bin/mmprod
 
-All state is in the folder. A component that dies is started again. Ctrl-C, or a SIGTERM, ends every process
-that was started, and those they started.
+All state is in the folder. A component that dies is restarted. Ctrl-C or SIGTERM ends all processes that were
+started, including their child processes.
 """
 
 import argparse
@@ -23,21 +23,23 @@ from pathlib import Path
 import psutil
 
 from mmprod.airflow import demo
+from mmprod.shipped import shipped
 
 USER = PASSWORD = "admin"
 _COMPONENTS = {
     "api-server": (),
-    "scheduler": ("--skip-serve-logs",),  # logs are read from the folder; its server would listen everywhere
+    "scheduler": ("--skip-serve-logs",),  # logs are read from the folder; the log server would listen on all
+    # addresses
     "dag-processor": (),
     "triggerer": ("--skip-serve-logs",),
 }
-_IDLE = "airflow worker -- LocalExecutor: <idle>"  # its title
-_PATIENCE = 20  # seconds from a polite end to a hard one
-_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER: orphans become ours, so that they can be ended
+_IDLE = "airflow worker -- LocalExecutor: <idle>"  # the title of these processes
+_STOP_SECONDS = 20  # seconds between SIGTERM and SIGKILL
+_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER: orphans become our children, so that we can end them
 
 
 def environment(home: Path, dags: Path, variable: Mapping[str, str], port: int) -> dict[str, str]:
-    """Airflow's settings for this machine; secrets are made once and kept in `home`."""
+    """Airflow's settings for this machine; secrets are generated once and kept in `home`."""
     home.mkdir(parents=True, exist_ok=True)
     (home / "passwords.json").write_text(json.dumps({USER: PASSWORD}))
     address = f"http://127.0.0.1:{port}"
@@ -56,9 +58,9 @@ def environment(home: Path, dags: Path, variable: Mapping[str, str], port: int) 
         "API__WORKERS": "1",
         "API__SECRET_KEY": _secret(home),
         "API_AUTH__JWT_SECRET": _secret(home),
-        "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "30",  # seconds; tasks of a scheduler that was killed
+        "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "30",  # seconds; for tasks of a killed scheduler
         "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
-        "WORKERS__EXECUTION_API_TIMEOUT": "60",  # a cold API server takes its time
+        "WORKERS__EXECUTION_API_TIMEOUT": "60",  # the API server is slow after its start
     }
     given = {f"AIRFLOW__{name}": value for name, value in settings.items()}
     own = {"AIRFLOW_HOME": str(home), "AIRFLOW_VAR_MMPROD": json.dumps(dict(variable)), "PYTHONSAFEPATH": "1"}
@@ -74,7 +76,7 @@ def _secret(home: Path) -> str:
 
 
 class Airflow:
-    """The components of an Airflow whose state is in `home`; used as a context manager, which ends them."""
+    """The components of an Airflow whose state is in `home`; a context manager that starts and ends them."""
 
     def __init__(self, home: Path, settings: Mapping[str, str], pools: Path) -> None:
         self.home, self.settings, self.pools = home, settings, pools
@@ -98,7 +100,7 @@ class Airflow:
         stop_all()
 
     def revive(self) -> None:
-        """Start each component that doesn't run, in a process group of its own."""
+        """Start each component that is not running, in its own process group."""
         _reap()
         _end_idle_workers()
         for name, options in _COMPONENTS.items():
@@ -113,9 +115,10 @@ class Airflow:
                         start_new_session=True,
                     )
 
-    def wait(self, patience: float = 180) -> None:
-        """Until all are healthy. Raises: RuntimeError when they are not in time; see the logs in `home`."""
-        end = time.monotonic() + patience
+    def wait(self, seconds: float = 180) -> None:
+        """Wait until all components are healthy. Raises: RuntimeError after `seconds`; see the logs in
+        `home`."""
+        end = time.monotonic() + seconds
         while time.monotonic() < end:
             with contextlib.suppress(OSError, ValueError):
                 with urllib.request.urlopen(f"{self.address}/api/v2/monitor/health", timeout=5) as answer:
@@ -123,7 +126,7 @@ class Airflow:
                 if all(part["status"] == "healthy" for part in health.values()):
                     return
             time.sleep(1)
-        raise RuntimeError(f"Airflow is not healthy after {patience:.0f} s: see {self.home / 'logs'}")
+        raise RuntimeError(f"Airflow is not healthy after {seconds:.0f} s: see {self.home / 'logs'}")
 
 
 def _airflow(*words: str) -> list[str]:
@@ -131,9 +134,9 @@ def _airflow(*words: str) -> list[str]:
 
 
 def stop_all() -> None:
-    """End every process below this one: politely, and after a while for good."""
-    for number, patience in ((signal.SIGTERM, _PATIENCE), (signal.SIGKILL, 5)):
-        end = time.monotonic() + patience
+    """End all descendants of this process, with SIGTERM and after a while with SIGKILL."""
+    for number, seconds in ((signal.SIGTERM, _STOP_SECONDS), (signal.SIGKILL, 5)):
+        end = time.monotonic() + seconds
         for process in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
@@ -143,28 +146,28 @@ def stop_all() -> None:
 
 
 def _reap() -> None:
-    """Take note of every child that has ended, also of those that came to us when their parent was killed."""
+    """Reap all child processes that have ended, including adopted ones whose parent was killed."""
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
 
 
 def _end_idle_workers() -> None:
-    """LocalExecutor's workers outlive a killed scheduler, and with them its database session and locks."""
-    for child in psutil.Process().children():  # those of a living scheduler are its children
+    """End idle workers of a killed scheduler: they would keep its database session and locks."""
+    for child in psutil.Process().children():  # workers of a running scheduler are its children, not ours
         with contextlib.suppress(psutil.NoSuchProcess):
             if " ".join(child.cmdline()).startswith(_IDLE):
                 child.kill()
 
 
 def main() -> None:
-    """Start, say where, and wait to be told to end."""
+    """Start Airflow, print its address, and run until interrupted."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path("demo/airflow"), help="where all state lies")
+    parser.add_argument("--folder", type=Path, default=Path("demo/airflow"), help="the folder of all state")
     parser.add_argument("--command", type=Path, default=Path(".venv/bin/mmprod"), help="the mmprod command")
-    parser.add_argument("--dags", type=Path, default=Path("dags"), help="the folder of the DAG files")
+    parser.add_argument("--dags", type=Path, default=shipped("dags"), help="the folder of the DAG files")
     parser.add_argument("--port", type=int, default=8080)
-    parser.add_argument("--empty", action="store_true", help="deliver no day table: they arrive later")
+    parser.add_argument("--empty", action="store_true", help="deliver no day tables yet")
     given = parser.parse_args()
     folder, dags = given.folder.resolve(), given.dags.resolve()
     variable = demo.make(folder, given.command)

@@ -1,25 +1,25 @@
-"""What a command told in its JSON: in short for later tasks, and as lines for the task's log."""
+"""A command's JSON, as a summary for later tasks and as lines for the task's log."""
 
 from collections.abc import Iterator
 from typing import Any
 
 
 def outcomes(content: Any) -> list[dict[str, Any]]:
-    """What each stage did, where a command runs stages; see `mmprod.stages.outcome`."""
+    """The outcomes of a command's stages, if it runs any; see `mmprod.stages.outcome`."""
     content = content if isinstance(content, dict) else {}
     found: list[dict[str, Any]] = content.get("stages", [content] if "stage" in content else [])
     return found
 
 
 def made(content: Any) -> dict[str, str]:
-    """Folder of each artifact that the stages made, or found as it was, and the version it has now."""
+    """The folder of each artifact that the stages made or reused, with its current version."""
     return {folder: version for one in outcomes(content) for folder, version in one["made"].items()}
 
 
 def summary(content: Any) -> dict[str, Any]:
-    """What of a command's JSON travels between tasks: numbers, names and paths; of lists only their length.
+    """The part of a command's JSON that is passed between tasks: numbers, names, paths, lengths of lists.
 
-    Outcomes of stages are told by stage, a second one of a name as "name #2".
+    Outcomes are keyed by stage; the second outcome of a stage is "stage #2".
     """
     told: dict[str, Any] = {}
     for outcome in outcomes(content):
@@ -39,7 +39,7 @@ def _short(content: Any) -> dict[str, Any]:
 
 
 def lines(content: Any) -> Iterator[str]:
-    """The same for people: counts, what the gate found, and which generation lies where."""
+    """Lines for the log: counts, results of the gate, and each artifact's folder and generation."""
     told = outcomes(content)
     for outcome in told:
         counts = ", ".join(f"{outcome[name]:,} {name}" for name in ("changed", "reused", "refused"))
@@ -60,7 +60,7 @@ def _gate(gate: Any) -> Iterator[str]:
 
 
 def check_name(check: dict[str, Any]) -> str:
-    """Such as "recall@10", or of one of an engine's towers "image cosine"."""
+    """The name of a check: "recall@10", or, for one of an engine's towers, "image cosine"."""
     return f"{check['tower']} {check['name']}" if "tower" in check else str(check["name"])
 
 

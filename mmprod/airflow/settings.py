@@ -1,4 +1,4 @@
-"""What the DAGs have to know, from one Airflow variable; all else stands in the TOML file it names."""
+"""The DAGs' settings, from one Airflow variable; everything else is in the TOML file that it names."""
 
 from dataclasses import dataclass, fields
 from typing import Any
@@ -15,12 +15,13 @@ VARIABLE = "mmprod"
 class Settings:
     """The Airflow variable `mmprod`, a JSON object; every path is absolute.
 
-    `command`: the mmprod command in the environment it is installed in. `config`: its TOML file. `lake`: the
-    folder of all state. `tables`: where a day's product table arrives, with ``{day}`` for 2025-03-01.
-    `backups`: where copies of the store go. `selection`: TOML file of the weekly selection, `config` if not
-    given. `texts`: saved searches, one a line. `lists`: the folder for lists of what they found; none if not
-    given. `alerts`: an address that failures and delays are posted to. `encoding`: how many tasks of pool
-    `mmprod_gpu` run at once on one machine and share its cores, by default the pool's slots.
+    `command`: the mmprod command in the environment where it is installed. `config`: its TOML file. `lake`:
+    the folder of all state. `tables`: the path at which a day's product table arrives; ``{day}`` stands for
+    the day, e.g. 2025-03-01. `backups`: the folder for copies of the store. `selection`: the TOML file of the
+    weekly selection; default: `config`. `texts`: saved searches, one a line. `lists`: the folder for lists of
+    their results; if not given, none are written. `alerts`: the address to which failures and delays are
+    posted. `encoding`: how many tasks of pool `mmprod_gpu` run in parallel on one machine and share its
+    cores.
     """
 
     command: str
@@ -36,13 +37,13 @@ class Settings:
 
     @classmethod
     def read(cls) -> "Settings":
-        """The variable as it is now. Raises: AirflowFailException when it is missing or not as above."""
+        """Read the variable. Raises: AirflowFailException if it is missing or invalid."""
         content = Variable.get(VARIABLE, default=None, deserialize_json=True)
         return cls.of(content)
 
     @classmethod
     def of(cls, content: Any) -> "Settings":
-        """Settings from the variable's content. Raises: AirflowFailException when it can't be used."""
+        """Settings from the variable's content. Raises: AirflowFailException if it is invalid."""
         try:
             settings = cls(**content)
         except TypeError as error:

@@ -1,4 +1,4 @@
-"""What people type into a run, its parameters and its day: one word of a command each, never more."""
+"""Checks what people enter for a run, its parameters and its day: each must be a single argument."""
 
 import unicodedata
 from collections.abc import Iterator
@@ -7,13 +7,14 @@ from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
-_BREAKS = ("Cc", "Zl", "Zp", "Cs")  # control characters, line and paragraph separators, halves of a character
+_BREAKS = ("Cc", "Zl", "Zp", "Cs")  # control characters, line and paragraph separators, surrogates
 
 
 def check_run(context: Any) -> None:
-    """Raises: AirflowFailException where a parameter or the day of the run would end a word of a command.
+    """Raise AirflowFailException if a parameter or the day of the run contains a line break.
 
-    A task's words are the lines of its templates, so a line break in a value would begin another option.
+    A task's arguments are the lines of its templates, so a line break in a value would begin another
+    argument.
     """
     for name, value in dict(context["params"]).items():
         check(f"parameter {name!r}", value)
@@ -21,7 +22,7 @@ def check_run(context: Any) -> None:
 
 
 def check(what: str, value: Any) -> None:
-    """Raises: AirflowFailException where a text in `value`, or in what it holds, is not of one line."""
+    """Raise AirflowFailException if `value` is or contains a text with a control character or line break."""
     for text in _texts(value):
         if broken := next((sign for sign in text if unicodedata.category(sign) in _BREAKS), None):
             raise AirflowFailException(
@@ -30,7 +31,7 @@ def check(what: str, value: Any) -> None:
 
 
 def check_day(day: str) -> str:
-    """`day` itself. Raises: AirflowFailException where it is no day such as 2025-03-01."""
+    """Returns `day`. Raises: AirflowFailException unless it has the form 2025-03-01."""
     try:
         if date.fromisoformat(day).isoformat() == day:
             return day

@@ -1,4 +1,4 @@
-"""The `mmprod` command line: which commands there are, and how errors end."""
+"""The `mmprod` command line: the list of commands, and how errors become messages and exit codes."""
 
 import errno
 import json
@@ -10,29 +10,45 @@ import typer
 from typer.core import TyperGroup
 
 from mmprod.cli import (
-    answers,
-    bases,
+    airflow,
     caption,
-    demonstration,
+    config,
+    daily,
+    demo,
+    deploy,
     doctor,
-    encoders,
-    evaluation,
+    encoder,
+    evaluate,
     export,
+    features,
     finetune,
-    lakes,
+    groups,
+    index,
+    lake,
+    make_base,
     pairs,
-    pipeline,
-    products,
-    reviews,
-    serving,
-    stores,
-    tables,
+    recall,
+    release,
+    report,
+    review,
+    review_figures,
+    sample_catalog,
+    search,
+    searches,
+    similarity,
+    store,
+    table,
+    train,
+    training,
+    triton,
 )
+from mmprod.cli.moved import refuse
+from mmprod.cli.options import Command
 from mmprod.storage.errors import GateError, InputError, StateError
 
 DONE, FAILED, MISUSED = 0, 1, 2
 _OF_THE_DISK = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS, errno.EDQUOT)
-_OF_THE_PROCESS = {  # what it may not have more of, and what to do
+_OF_THE_PROCESS = {  # limits of the process, each with its cure
     errno.EMFILE: "let it open more files (`ulimit -n`)",
     errno.ENFILE: "let this machine open more files (fs.file-max)",
     errno.ENOMEM: "give it more memory, or smaller batches",
@@ -40,7 +56,7 @@ _OF_THE_PROCESS = {  # what it may not have more of, and what to do
 
 
 class Commands(TyperGroup):
-    """Turns the errors a user can meet into a message and an exit code; others keep their traceback."""
+    """Turns expected errors into a message and an exit code; other errors keep their traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -60,9 +76,19 @@ class Commands(TyperGroup):
             where = error.filename or "the lake"
             _end(f"{os.strerror(number)}: {where}{hint} (what was published is untouched)", FAILED)
 
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The commands in the order of `_COMMANDS`; by default, groups of commands would come last."""
+        panels, commands = list(_COMMANDS), dict[str, Any](self.commands)
+        return sorted(commands, key=lambda name: panels.index(commands[name].rich_help_panel))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] not in self.commands:
+            refuse(args)
+        return super().resolve_command(ctx, args)
+
 
 def _number(error: OSError) -> int:
-    """Its errno; some of Lance's errors have it in their text only."""
+    """The errno of an error; some of Lance's errors have it only in their text."""
     told = (number for number in (*_OF_THE_DISK, *_OF_THE_PROCESS) if os.strerror(number) in str(error))
     return error.errno or next(told, 0)
 
@@ -72,7 +98,7 @@ def _short_of(number: int) -> str:
 
 
 def _end(message: str, code: int, retry: bool = True) -> NoReturn:
-    """Say what was wrong, and to machines whether the same command could do better another time."""
+    """Print the error and exit; with --json also whether a retry of the same command can succeed."""
     if "--json" in sys.argv:
         told = {"error": message, "exit_code": code, "retry": retry}
         print(json.dumps(told, ensure_ascii=False))  # noqa: T201
@@ -89,12 +115,34 @@ app = typer.Typer(
     help="From a product catalogue to multimodal embeddings, neighbours, search and measured accuracy.",
     epilog="Start with [bold]mmprod demo[/], or [bold]mmprod run --day 2024-05-01 --table products.csv[/].",
 )
-_DAILY = (pipeline, products, answers, reviews, evaluation)
-_SELDOM = (pairs, finetune, encoders, caption, lakes, demonstration, bases, export, serving, doctor)
-for module in (*_DAILY, *_SELDOM):
-    module.register(app)
-app.add_typer(stores.app, name="store")
-app.add_typer(tables.app, name="table")
+_COMMANDS: dict[str, tuple[typer.Typer | Command, ...]] = {
+    "Every day, and the lake as a whole": (
+        *(daily.run, daily.ingest, daily.embed),
+        *(lake.status, lake.verify, lake.prune),
+    ),
+    "What is published, in generations": (
+        *(index.app, recall.app, groups.app),
+        *(features.app, release.app, encoder.app),
+    ),
+    "Questions": (search.search, similarity.similarity, report.report, searches.app),
+    "Accuracy": (review.app, evaluate.app),
+    "Models": (
+        *(pairs.pairs, train.train, finetune.finetune, training.training, caption.caption),
+        *(export.export, make_base.make_base),
+    ),
+    "Beside them": (
+        *(demo.demo, sample_catalog.sample_catalog, doctor.doctor, deploy.deploy),
+        *(config.app, table.app, store.app, triton.app, airflow.app),
+    ),
+}
+for command in (review_figures.compare, review_figures.weights):
+    review.app.command()(command)
+for panel, entries in _COMMANDS.items():
+    for entry in entries:
+        if isinstance(entry, typer.Typer):
+            app.add_typer(entry, rich_help_panel=panel)
+        else:
+            app.command(rich_help_panel=panel)(entry)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`mmprod export`: towers as engines for other runtimes."""
+"""`mmprod export`: exports the encoder's towers as engines for other runtimes."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmprod.cli.session import ConfigOption, JsonOption, LakeOption, Session, WaitOption
+from mmprod.cli.options import WaitOption, with_session
+from mmprod.cli.session import Session
 
 if TYPE_CHECKING:
     from mmprod.encoders.export.spec import Tower
 
 
 class EngineKind(StrEnum):
-    """What is to run the engine."""
+    """The runtime of the engine."""
 
     ONNX = "onnx"
     OPENVINO = "openvino"
@@ -36,7 +37,7 @@ _TOWERS: "dict[Towers, tuple[Tower, ...]]" = {
 
 
 class Precision(StrEnum):
-    """Of weights and arithmetic."""
+    """Number format of weights and arithmetic."""
 
     AUTO = "auto"
     FP32 = "fp32"
@@ -44,41 +45,37 @@ class Precision(StrEnum):
     BF16 = "bf16"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of this file to the application."""
-    app.command()(export)
-
-
+@with_session()
 def export(
-    kind: Annotated[EngineKind, typer.Argument(help="What is to run it.")],
+    session: Session,
+    kind: Annotated[EngineKind, typer.Argument(help="The runtime.")],
     encoder: Annotated[
-        str | None, typer.Option("--encoder", help="This encoder, not the configured one.")
+        str | None, typer.Option("--encoder", help="Another encoder than the configured one.")
     ] = None,
-    tower: Annotated[Towers, typer.Option("--tower", help="Which towers.")] = Towers.BOTH,
+    tower: Annotated[Towers, typer.Option("--tower", help="Which towers to export.")] = Towers.BOTH,
     precision: Annotated[
         Precision,
         typer.Option(
             "--precision",
-            help="fp16: onnx, tensorrt, openvino; bf16: openvino; auto: half where faster here.",
+            help="fp16: onnx, tensorrt, openvino; bf16: openvino; auto: half if faster here.",
         ),
     ] = Precision.FP32,
     samples: Annotated[
         Path | None,
-        typer.Option("--samples", help="Try it on this folder's pictures and titles.txt, not on the store."),
+        typer.Option(
+            "--samples", help="Folder with pictures and titles.txt for the gate, instead of the store."
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Copy the engine to this folder as well; not there yet.")
+        Path | None, typer.Option("--out", help="Also copy the engine to this folder, which must not exist.")
     ] = None,
     wait: WaitOption = False,
-    config: ConfigOption = None,
-    lake: LakeOption = None,
-    json: JsonOption = False,
 ) -> None:
-    """Export the encoder's towers; an engine is published only if it says and finds what torch does.
+    """Export the encoder's towers; an engine is published only if its vectors and results match torch's.
 
     Example: mmprod export openvino --precision bf16 --out engines/shop
     """
-    session = Session(config, lake, json, {"encoder.model": encoder})
+    session.override({"encoder.model": encoder})
     from mmprod.stages.training.export import check_free, copy_engine, export_engine
 
     if out:

@@ -1,4 +1,4 @@
-"""The command that adapts a pretrained base to a catalogue."""
+"""`mmprod finetune`: fine-tunes a pretrained encoder on a catalogue."""
 
 import contextlib
 import os
@@ -7,18 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from mmprod.cli.options import with_section
-from mmprod.cli.session import ConfigOption, JsonOption, LakeOption, Session, WaitOption
+from mmprod.cli.options import WaitOption, with_section, with_session
+from mmprod.cli.remote import submit
+from mmprod.cli.session import Session
 from mmprod.encoders.training.options import Options, Task
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of this file to the application."""
-    app.command()(with_section(finetune, Options, "Training"))
-    app.command()(training)
-
-
+@with_session()
+@with_section(Options, "Training")
 def finetune(
+    session: Session,
     task: Annotated[
         Task,
         typer.Option(
@@ -29,61 +27,58 @@ def finetune(
         str | None,
         typer.Option(
             "--base",
-            help="Encoder to begin with: lake:…, local-dir:…, an open_clip name …; else the configured.",
+            help="Encoder to start from: lake:…, local-dir:…, an open_clip name; default: encoder.model.",
         ),
     ] = None,
     store: Annotated[
-        Path | None, typer.Option("--store", help="Product store to learn from; else the lake's own.")
+        Path | None, typer.Option("--store", help="Product store to train on; default: the lake's.")
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", help="Published as lake:NAME; else the name of the task.")
+        str | None, typer.Option("--name", help="Published as lake:NAME; default: the name of the task.")
     ] = None,
     category: Annotated[
         list[str] | None,
-        typer.Option("--category", help="Learn from this category and below; repeatable (pairs.categories)."),
+        typer.Option(
+            "--category", help="Train on this category and those below; repeatable (pairs.categories)."
+        ),
     ] = None,
     wait: WaitOption = False,
-    config: ConfigOption = None,
-    lake: LakeOption = None,
-    json: JsonOption = False,
     *,
     given: dict[str, Any],
 ) -> None:
-    """Adapt a base to your catalogue and publish the best model as an encoder of the lake.
+    """Fine-tune an encoder on your catalogue and publish the best model as an encoder of the lake.
 
-    Run again after a crash it continues from the last checkpoint; when all is done it does nothing. On
-    several GPUs: torchrun --nproc-per-node 8 --no-python mmprod finetune … With engine = "ray" it is a job
-    on the Ray cluster, followed from here.
+    The same command continues from the last checkpoint after a crash, and does nothing once it has finished.
+    On several GPUs: torchrun --nproc-per-node 8 --no-python mmprod finetune … With engine = "ray" it submits
+    a job to the Ray cluster and follows it.
 
     Example: mmprod finetune --task retrieval --base lake:tiny --epochs 3 --lr 1e-4
     """
     overrides = {f"finetune.{key}": value for key, value in given.items()}
     overrides |= {"encoder.model": base, "pairs.categories": category or None}
-    session = Session(config, lake, json, overrides)
+    session.override(overrides)
     if session.config.engine == "ray":
-        from mmprod.cli.remote import submit
-
         said = {"task": task, "base": base, "store": store and store.resolve(), "name": name}
         words = _words({**said, "category": category, "wait": wait, **given})
-        submit(session, config, f"finetune-{name or task}", words, " ".join(words))
+        submit(session, f"finetune-{name or task}", words, " ".join(words))
         return
     from mmprod.encoders.training.distributed import processes
     from mmprod.stages.training.finetune import finetune_encoder
 
-    first = int(os.environ.get("RANK", "0")) == 0  # of the processes that torchrun started
+    first = int(os.environ.get("RANK", "0")) == 0  # the first of torchrun's processes
     with contextlib.ExitStack() as stack:
         if first:
             stack.enter_context(session.lake.fine_tuning(name or task, wait))
-        watch = stack.enter_context(session.watching())
+        progress = stack.enter_context(session.progress())
         stack.enter_context(processes(session.config.encoder.device))
         products = store or session.lake.store
-        outcome = finetune_encoder(session.lake, session.config, products, task, name or task, watch)
+        outcome = finetune_encoder(session.lake, session.config, products, task, name or task, progress)
     if first:
         session.outcomes([outcome])
 
 
 def _words(options: dict[str, Any]) -> list[str]:
-    """The command line of these options; what is None or False is left out."""
+    """The command line with these options; those that are None or False are left out."""
     words = ["finetune"]
     for name, value in options.items():
         option = f"--{name.replace('_', '-')}"
@@ -94,22 +89,3 @@ def _words(options: dict[str, Any]) -> list[str]:
         elif value is not None and value is not False:
             words.append(f"{option}={value}")
     return words
-
-
-def training(
-    name: Annotated[str, typer.Argument(help="The encoder, as published: lake:NAME without lake:.")],
-    out: Annotated[Path, typer.Option("--out", help="The HTML file to write.")] = Path("training.html"),
-    config: ConfigOption = None,
-    lake: LakeOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Show a fine-tuning on one page: curves, accuracy before and after, what it finds.
-
-    Example: mmprod training shop --out shop.html
-    """
-    session = Session(config, lake, json)
-    from mmprod.report.page import save
-    from mmprod.report.training import training_page
-
-    save(training_page(session.lake, session.config, name), out)
-    session.show({"page": str(out)}, f"wrote {out}")

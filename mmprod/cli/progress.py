@@ -1,4 +1,4 @@
-"""How far a command has come: bars on a terminal, and lines in a log (cron, Airflow, Ray)."""
+"""Progress of a command: bars on a terminal, lines in a log (cron, Airflow, Ray)."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -6,35 +6,35 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mmprod.stages.outcome import Advance, Watch
+    from mmprod.stages.outcome import Advance, Progress
 
-EVERY = 10.0  # seconds between two lines; what is done sooner says nothing
+EVERY = 10.0  # seconds between two lines; shorter stages print none
 
 
 @contextmanager
-def bars() -> Iterator["Watch"]:
-    """A bar a stage on stderr, a terminal."""
+def bars() -> Iterator["Progress"]:
+    """Shows one progress bar per stage on stderr, which is a terminal."""
+    from rich import progress as rich
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    name = TextColumn("{task.description:<22}")
-    columns = (name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    name = rich.TextColumn("{task.description:<22}")
+    columns = (name, rich.BarColumn(), rich.MofNCompleteColumn(), rich.TimeRemainingColumn())
+    with rich.Progress(*columns, console=Console(stderr=True), transient=True) as shown:
 
-        def watch(stage: str, total: int | None) -> "Advance":
-            task = progress.add_task(stage, total=total)
-            return lambda rows: progress.advance(task, rows)
+        def progress(stage: str, total: int | None) -> "Advance":
+            task = shown.add_task(stage, total=total)
+            return lambda rows: shown.advance(task, rows)
 
-        yield watch
+        yield progress
 
 
 def lines(
     write: Callable[[str], object], every: float = EVERY, clock: Callable[[], float] = time.monotonic
-) -> "Watch":
-    """A line now and then, e.g. ``embed: 12,288 of 100,000 (12 %), 512 a second, 3 min left``."""
+) -> "Progress":
+    """Writes a line every `every` seconds: ``embed: 12,288 of 100,000 (12%), 512 a second, 3 min left``."""
     said = clock()
 
-    def watch(stage: str, total: int | None) -> "Advance":
+    def progress(stage: str, total: int | None) -> "Advance":
         begun, done = clock(), 0
 
         def advance(rows: int) -> None:
@@ -47,7 +47,7 @@ def lines(
 
         return advance
 
-    return watch
+    return progress
 
 
 def _standing(done: int, total: int | None, seconds: float) -> str:

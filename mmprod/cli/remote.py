@@ -1,4 +1,4 @@
-"""Commands that are done elsewhere, on the Ray cluster, and look as if they were done here."""
+"""Runs commands as jobs on the Ray cluster and shows their results like those of local commands."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,17 +8,18 @@ import typer
 from mmprod.cli.session import Session
 
 
-def submit(session: Session, config: Path | None, kind: str, words: Sequence[str], decisive: str) -> None:
-    """Have the cluster do ``mmprod WORDS`` on this lake with this configuration, and show what it did.
+def submit(session: Session, kind: str, words: Sequence[str], decisive: str) -> None:
+    """Run ``mmprod WORDS`` on the cluster, with this lake and configuration, and show its outcomes.
 
-    `kind` is for people, in the job's name; what is `decisive` beside the lake tells one work from another.
+    `kind` is the readable part of the job's name. The job is identified by the lake and `decisive`: equal
+    ones are the same work.
     """
     from mmprod.config import FILE
     from mmprod.stages import cluster
     from mmprod.stages.outcome import Outcome
 
     lake = str(session.lake.root.resolve())
-    file = config or (Path(FILE) if Path(FILE).is_file() else None)
+    file = session.file or (Path(FILE) if Path(FILE).is_file() else None)
     words = [*words, "--lake", lake, *(["--config", str(file.resolve())] if file else [])]
     name = cluster.job_name(kind, [lake, decisive])
     with session.lake.attempting():

@@ -1,13 +1,12 @@
-"""What every command shares: its options, the lake it works on, and how it shows what it did."""
+"""Shared by all commands: the configuration, the lake, and printing of results."""
 
-import datetime
 import json as json_module
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -16,57 +15,52 @@ if TYPE_CHECKING:
 
     from mmprod.config import Loaded
     from mmprod.datasets.store.store import Store
-    from mmprod.stages.outcome import Outcome, Watch
+    from mmprod.stages.outcome import Outcome, Progress
 
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="Configuration file; mmprod.toml here if there is one.")
-]
-LakeOption = Annotated[Path | None, typer.Option("--lake", help="The folder that holds all state.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines: one object on stdout.")]
-_WIDTH = 150  # columns, where no terminal says how many it has
-FromOption = Annotated[
-    str | None, typer.Option("--from", help="Only where this generation is in use; else nothing is done.")
-]
-DayOption = Annotated[
-    datetime.datetime, typer.Option("--day", formats=["%Y-%m-%d"], help="The day the table speaks of.")
-]
-WaitOption = Annotated[bool, typer.Option("--wait", help="Wait while another run writes to the lake.")]
+_WIDTH = 150  # columns, if stdout is not a terminal
 
 
 class Session:
-    """A command's configuration and lake, and its voice."""
+    """A command's configuration and lake, and the functions that print its results."""
 
-    def __init__(
-        self, config: Path | None, lake: Path | None, json: bool, overrides: dict[str, Any] | None = None
-    ) -> None:
+    def __init__(self, file: Path | None, lake: Path | None, json: bool) -> None:
+        self.file, self.json = file, json
+        self._overrides: dict[str, Any] = {}
+        logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+        self.override({"lake": str(lake) if lake else None})
+
+    def override(self, values: Mapping[str, Any]) -> None:
+        """Override values of the configuration, by dotted key; None leaves a value as it is.
+
+        Raises: InputError for a value out of range.
+        """
         from mmprod.config import load
         from mmprod.datasets.threads import limit
         from mmprod.lake import Lake
 
-        self.json = json
-        self.loaded: Loaded = load(config, {**(overrides or {}), "lake": str(lake) if lake else None})
+        self._overrides |= {key: value for key, value in values.items() if value is not None}
+        self.loaded: Loaded = load(self.file, self._overrides)
         self.config = self.loaded.config
-        limit(self.config.thread_count)  # before the libraries are loaded: most read it then
+        limit(self.config.thread_count)  # before the libraries are loaded, as most read the limit when loaded
         self.lake: Lake = Lake(self.config.lake)
-        logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 
     @contextmanager
     def store(self, read_only: bool = True) -> Iterator["Store"]:
-        """The product store, open while the block lasts."""
-        from mmprod.stages.daily.ingest import open_store
+        """The product store, open within the `with` block."""
+        from mmprod.stages.store import open_store
 
         with open_store(self.lake, self.config, read_only) as store:
             yield store
 
     def show(self, content: Any, text: str | None = None) -> None:
-        """Print `content` as JSON, or the `text` for people."""
+        """Print `content` if JSON is wanted, otherwise `text`."""
         if self.json:
             typer.echo(json_module.dumps(content, ensure_ascii=False, default=str))
         elif text is not None:
             typer.echo(text)
 
     def table(self, title: str, headings: Sequence[str], rows: Sequence[Sequence[Any]], content: Any) -> None:
-        """Print `content` as JSON, or rows as a table for people."""
+        """Print `content` if JSON is wanted, otherwise the rows as a table."""
         if self.json:
             self.show(content)
             return
@@ -81,14 +75,25 @@ class Session:
         self.console().print(table)
 
     def console(self) -> "Console":
-        """Where tables for people are printed."""
+        """The rich console for tables."""
         from rich.console import Console
 
         console = Console()
         return console if console.is_terminal else Console(width=_WIDTH)
 
+    def problems(self, problems: Sequence[str], well: str) -> None:
+        """Print the problems and exit with code 1; without problems, print the message `well`."""
+        self.show({"problems": problems}, "\n".join(problems) or well)
+        if problems:
+            raise typer.Exit(1)
+
+    def removed(self, removed: Sequence[str]) -> None:
+        """Print which generations were removed."""
+        lines = (f"removed {name}" for name in removed)
+        self.show({"removed": removed}, "\n".join(lines) or "nothing to remove")
+
     def outcomes(self, outcomes: Sequence["Outcome"], title: str = "") -> None:
-        """Print what stages did."""
+        """Print the outcomes of stages."""
         headings = ("stage", "rows", "changed", "reused", "refused", "seconds", "rows/s", "")
         rows = [
             (
@@ -106,15 +111,15 @@ class Session:
         self.table(title, headings, rows, {"stages": [o.to_dict() for o in outcomes]})
 
     @contextmanager
-    def watching(self) -> Iterator["Watch"]:
-        """Somebody who looks on: bars on a terminal, else a line on stderr every ten seconds."""
-        from mmprod.cli import progress
+    def progress(self) -> Iterator["Progress"]:
+        """Shows progress: bars on a terminal, otherwise a line on stderr every ten seconds."""
+        from mmprod.cli.progress import bars, lines
 
         if sys.stderr.isatty() and not self.json:
-            with progress.bars() as watch:
-                yield watch
+            with bars() as progress:
+                yield progress
         else:
-            yield progress.lines(lambda text: typer.echo(text, err=True, nl=False))
+            yield lines(lambda text: typer.echo(text, err=True, nl=False))
 
 
 def _cell(value: Any) -> str:
@@ -126,7 +131,7 @@ def _cell(value: Any) -> str:
 
 
 def _detail(detail: dict[str, Any]) -> str:
-    """What is particular to a stage: counts that are not zero, and names; fingerprints cut short."""
+    """A stage's own details: counts that are not zero, and names; fingerprints are shortened."""
     counts = [f"{name} {count:,}" for name, count in detail.items() if isinstance(count, int) and count]
     names = [value for value in detail.values() if isinstance(value, str) and value]
     return " · ".join([*counts, *(name[:12] if len(name) == 64 else name for name in names)])

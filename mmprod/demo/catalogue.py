@@ -1,7 +1,7 @@
 """The sample marketplace as files: three daily tables, training pairs, queries and the truth behind them.
 
-The daily tables know nothing of the truth: which listings show the same item, and what its picture shows,
-stands in truth.parquet alone.
+The daily tables do not contain the truth (which listings show the same item, and what its picture shows);
+only truth.parquet does.
 """
 
 import json
@@ -26,7 +26,7 @@ from mmprod.storage.errors import InputError
 
 log = logging.getLogger(__name__)
 
-LEAST_ITEMS = 60  # with fewer there is no room for each kind of change
+LEAST_ITEMS = 60  # fewer are not enough for each kind of change
 PAIRS_PER_ITEM = 4  # training pairs
 TEXTS = 12  # searches to ask reviewers about
 _ITEM_COLUMNS = ("item_id", "type", "colour", "pattern", "material", "style")
@@ -52,10 +52,9 @@ def render_catalogue(
     - train.parquet: 4 pairs an item in schema PRODUCT, of other items; attributes say what the picture shows
     - truth.parquet: schema TRUTH, every product of the three days
     - queries.parquet: schema QUERY; texts.txt: some of them, one a line
-    - planted.json: a list with, for each day, its file, date and what ingest should count
-
-    `workers` processes draw (None: one a core). With `spu` the days' `spu_id` tells which listings are of one
-    item, as where sellers share a product page. Raises: InputError below 60 items.
+    - planted.json: for each day its file, its date and the counts that ingest should report
+    `workers` processes draw (None: one per core). With `spu`, listings of one item have the same `spu_id`, as
+    in shops where sellers share a product page. Raises: InputError below 60 items.
     """
     if items < LEAST_ITEMS:
         raise InputError(f"items={items}: the sample catalogue needs at least {LEAST_ITEMS}")

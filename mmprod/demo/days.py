@@ -1,4 +1,4 @@
-"""Three days of the marketplace, and what ingest should find in each when they come in order.
+"""Three days of the marketplace, and the counts that ingest should report for each if run in order.
 
 Every day is a full table. Of day 2's products about 3 % are new, 2 % have another picture, 3 % another
 title, 2 % other sales and price, and 2 % are gone; some rows and pictures are bad. Day 3 does the same,
@@ -42,7 +42,7 @@ def plan_days(items: list[Item], seed: int) -> list[Day]:
 
 
 def _next_day(before: Day, earlier: Day, fresh: list[Listing], rng: np.random.Generator) -> Day:
-    """The day after `before`; stale and relisted products come as they were on `earlier`."""
+    """The day after `before`; stale and relisted products are as they were on `earlier`."""
     date = before.date + timedelta(days=1)
     gone = [listing for id_, listing in earlier.live.items() if id_ not in before.live]
     old = [row for id_, row in earlier.live.items() if before.live.get(id_, row) != row]
@@ -67,7 +67,7 @@ def _next_day(before: Day, earlier: Day, fresh: list[Listing], rng: np.random.Ge
 def _changes(
     calm: list[Listing], rng: np.random.Generator, date: datetime
 ) -> tuple[dict[str, list[Listing]], set[str]]:
-    """What changes of the products in `calm`, by kind, and the ids of those that go.
+    """The changes to the products in `calm`, by kind, and the ids of those that are removed.
 
     Some that change their picture change their title too, and some of those that change their title their
     price: a product counts once, picture before title before fields.

@@ -1,4 +1,4 @@
-"""Pictures as they should not be: what arrives in a picture column besides good JPEGs."""
+"""Bad and unusual pictures: what a picture column contains besides good JPEGs."""
 
 import io
 

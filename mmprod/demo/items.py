@@ -1,4 +1,4 @@
-"""Items of the sample marketplace: what exists, before any seller lists it."""
+"""Items of the sample marketplace; sellers' listings refer to them."""
 
 from dataclasses import dataclass
 

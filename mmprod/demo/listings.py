@@ -1,4 +1,4 @@
-"""Listings: what sellers make of items. A product of the table is one listing of an item on one day."""
+"""Listings of items by sellers. A product of the table is one listing of an item on one day."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta

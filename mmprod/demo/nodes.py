@@ -1,6 +1,7 @@
-"""A Ray cluster on this machine alone, to try it on: a head and worker nodes, each of which can be killed.
+"""A local Ray cluster for tests: a head and worker nodes, each of which can be killed.
 
-Its dashboard listens on 127.0.0.1; some of Ray's other ports listen everywhere, which it has no setting for.
+Its dashboard listens on 127.0.0.1. Some of Ray's other ports listen on all addresses; Ray has no setting for
+that.
 """
 
 import contextlib
@@ -22,14 +23,14 @@ _MEMORY = 80_000_000  # bytes of each node's object store, which jobs don't use
 
 
 class Nodes:
-    """The running cluster: `address` takes jobs in; only worker nodes run them, one CPU each."""
+    """The running cluster: `address` accepts jobs; only worker nodes run them, one CPU each."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self.folder = folder
         self.port, self._dashboard, self._client = _free_port(), _free_port(), _free_port()
         self.address = f"http://127.0.0.1:{self._dashboard}"
         self.running: dict[str, subprocess.Popen[bytes]] = {}  # IP address: `ray start --block`
-        self._left: dict[str, list[psutil.Process]] = {}  # IP address of a killed node: what it had started
+        self._left: dict[str, list[psutil.Process]] = {}  # IP address of a killed node: its child processes
         self._environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", **environment}
 
     def start_head(self) -> None:
@@ -39,7 +40,7 @@ class Nodes:
         self._start(_HEAD, [*words, f"--ray-client-server-port={self._client}"])
 
     def start_worker(self, number: int) -> str:
-        """Start a worker node and wait until it runs; its IP address, which the cluster knows it by."""
+        """Start a worker node and wait until it runs; returns its IP address in the cluster."""
         ip = f"127.0.0.{3 + number}"
         self._start(ip, [f"--address={_HEAD}:{self.port}", "--num-cpus=1"])
         return ip
@@ -57,14 +58,14 @@ class Nodes:
                 env=self._environment,
                 start_new_session=True,
             )
-        until = time.monotonic() + _STARTING  # two that start at once get in each other's way
+        until = time.monotonic() + _STARTING  # retried, as two nodes that start at once disturb each other
         while b"Ray runtime started" not in log.read_bytes():
             if time.monotonic() > until or self.running[ip].poll() is not None:
                 raise TimeoutError(f"Ray node {ip} does not start:\n{log.read_text()[-2000:]}")
             time.sleep(0.1)
 
     def kill(self, ip: str) -> None:
-        """Kill -9 a node's own process (raylet) and no more: a job's process may live on there."""
+        """Kill -9 only a node's own process (raylet); a job's process may survive."""
         self._left[ip] = _below(self.running[ip])
         for process in self._left[ip]:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -72,10 +73,10 @@ class Nodes:
                     process.kill()
 
     def end(self, ip: str) -> None:
-        """Kill -9 all that is left of a node."""
+        """Kill -9 all remaining processes of a node."""
         started = self.running.pop(ip)
         for process in [*_below(started), *self._left.pop(ip, [])]:
-            with contextlib.suppress(psutil.NoSuchProcess):  # also when another has its number by now
+            with contextlib.suppress(psutil.NoSuchProcess):  # also if another process has its pid by now
                 process.kill()
         started.kill()
         started.wait()
@@ -88,7 +89,7 @@ class Nodes:
 
 @contextlib.contextmanager
 def nodes(workers: int, environment: Mapping[str, str] = MappingProxyType({})) -> Iterator[Nodes]:
-    """A cluster of a head and so many workers, with these variables; nothing is left after the block."""
+    """A cluster of a head and `workers` nodes, with these environment variables; ended after the block."""
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
         cluster = Nodes(Path(folder), environment)
         try:
@@ -102,7 +103,7 @@ def nodes(workers: int, environment: Mapping[str, str] = MappingProxyType({})) -
 
 
 def _below(started: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """All that a process has started, and they, and so on."""
+    """All descendants of a process."""
     try:
         return psutil.Process(started.pid).children(recursive=True)
     except psutil.NoSuchProcess:

@@ -34,7 +34,7 @@ _NOUNS = _FAMILIES | {(name,): (kind.english[0], kind.chinese[0]) for name, kind
 
 Wish = tuple[tuple[str, ...], str | None, str | None, str | None]  # types, colour, pattern, style
 
-_FIRST: list[Wish] = [  # asked wherever the catalogue can answer them: they show well what is meant
+_FIRST: list[Wish] = [  # used whenever the catalogue has answers to them: good examples
     (("mug",), "red", "striped", None),
     (("dress",), "blue", "dotted", None),
     (("table lamp", "floor lamp"), None, None, "minimalist"),
@@ -44,8 +44,8 @@ _FIRST: list[Wish] = [  # asked wherever the catalogue can answer them: they sho
 def make_queries(shown: Iterable[Item], seed: int, count: int = 40) -> pa.Table:
     """Up to `count` queries in schema QUERY, two in seven Chinese, each met by at least `LEAST` of `shown`.
 
-    `shown` names the item of every product with a usable picture, once per product. Kinds of question take
-    turns: colour and type, with a pattern too, pattern and type, style and family.
+    `shown`: the item of every product with a usable picture, once per product. Kinds of queries alternate:
+    colour and type; colour, pattern and type; pattern and type; style and family.
     """
     items = Counter(shown)
     rng = np.random.default_rng([seed, 4])

@@ -1,4 +1,4 @@
-"""Reviewers who know the truth and err now and then: the sample marketplace's stand-in for people."""
+"""Simulated reviewers of the sample marketplace: they know the truth and make random errors."""
 
 import csv
 import io
@@ -12,13 +12,16 @@ from mmprod.storage.errors import InputError
 from mmprod.storage.files import replace_file
 
 Truth = Callable[[str, str], bool]
-"""Whether two products are the same, from their ids."""
+"""A function of two product ids: whether the products are the same."""
 
 
 @dataclass(frozen=True)
 class SimulatedReviewer:
-    """Somebody who fills in sheets: each answer is wrong with probability `error_rate` and missing with
-    `skips`, independently, by `seed`; one who is `lazy` says "different" without looking."""
+    """A reviewer who fills in sheets.
+
+    Each answer is independently wrong with probability `error_rate` and missing with probability `skips`, by
+    `seed`. A `lazy` reviewer always says "different".
+    """
 
     name: str
     error_rate: float = 0.03
@@ -32,7 +35,7 @@ class SimulatedReviewer:
                 raise InputError(f"{what}={rate}: want a probability between 0 and 1")
 
     def fill_in(self, sheet: Path, filled: Path, truth: Truth) -> int:
-        """Answer the rows of a CSV sheet and write it to `filled`; how many were answered."""
+        """Answer the rows of a CSV sheet and write it to `filled`; returns the number of answers."""
         rows = list(csv.DictReader(io.StringIO(sheet.read_text("utf-8-sig"))))
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, list(rows[0]))
@@ -44,7 +47,7 @@ class SimulatedReviewer:
         return sum(map(bool, labels))
 
     def _label(self, row: dict[str, str], truth: Truth) -> str:
-        """A question asked twice is answered afresh: it has another name."""
+        """The answer to a row; a repeated question has another id, so its answer is drawn anew."""
         skips, errs = np.random.default_rng([self.seed, *row["pair_id"].encode()]).random(2)
         if skips < self.skips:
             return ""

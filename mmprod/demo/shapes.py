@@ -1,4 +1,4 @@
-"""Which drawing belongs to which product type."""
+"""Maps product types to their drawing functions."""
 
 from collections.abc import Callable
 

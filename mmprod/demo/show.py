@@ -1,4 +1,4 @@
-"""The demonstration: a rendered marketplace through the whole pipeline, with figures and a report."""
+"""The demo: runs a rendered marketplace through the whole pipeline, with figures and a report."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -22,17 +22,18 @@ from mmprod.report.page import Figure, Page, Part, Table, save
 from mmprod.report.review.evaluations import write_reports
 from mmprod.sections import Config
 from mmprod.stages.daily.embed import open_embeddings
-from mmprod.stages.daily.ingest import open_store
 from mmprod.stages.daily.run import run_day
-from mmprod.stages.encoder import load_encoder, train_encoder
+from mmprod.stages.encoder import load_encoder
 from mmprod.stages.online.release import make_release
-from mmprod.stages.outcome import Outcome, Watch, timed
+from mmprod.stages.outcome import Outcome, Progress, timed
 from mmprod.stages.review.conflicts import write_conflicts
 from mmprod.stages.review.evaluation import evaluate
 from mmprod.stages.review.judgements import collect
 from mmprod.stages.review.survey import read_survey, sample
+from mmprod.stages.store import open_store
 from mmprod.stages.training.compare import Query, best_possible, compare_search, compare_weights, mean
 from mmprod.stages.training.export import export_engine
+from mmprod.stages.training.train import train_encoder
 from mmprod.storage import parquet
 
 FOUND, RECALLED, RANKED, PRECISION = "Success@1", "R@10", "AP@10", "P@10"
@@ -41,19 +42,19 @@ REVIEWERS = (
     SimulatedReviewer("ben", 0.05, skips=0.02),
     SimulatedReviewer("chen", 0.25),  # careless: the report says so
 )
-ADJUDICATOR = SimulatedReviewer("dora", 0.0)  # decides what they disagree on
+ADJUDICATOR = SimulatedReviewer("dora", 0.0)  # decides contested pairs
 
 
 @dataclass(frozen=True)
 class Demonstration:
-    """What there is to show: stages by heading, and scores against the catalogue's planted truth."""
+    """The demo's results: stages by heading, and scores against the catalogue's planted truth."""
 
     stages: Mapping[str, list[Outcome]]
     weightings: Mapping[str, Scores]  # other listings of the same item: FOUND, RECALLED, RANKED
     searches: Mapping[str, Scores]  # picture search and keyword search, PRECISION
-    ceiling: float  # PRECISION of perfect answers
+    ceiling: float  # PRECISION of a perfect ranking
     report: Path
-    evaluation: Path  # the report of what reviewers said
+    evaluation: Path  # the report of the reviewers' evaluation
 
     def weighting_rows(self) -> list[tuple[str, float, float, float]]:
         """(weighting, share found first, recall@10, mAP@10)"""
@@ -66,19 +67,19 @@ class Demonstration:
         return [*found, ("best possible", self.ceiling)]
 
 
-def demonstrate(folder: Path, config: Config, items: int, plan: Plan, watch: Watch) -> Demonstration:
+def demonstrate(folder: Path, config: Config, items: int, plan: Plan, progress: Progress) -> Demonstration:
     """Render, train, run three days, review, evaluate, report; everything below `folder`.
 
-    Run again, it goes on from what is there. The caller holds the lake's lock.
+    Run again, it reuses what exists. The caller holds the lake's lock.
     """
     lake, catalogue = Lake(config.lake), folder / "catalogue"
     config = _reviewed(config)
     stages = {
-        "before the first day": [_render(catalogue, items), _train(lake, config, catalogue, plan, watch)]
+        "before the first day": [_render(catalogue, items), _train(lake, config, catalogue, plan, progress)]
     }
     for day in json.loads((catalogue / "planted.json").read_text()):
         stages[day["day"]] = run_day(
-            lake, config, catalogue / day["file"], date.fromisoformat(day["day"]), watch=watch
+            lake, config, catalogue / day["file"], date.fromisoformat(day["day"]), progress=progress
         )
     truth = parquet.read(catalogue / "truth.parquet")
     encoder = load_encoder(lake, config)
@@ -98,7 +99,7 @@ def demonstrate(folder: Path, config: Config, items: int, plan: Plan, watch: Wat
 
 
 def _reviewed(config: Config) -> Config:
-    """The configuration, with a sheet for each reviewer and somebody who decides."""
+    """The configuration with the simulated reviewers and an adjudicator."""
     names = {"reviewers": tuple(one.name for one in REVIEWERS), "adjudicators": (ADJUDICATOR.name,)}
     return config.model_copy(update={"review": config.review.model_copy(update=names)})
 
@@ -113,17 +114,17 @@ def _render(catalogue: Path, items: int) -> Outcome:
     return outcome
 
 
-def _train(lake: Lake, config: Config, catalogue: Path, plan: Plan, watch: Watch) -> Outcome:
-    return train_encoder(lake, config, catalogue / "train.parquet", plan, watch)
+def _train(lake: Lake, config: Config, catalogue: Path, plan: Plan, progress: Progress) -> Outcome:
+    return train_encoder(lake, config, catalogue / "train.parquet", plan, progress)
 
 
 def _serve(lake: Lake, config: Config) -> list[Outcome]:
-    """What `mmprod triton start` needs: the encoder without torch, and a release of it all."""
+    """Build what `mmprod triton start` needs: the exported engine, and a release."""
     return [export_engine(lake, config, "onnx", "fp32", ("image", "text")), make_release(lake, config)]
 
 
 def _review(lake: Lake, config: Config, store: Store, truth: pa.Table, folder: Path) -> list[Outcome]:
-    """Sample pairs, let simulated reviewers answer, settle what they disagree on, and evaluate."""
+    """Sample pairs, let simulated reviewers answer, let the adjudicator decide contested ones, evaluate."""
     ids, items = (truth[name].to_pylist() for name in ("product_id", "item_id"))
     item_of = dict(zip(ids, items, strict=True))
     outcomes = [sample(lake, config, store)]

@@ -1,4 +1,4 @@
-"""Draws many pictures on all cores. The result does not depend on how many there are."""
+"""Draws many pictures on all cores. The result does not depend on the number of cores."""
 
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -9,7 +9,7 @@ from mmprod.demo.draw import picture
 from mmprod.demo.items import Item
 
 Order = tuple[Item, int]  # an item and the number of its shot
-_CHUNK = 100  # pictures; fewer than some chunks are drawn here, starting processes costs more
+_CHUNK = 100  # pictures; a few chunks are drawn in this process, as starting others would cost more
 
 
 def draw_all(orders: Sequence[Order], workers: int | None = None) -> list[bytes]:

@@ -5,7 +5,7 @@ import numpy as np
 from mmprod.demo.items import Item
 from mmprod.demo.vocabulary import BRANDS, CHINESE, COLOURS, KINDS, PATTERNS
 
-STUFFED = 0.3  # share of sellers' titles that lie
+STUFFED = 0.3  # share of sellers' titles with wrong words
 AS_SOLD = 0.5  # share of training titles that are as sellers write them
 
 _BOAST = (
@@ -24,7 +24,7 @@ _BOAST_CHINESE = ("包邮", "新款", "爆款", "送礼", "2025", "高品质", "
 def seller_title(item: Item, rng: np.random.Generator, stuffed: bool) -> str:
     """A title in the catalogue: one in five Chinese, words in changing order, some left out.
 
-    A stuffed title goes on with types, colours and patterns that the item does not have.
+    A stuffed title also names types, colours and patterns that the item does not have.
     """
     if rng.random() < 0.2:
         words = _chinese(item, rng, keep=0.85)

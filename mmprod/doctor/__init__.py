@@ -1,1 +1,1 @@
-"""What this machine is, and whether what is configured can work on it."""
+"""Examines this machine, and whether the configuration can work on it."""

@@ -1,4 +1,4 @@
-"""What computes: precision, threads, encoder, engine; and why."""
+"""Examines device, precision, threads, encoder, engines and Ray."""
 
 import importlib.util
 import urllib.request
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mmprod.datasets import threads
+from mmprod.datasets.lazy import lazy
 from mmprod.doctor.finding import Finding
 from mmprod.encoders.export.spec import Kind
 from mmprod.encoders.folders import kind_of
@@ -18,13 +19,12 @@ from mmprod.storage import artifacts
 if TYPE_CHECKING:
     from mmprod.encoders.hardware import Precision
 
-_PATIENCE = 2  # seconds for an answer of Ray
+torch = lazy("torch")  # a failing import becomes a finding
+_PATIENCE = 2  # seconds for a response of Ray
 
 
 def device(name: str) -> Finding:
     """Whether torch can compute on encoder.device."""
-    import torch
-
     try:
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError) as error:
@@ -35,8 +35,8 @@ def device(name: str) -> Finding:
 
 
 def precision(wanted: 'Precision | Literal["auto"]', on: str) -> Finding:
-    """What training computes in on a device, by finetune.precision and as measured now."""
-    from mmprod.encoders.hardware import speeds
+    """The precision of training on a device: finetune.precision, or measured now."""
+    from mmprod.encoders.hardware import speeds  # a torch that can't be loaded is what is found, then
 
     measured = speeds(on)
     if wanted == "auto":
@@ -50,8 +50,8 @@ def precision(wanted: 'Precision | Literal["auto"]', on: str) -> Finding:
 
 
 def engines(on: str) -> Finding:
-    """What `mmprod export --precision auto` makes for a device."""
-    from mmprod.encoders.hardware import fitting_engine
+    """The precision that `mmprod export --precision auto` would choose for a device."""
+    from mmprod.encoders.hardware import fitting_engine  # as above
 
     kinds: tuple[Kind, ...] = ("onnx", "openvino")
     told = ", ".join(f"{kind} in {fitting_engine(kind, 'auto', on)}" for kind in kinds)
@@ -59,7 +59,7 @@ def engines(on: str) -> Finding:
 
 
 def thread_count(config: Config, usable: int) -> Finding:
-    """How many threads numeric libraries run on in a process."""
+    """The number of threads of numeric libraries per process, and where it comes from."""
     count = config.thread_count
     if config.threads != "auto" and count > usable:
         text = f"{count} on {usable} cores: they take turns, and wait for each other"
@@ -72,7 +72,7 @@ def thread_count(config: Config, usable: int) -> Finding:
 
 
 def encoder(lake: Lake, config: Config) -> Finding:
-    """Whether the configured encoder is there. Raises: InputError for a folder that is no encoder."""
+    """Whether the configured encoder exists. Raises: InputError for a folder that holds no encoder."""
     model = config.encoder.model
     if model.startswith("local-dir:"):
         kind = kind_of(Path(model.removeprefix("local-dir:")))
@@ -88,7 +88,8 @@ def encoder(lake: Lake, config: Config) -> Finding:
 
 
 def queries(lake: Lake, config: Config) -> Finding:
-    """What encodes the texts of `mmprod search`: the exported engine of the indexes' encoder, or torch."""
+    """Whether texts of `mmprod search` are encoded by the exported engine of the indexes' encoder or by
+    torch."""
     indexed = (name for name in config.profiles if artifacts.current(lake.index(name)))
     profile = next(indexed, None)
     if profile is None:
@@ -104,7 +105,7 @@ def queries(lake: Lake, config: Config) -> Finding:
 
 
 def shards(config: Config) -> Finding:
-    """Where shards are encoded and encoders trained."""
+    """Where shards are encoded and encoders are trained: here, or on Ray."""
     if config.engine == "local":
         return Finding("encoding", "ok", 'on this machine: engine = "local"')
     return ray(config.ray)

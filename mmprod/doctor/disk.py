@@ -1,6 +1,5 @@
-"""The lake's disk: room for the next night, locks, syncing; and what else a process needs of the system."""
+"""Examines the lake's disk: free space for the next night, locks, syncing; temporary files, open files."""
 
-import fcntl
 import os
 import resource
 import tempfile
@@ -10,11 +9,12 @@ from pathlib import Path
 
 from mmprod.doctor.finding import Finding, Level, scratch
 from mmprod.storage.files import replace_file
+from mmprod.storage.locks import held
 from mmprod.storage.room import SPARE, amount, free
 
 MOUNTS = Path("/proc/self/mounts")
-_FILES = 1024  # open files that a process should be allowed: a lake has many shards and generations
-_KINDS = {  # file systems that are not simply disks
+_FILES = 1024  # recommended limit of open files: a lake has many shards and generations
+_KINDS = {  # file systems that are not plain disks
     "of another machine": ("nfs", "nfs4", "cifs", "smb3", "ceph", "lustre", "9p", "virtiofs"),
     "in memory, gone after a restart": ("tmpfs", "ramfs"),
     "of a container, gone with it": ("overlay", "aufs"),
@@ -22,7 +22,7 @@ _KINDS = {  # file systems that are not simply disks
 
 
 def room(lake: Path, need: int) -> Finding:
-    """Free space against the bytes of a night: a new generation of each index and recall table."""
+    """Compare free space with `need`, the bytes of a new generation of each index and recall table."""
     there = free(lake)
     if not need:
         text = f"{amount(there)} free; what is needed can't be told before there are vectors"
@@ -34,7 +34,7 @@ def room(lake: Path, need: int) -> Finding:
 
 
 def file_system(mounts: str, folder: Path) -> Finding:
-    """What kind of file system a folder is on; `mounts` as the kernel lists them."""
+    """The type of a folder's file system; `mounts`: the content of /proc/self/mounts."""
     rows = [line.split()[1:3] for line in mounts.splitlines()]
     places = [(Path(place.replace("\\040", " ")), kind) for place, kind in rows]
     within = [(place, kind) for place, kind in places if folder.resolve().is_relative_to(place)]
@@ -47,14 +47,13 @@ def file_system(mounts: str, folder: Path) -> Finding:
 
 
 def locks(lake: Path) -> Finding:
-    """Whether one lock really keeps another out."""
+    """Whether a file lock excludes a second one."""
     with scratch(lake) as folder:
         path = folder / "lock"
-        path.touch()
-        with path.open("r+b") as one, path.open("r+b") as other:
-            fcntl.flock(one, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with held(path):
             try:
-                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                with held(path, wait=False):
+                    pass
             except BlockingIOError:
                 return Finding("locks", "ok", "one writer keeps another out")
     text = "two writers get the same lock (flock): two runs at once would damage the lake"
@@ -76,7 +75,7 @@ def writes(lake: Path) -> Finding:
 
 
 def temporary(environment: Mapping[str, str]) -> Finding:
-    """Whether there is a folder for temporary files; libraries put some of theirs there."""
+    """Whether the folder for temporary files is usable; some libraries need it."""
     told = environment.get("TMPDIR")
     if told and not os.access(told, os.W_OK | os.X_OK):
         text = f"TMPDIR is {told}, no folder to write to"

@@ -1,4 +1,4 @@
-"""All that is looked at, by section and in a fixed order."""
+"""Runs all checks, by section and in a fixed order."""
 
 import os
 
@@ -10,11 +10,12 @@ from mmprod.doctor.finding import Finding, examined
 from mmprod.doctor.need import Need, need_of
 from mmprod.lake import Lake
 from mmprod.sections import Config
+from mmprod.shipped import REPOSITORY
 from mmprod.storage.errors import InputError, StateError
 
 
 def examine(loaded: Loaded, lake: Lake) -> dict[str, list[Finding]]:
-    """What there is to say, by section. Nothing is changed, but files are tried out where the lake is."""
+    """All findings by section. Changes nothing, except for temporary test files beside the lake."""
     config, need, wrong = loaded.config, Need(), []
     try:
         need = need_of(lake, config)
@@ -62,6 +63,13 @@ def _services(loaded: Loaded, lake: Lake) -> list[Finding]:
         examined("release", lambda: services.release(lake)),
         services.triton(section, "environment" in named),
         services.ports(lake, section, bool(named & {"port", "host"})),
+        *(_repository() if REPOSITORY else ()),
+    ]
+
+
+def _repository() -> list[Finding]:
+    """What the repository's Makefile and tests need."""
+    return [
         services.airflow(),
         services.program("Chromium", "chromium", "tests of pages", "make tools"),
         services.program("LibreOffice", "soffice", "tests of workbooks", "make test-office"),

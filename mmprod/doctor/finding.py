@@ -1,4 +1,4 @@
-"""What an examination says of one subject."""
+"""The result of one check."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,10 +14,9 @@ Level = Literal["ok", "note", "problem"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What is so, and where it is not as it should be, the command or the setting that cures it.
+    """A finding and, if it is not "ok", its cure: a command or a setting.
 
-    A "problem": something that is configured can't work. A "note": something else is missing, or worth
-    knowing.
+    "problem": something configured can't work. "note": something optional is missing, or worth knowing.
     """
 
     subject: str
@@ -30,7 +29,7 @@ Check = Callable[[], Finding]
 
 
 def examined(subject: str, check: Check) -> Finding:
-    """What a check finds; what keeps it from looking, a library that can't be loaded too, is a problem."""
+    """Run a check; if it raises, e.g. because a library can't be loaded, that is a problem."""
     try:
         return check()
     except (InputError, StateError, OSError, ImportError) as error:
@@ -39,7 +38,7 @@ def examined(subject: str, check: Check) -> Finding:
 
 @contextmanager
 def scratch(folder: Path) -> Iterator[Path]:
-    """A folder to try things in, in `folder` or where that is going to be; gone when the block ends."""
+    """A temporary folder for tests, in `folder` or its nearest existing parent; deleted afterwards."""
     folder = folder.absolute()
     there = next(path for path in (folder, *folder.parents) if path.exists())
     with TemporaryDirectory(prefix=".doctor-", dir=there) as name:

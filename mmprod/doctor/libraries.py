@@ -1,4 +1,4 @@
-"""Python packages: versions against what is wanted, and which OpenMP and BLAS are loaded."""
+"""Examines Python packages: their versions against the requirements, and loaded OpenMP and BLAS libraries."""
 
 import importlib.metadata
 import platform
@@ -20,7 +20,7 @@ _RUNTIMES = {
 
 
 def versions() -> list[Finding]:
-    """Python, what mmprod needs, and what its extras need."""
+    """Versions of Python, of mmprod's requirements and of those of its extras."""
     own = importlib.metadata.version("mmprod")
     wanted = [Requirement(text) for text in importlib.metadata.requires("mmprod") or ()]
     needed = [requirement for requirement in wanted if requirement.marker is None]
@@ -33,7 +33,7 @@ def versions() -> list[Finding]:
 
 
 def packages(extra: str, wanted: Sequence[Requirement], level: Level) -> Finding:
-    """Versions of the packages of an extra; those that are missing or too old are of that `level`."""
+    """Versions of the packages of an extra; missing or unfitting ones give a finding of `level`."""
     found = {r.name: _version(r.name) for r in wanted}
     wrong = [f"{r} ({found[r.name] or 'missing'})" for r in wanted if not _fits(r, found[r.name])]
     name = "mmprod" if extra == "needed" else f"mmprod[{extra}]"
@@ -43,7 +43,7 @@ def packages(extra: str, wanted: Sequence[Requirement], level: Level) -> Finding
 
 
 def faiss() -> Finding:
-    """Whether there are two packages of it: they write the same files."""
+    """Whether both packages of Faiss are installed: they write the same files."""
     found = [f"{name} {version}" for name in ("faiss-cpu", "faiss-gpu") if (version := _version(name))]
     if len(found) > 1:
         text = f"{' and '.join(found)} write the same files: whichever came last works, or neither"
@@ -53,9 +53,9 @@ def faiss() -> Finding:
 
 
 def runtimes(maps: str) -> list[Finding]:
-    """The OpenMP and BLAS libraries in a process, `maps` as the kernel lists its files.
+    """The OpenMP and BLAS libraries loaded in a process; `maps`: the content of /proc/self/maps.
 
-    Two of a kind are no fault by themselves: wheels bring their own.
+    Two libraries of a kind are not an error by themselves: wheels bring their own.
     """
     return [Finding(kind, "ok", _told(kind, maps)) for kind in _RUNTIMES]
 
@@ -69,7 +69,7 @@ def _told(kind: str, maps: str) -> str:
 
 
 def _loaded(maps: str) -> Iterator[tuple[str, str]]:
-    """(package, file name) of each mapped library; the system's own have no package."""
+    """(package, file name) of each mapped library; the package of system libraries is "the system"."""
     for line in maps.splitlines():
         path = Path(line.partition("/")[2])
         if ".so" in path.name:

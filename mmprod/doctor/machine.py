@@ -1,4 +1,4 @@
-"""Processor, memory and GPU."""
+"""Examines processor, memory and GPU."""
 
 import os
 import platform
@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mmprod.datasets import threads
+from mmprod.datasets.lazy import lazy
 from mmprod.doctor.finding import Finding, examined
 from mmprod.storage.room import amount
 
+torch = lazy("torch")  # a failing import becomes a finding
 CPUINFO, MEMINFO = Path("/proc/cpuinfo"), Path("/proc/meminfo")
 DRIVER = Path("/proc/driver/nvidia/version")
-_SETS = {  # what speeds up encoders and indexes, by the flags that tell of it: of x86, of ARM
+_SETS = {  # instruction sets that speed up encoders and indexes, by their flags: x86, ARM
     "flags": {
         "AVX2": {"avx2"},
         "AVX-512": {"avx512f"},
@@ -22,17 +24,17 @@ _SETS = {  # what speeds up encoders and indexes, by the flags that tell of it: 
     "Features": {"NEON": {"asimd"}, "SVE": {"sve"}, "bf16": {"bf16"}, "int8": {"i8mm"}},
 }
 _LIMITS = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS")
-_UNLIMITED = 1 << 60  # bytes; version 1 of control groups has a number near 2⁶³ for it
+_UNLIMITED = 1 << 60  # bytes; cgroups v1 write "no limit" as a number near 2⁶³
 
 
 def processor(cpuinfo: str) -> Finding:
-    """Its name."""
+    """The processor's name."""
     name = _field(cpuinfo, "model name") or _field(cpuinfo, "Model") or "of unknown name"
     return Finding("processor", "ok", f"{name}, {platform.machine()}")
 
 
 def instruction_sets(cpuinfo: str, environment: Mapping[str, str]) -> Finding:
-    """Which of the sets that matter there are, and which variables keep libraries from using them."""
+    """Which relevant instruction sets exist, and which environment variables restrict their use."""
     kind, sets = next(((k, s) for k, s in _SETS.items() if _field(cpuinfo, k)), ("", {}))
     flags = set(_field(cpuinfo, kind).split())
     has = [name for name, told in sets.items() if told & flags]
@@ -48,7 +50,7 @@ def instruction_sets(cpuinfo: str, environment: Mapping[str, str]) -> Finding:
 
 
 def cores(machine: int, affinity: int, quota: float | None, usable: int) -> Finding:
-    """How many the machine has, and how many this process may use."""
+    """How many cores the machine has, and how many this process may use."""
     why = [f"{affinity} by affinity"] if affinity < machine else []
     why += [f"{quota:g} by the quota of its control group"] if quota else []
     of_these = f" ({', '.join(why)})" if why else ""
@@ -56,7 +58,7 @@ def cores(machine: int, affinity: int, quota: float | None, usable: int) -> Find
 
 
 def memory(meminfo: str, limit: int | None, need: int) -> Finding:
-    """Total, available and allowed, against the bytes of the largest index, which is built in memory."""
+    """Compare total, available and allowed memory with `need`, the bytes of the largest index."""
     total, available = (int(_field(meminfo, name).split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
     allowed = min(total, limit or total)
     text = f"{amount(total)}, {amount(available)} available"
@@ -71,7 +73,7 @@ def memory(meminfo: str, limit: int | None, need: int) -> Finding:
 
 
 def memory_limit(root: Path, own: Path) -> int | None:
-    """Bytes that control groups let this process use; arguments as of `threads.cpu_quota`."""
+    """This process's memory limit in bytes by its control groups; arguments as in `threads.cpu_quota`."""
     found = []
     for group in threads.groups(root, own, "memory"):
         for name in ("memory.max", "memory.limit_in_bytes"):
@@ -82,8 +84,6 @@ def memory_limit(root: Path, own: Path) -> int | None:
 
 def gpu() -> Finding:
     """GPUs that torch can use, and their driver."""
-    import torch
-
     if torch.cuda.is_available():
         devices = [torch.cuda.get_device_properties(n) for n in range(torch.cuda.device_count())]
         told = ", ".join(f"{d.name}, {amount(d.total_memory)}" for d in devices)
@@ -101,7 +101,7 @@ def _driver() -> str:
 
 
 def machine_findings(need: int) -> list[Finding]:
-    """All of this file; `need` as of `memory`."""
+    """All checks of this module; `need` as in `memory`."""
     cpuinfo = CPUINFO.read_text()
     quota = threads.cpu_quota(threads.CGROUPS, threads.OWN_CGROUPS)
     limit = memory_limit(threads.CGROUPS, threads.OWN_CGROUPS)
@@ -115,7 +115,7 @@ def machine_findings(need: int) -> list[Finding]:
 
 
 def _field(text: str, name: str) -> str:
-    """The first value of a name in the kernel's lines of ``name : value``; "" without one."""
+    """The first value of `name` in lines of the form ``name : value``; "" if there is none."""
     for line in text.splitlines():
         key, _, value = line.partition(":")
         if key.strip() == name:

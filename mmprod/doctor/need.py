@@ -1,7 +1,8 @@
-"""What the configured lake is going to need."""
+"""Disk space and memory that the configured lake will need."""
 
 from dataclasses import dataclass
 
+from mmprod.datasets.embeddings.table import EmbeddingTable, read_pointer
 from mmprod.lake import Lake
 from mmprod.sections import Config
 from mmprod.stages import needs
@@ -11,19 +12,17 @@ _ID = 25  # bytes of an id in a file
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes; zeros before there are vectors. `night`: of a new generation of each index and recall table."""
+    """Needed bytes, 0 before there are vectors. `night`: a new generation of each index and recall table."""
 
     night: int = 0
-    largest: int = 0  # of one index, which is built in memory
+    largest: int = 0  # the largest index, which is built in memory
 
 
 def need_of(lake: Lake, config: Config) -> Need:
-    """By the lake's embedding table with the most products.
+    """The need for the lake's embedding table with the most products.
 
-    Raises: StateError for a damaged one; InputError for an index.factory that can't be built.
+    Raises: StateError for a damaged table; InputError for an invalid index.factory.
     """
-    from mmprod.datasets.embeddings.table import EmbeddingTable, read_pointer  # half a second to import
-
     tables = []
     for root in lake.embedding_roots():
         pointer = read_pointer(root)

@@ -1,4 +1,4 @@
-"""Environments, programs and ports beside the command itself."""
+"""Examines what services need: environments, programs, ports, a release."""
 
 import shutil
 import socket
@@ -8,15 +8,16 @@ from pathlib import Path
 from mmprod.doctor.finding import Finding, Level
 from mmprod.lake import Lake
 from mmprod.sections import Serving
+from mmprod.shipped import MAKE_TRITON
 from mmprod.stages.online.server import read_server
 from mmprod.storage import artifacts
 
 AIRFLOW = Path(".venv-airflow")
-_INSTALLED = ".installed"  # `make` leaves it when an environment is complete
+_INSTALLED = ".installed"  # written by `make` when an environment is complete
 
 
 def triton(section: Serving, configured: bool) -> Finding:
-    """The environment of the online service; `configured`: it was named, not left to the default."""
+    """Whether the online service's environment exists; `configured`: whether it is set explicitly."""
     folder = section.environment
     if (folder / _INSTALLED).is_file():
         return Finding("Triton", "ok", f"installed in {folder}")
@@ -24,19 +25,20 @@ def triton(section: Serving, configured: bool) -> Finding:
         "Triton",
         _level(configured),
         f"no environment in {folder}: no online service from here",
-        "make triton",
+        MAKE_TRITON,
     )
 
 
 def airflow(folder: Path = AIRFLOW) -> Finding:
-    """The environment of a local Airflow."""
+    """Whether the environment of a local Airflow exists."""
     if (folder / _INSTALLED).is_file():
         return Finding("Airflow", "ok", f"installed in {folder}")
     return Finding("Airflow", "note", f"no environment in {folder}", "make airflow")
 
 
 def ports(lake: Lake, section: Serving, configured: bool) -> Finding:
-    """Whether the online service can listen, or does; `configured`: the port was named."""
+    """Whether the online service's ports are free or its own; `configured`: whether they are set
+    explicitly."""
     if server := read_server(lake):
         return Finding("ports", "ok", f"{server.address}: the service of this lake, process {server.pid}")
     taken = [port for port in (section.port, section.port + 2) if not _free(section.host, port)]
@@ -47,14 +49,14 @@ def ports(lake: Lake, section: Serving, configured: bool) -> Finding:
 
 
 def release(lake: Lake) -> Finding:
-    """What the online service would serve."""
+    """The release that the online service would serve."""
     if name := artifacts.current(lake.releases):
         return Finding("release", "ok", f"{name}: what the online service serves")
-    return Finding("release", "note", "nothing to serve online yet", "mmprod release --export")
+    return Finding("release", "note", "nothing to serve online yet", "mmprod release build --export")
 
 
 def program(subject: str, name: str, use: str, cure: str) -> Finding:
-    """Whether a program is installed; nothing but its `use` needs it."""
+    """Whether a program is installed; only `use` needs it."""
     if shutil.which(name):
         return Finding(subject, "ok", f"installed, for {use}")
     return Finding(subject, "note", f"not installed: {use} need it", cure)

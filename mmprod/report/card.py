@@ -1,4 +1,4 @@
-"""A product as a report shows it."""
+"""Products as shown in reports."""
 
 from mmprod.datasets.images.images import BadImage, thumbnail
 from mmprod.datasets.store.store import Store
@@ -8,7 +8,7 @@ SIDE = 160  # pixels of a picture in a report
 
 
 def card(store: Store, product_id: str, note: str = "", mark: str = "") -> Card:
-    """A product as it looks now."""
+    """The card of a product, with its current title and picture."""
     record = store.get(product_id)
     data = store.picture(record.image_hash) if record else None
     try:

@@ -1,46 +1,27 @@
-"""Pages about what is in a lake: an answer with its pictures, and the report of the whole."""
+"""The report of a lake: searches, neighbours and accuracy."""
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from mmprod.datasets.store.store import Store
 from mmprod.encoders.encoder import Encoder
-from mmprod.eval.survey.pair import pair_id
+from mmprod.eval.survey.pair_ids import pair_id
 from mmprod.lake import Lake
+from mmprod.report.answer import cards
 from mmprod.report.card import card
-from mmprod.report.page import Card, Figure, Page, Part, Strip, Table
+from mmprod.report.page import Figure, Page, Part, Strip, Table
 from mmprod.sections import Config
 from mmprod.stages.outcome import Outcome
 from mmprod.stages.review.evaluation import read_assessment
 from mmprod.stages.review.judgements import verdicts
 from mmprod.stages.review.survey import Looks, looks
-from mmprod.stages.search.search import Found, search_product, search_text
+from mmprod.stages.search.search import search_product, search_text
 from mmprod.storage import artifacts
 from mmprod.storage.errors import InputError
 
 
-def cards(store: Store, found: Sequence[Found], right: Mapping[str, bool] | None = None) -> list[Card]:
-    """The products of an answer; `right` says of some whether they belong there."""
-    marks = {True: "right", False: "wrong", None: ""}
-    return [card(store, f.product_id, _scores(f), marks[(right or {}).get(f.product_id)]) for f in found]
-
-
-def _scores(found: Found) -> str:
-    """The score and, where both were weighed, the picture's and the title's part in it."""
-    if found.image_score is None or found.text_score is None:
-        return f"{found.score:.2f}"
-    return f"{found.score:.2f} · p {found.image_score:.2f} · t {found.text_score:.2f}"
-
-
-def search_page(store: Store, query: str, found: Sequence[Found]) -> Page:
-    """An answer to look at and to hand on."""
-    return Page(
-        query, [Part("", f"{len(found)} products, best first", strips=[Strip("", cards(store, found))])]
-    )
-
-
 def stage_table(outcomes: Sequence[Outcome], heading: str = "stage") -> Table:
-    """What the stages of a run did."""
+    """The outcomes of a run's stages as a table."""
     rows = [
         (o.stage, o.rows, o.changed, o.reused, o.refused, f"{o.seconds:.2f}", f"{o.rate:,.0f}")
         for o in outcomes
@@ -50,16 +31,16 @@ def stage_table(outcomes: Sequence[Outcome], heading: str = "stage") -> Table:
 
 @dataclass(frozen=True)
 class Shown:
-    """What a report of a lake shows: texts to search for and products whose neighbours to look at.
+    """The content of a lake's report: texts to search for, and products whose neighbours are shown.
 
-    `relevant` names, for texts whose answer is known, the products that fit.
+    `relevant`: the products that fit, for texts whose answer is known.
     """
 
     queries: Sequence[str] = ()
     anchors: Sequence[str] = ()
     relevant: Mapping[str, Set[str]] = field(default_factory=dict)
-    top: int = 8  # answers to a text
-    neighbours: int = 7  # and the anchor before them
+    top: int = 8  # results per text
+    neighbours: int = 7  # per anchor
 
 
 def search_part(lake: Lake, store: Store, encoder: Encoder, shown: Shown) -> Part:
@@ -70,22 +51,20 @@ def search_part(lake: Lake, store: Store, encoder: Encoder, shown: Shown) -> Par
         known = shown.relevant.get(query)
         right = None if known is None else {f.product_id: f.product_id in known for f in found}
         strips.append(Strip(f"“{query}”", cards(store, found, right)))
-    return Part(
-        "Picture search", "Texts, answered by pictures alone; titles are not looked at.", strips=strips
-    )
+    return Part("Picture search", "Results for texts, by pictures only; titles are not used.", strips=strips)
 
 
 def _judged(
     anchor: str, products: Sequence[str], shown_of: Looks, same: Mapping[str, bool]
 ) -> dict[str, bool]:
-    """The verdicts there are on an anchor with each of some products, as they look now."""
+    """The existing verdicts on an anchor with each of some products, with their current looks."""
     side, *others = zip([anchor, *products], shown_of([anchor, *products]), strict=True)
     keys = {other[0]: pair_id(side, other) for other in others}
     return {product: same[key] for product, key in keys.items() if key in same}
 
 
 def neighbour_part(lake: Lake, config: Config, store: Store, shown: Shown, same: Mapping[str, bool]) -> Part:
-    """Products with their nearest others under each recall profile; `same` are verdicts by pair_id."""
+    """Products with their nearest neighbours under each recall profile; `same`: verdicts by pair_id."""
     strips, shown_of = [], looks(store, config.review.profile)
     for anchor in shown.anchors:
         for profile in config.recall.profiles:
@@ -110,13 +89,13 @@ def accuracy_part(lake: Lake, config: Config) -> Part:
         for row in read_assessment(lake, name).tables["metrics"].to_pylist()
         if row["system"] == name and row["variant"] in ("pooled", "") and row["facet"] != "sales"
     ]
-    note = "Bars with 95 % intervals. All that lies behind them is in the evaluation's own report."
+    note = "Bars with 95 % intervals. Details are in the evaluation's own report."
     table = Table(("category", "measure", "value", "n"), rows, note)
     return Part("Accuracy by category, from reviewers' labels", tables=[table])
 
 
 def lake_page(lake: Lake, config: Config, store: Store, encoder: Encoder, shown: Shown) -> Page:
-    """The report of a lake: searches, neighbours and, where labels have come in, accuracy."""
+    """The report of a lake: searches, neighbours and, if it was evaluated, accuracy."""
     stats = store.stats()
     parts = []
     if shown.queries:

@@ -5,19 +5,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
-import jinja2
-
+from mmprod.datasets.lazy import lazy
 from mmprod.storage.files import replace_file
+
+if TYPE_CHECKING:
+    import jinja2
+else:
+    jinja2 = lazy("jinja2")  # slow to import; most commands render no page
 
 
 @dataclass(frozen=True)
 class Card:
-    """A product as shown: `picture` is JPEG bytes; `mark` is "right", "wrong", "open" (not judged) or "".
+    """A product on a page. `picture`: JPEG bytes; `mark`: "right", "wrong", "open" (not judged) or "".
 
-    With `text` it is no product but a text that was searched for: the title is shown large.
+    With `text` it is not a product but a text that was searched for; the title is shown large.
     """
 
     product_id: str
@@ -29,13 +33,13 @@ class Card:
 
     @property
     def source(self) -> str:
-        """The picture as a data: address."""
+        """The picture as a data: URL."""
         return f"data:image/jpeg;base64,{base64.b64encode(self.picture or b'').decode()}"
 
 
 @dataclass(frozen=True)
 class Strip:
-    """A question and its answers: products side by side, `lead` (the anchor) set apart."""
+    """A query and its results: products side by side, with `lead` (the anchor) set apart."""
 
     heading: str
     cards: Sequence[Card]
@@ -54,9 +58,9 @@ class Figure:
 
 @dataclass(frozen=True)
 class Change:
-    """A difference of two shares, in [-1, 1], with its 95 % interval where known; a rise is good.
+    """A difference of two shares, in [-1, 1], with its 95 % interval if known; positive is better.
 
-    `span` is the largest difference the bar has room for: a table's own, so that its bars can be compared.
+    `span`: the largest difference the bar can show; equal within a table, so that its bars can be compared.
     """
 
     value: float
@@ -65,7 +69,7 @@ class Change:
     span: float = 1.0
 
     def place(self, difference: float) -> float:
-        """Where in the bar a difference lies, in percent of its width."""
+        """The place of a difference in the bar, in percent of its width."""
         return 50 + 50 * max(-1.0, min(1.0, difference / self.span))
 
 
@@ -77,7 +81,7 @@ class Trend:
 
     @property
     def points(self) -> str:
-        """The curve in a box of 100 x 24, from its smallest to its largest value, as SVG has it."""
+        """The curve as SVG points in a box of 100 x 24, scaled from its smallest to its largest value."""
         low, high = min(self.values), max(self.values)
         step = 100 / max(1, len(self.values) - 1)
         heights = [22 - 20 * ((v - low) / (high - low) if high > low else 0.5) for v in self.values]
@@ -86,20 +90,21 @@ class Trend:
 
 @dataclass(frozen=True)
 class Link:
-    """A way to another page in the same folder."""
+    """A link to another page in the same folder."""
 
     text: str
     file: str
 
     @property
     def address(self) -> str:
-        """The file name as a relative address; it can't name another place or a script."""
+        """The file name as a relative URL; it can't lead to another host or to a script."""
         return "./" + quote(self.file)
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells: text, numbers, Figures, Changes, Trends or Links; `folded` shows its title alone."""
+    """Rows of cells: text, numbers, Figures, Changes, Trends or Links; if `folded`, only the title is
+    shown."""
 
     headings: Sequence[str]
     rows: Sequence[Sequence[Any]]
@@ -110,7 +115,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Plot:
-    """A drawing: `source` is a data: address of an SVG, `legend` its lines as (colour, name)."""
+    """A plot: `source` is a data: URL of an SVG, `legend` its lines as (colour, name)."""
 
     source: str
     caption: str
@@ -119,7 +124,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Headline:
-    """A figure to be read from the back of the room."""
+    """A figure shown large."""
 
     label: str
     figure: Figure
@@ -128,7 +133,7 @@ class Headline:
 
 @dataclass(frozen=True)
 class Notice:
-    """A sentence that must not be missed."""
+    """A highlighted sentence."""
 
     text: str
     kind: Literal["good", "bad", "plain"] = "plain"
@@ -136,7 +141,7 @@ class Notice:
 
 @dataclass(frozen=True)
 class Part:
-    """A titled part of the page; `headlines` are rows of figures, each with its title; `terms` explain."""
+    """A titled part of the page; `headlines`: titled rows of figures; `terms`: explanations."""
 
     title: str
     text: str = ""
@@ -155,7 +160,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Page:
-    """The whole report; `facts` say in short what it is about (label, value)."""
+    """The whole page; `facts`: short (label, value) pairs about its subject."""
 
     title: str
     parts: Sequence[Part]
@@ -163,7 +168,7 @@ class Page:
 
 
 def render(page: Page) -> str:
-    """The page as HTML that needs no network: styles and pictures are inside, scripts there are none."""
+    """The page as self-contained HTML: styles and pictures are inside, and there are no scripts."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mmprod.report", ""),
         autoescape=True,
@@ -179,12 +184,12 @@ def render(page: Page) -> str:
 
 
 def save(page: Page, path: Path) -> None:
-    """Render to a file, whole or not at all."""
+    """Render to a file, atomically."""
     replace_file(path, render(page))
 
 
 def percent(share: float) -> str:
-    """A share as it is written everywhere: "84.3 %" for .8431, never broken across lines."""
+    """A share as text, "84.3 %" for .8431, with a space that does not break."""
     return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
 
 

@@ -1,4 +1,4 @@
-"""A page to judge the rules by: for every reason the products it rejected, worst and mildest."""
+"""A page for checking the rules for pairs: examples of rejected products for every reason."""
 
 import numpy as np
 import pyarrow as pa
@@ -17,18 +17,18 @@ _BOUNDS = TITLE_RULES | PICTURE_RULES
 
 
 def pairs_page(store: Store, config: Config, selected: Selected) -> Page:
-    """What was kept and what was not, with up to `SHOWN` examples of each reason and of the pairs."""
+    """Counts of kept and rejected products, with up to `SHOWN` examples of each reason and of the pairs."""
     quality = config.pairs.quality
     reasons = [_reason(store, quality, selected.rejected, name) for name in selected.reasons]
     text = (
-        "A product is rejected for the first rule it breaks. From left to right: the mildest cases, whose "
-        "number is nearest to the bound, to the worst. Good products among them? Move the bound."
+        "A product is rejected for the first rule it breaks. Ordered from the mildest case, whose value is "
+        "nearest to the bound, to the worst. If there are good products among them, change the bound."
     )
     kept = [Strip(name, _kept(store, selected.pairs, name)) for name, n in selected.splits.items() if n]
     parts = [
         Part("Counts", tables=[_counts(selected, quality)]),
         Part("Rejected", text if reasons else "Nothing was rejected.", strips=reasons),
-        Part("Kept", "Pairs drawn evenly from all that are kept.", strips=kept),
+        Part("Kept", "Pairs drawn evenly from all kept pairs.", strips=kept),
     ]
     facts = [("live products", f"{selected.considered:,}"), ("kept", f"{len(selected.pairs):,}")]
     return Page("Training pairs", parts, [*facts, ("rejected", f"{len(selected.rejected):,}")])
@@ -63,7 +63,7 @@ def _kept(store: Store, pairs: pa.Table, split: str) -> list[Card]:
 
 
 def _evenly(count: int) -> list[int]:
-    """Up to `SHOWN` places of `count`, from the first to the last."""
+    """Up to `SHOWN` indices of `count`, evenly spread from the first to the last."""
     return sorted({round(at) for at in np.linspace(0, count - 1, min(count, SHOWN))})
 
 

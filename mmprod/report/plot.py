@@ -1,23 +1,24 @@
-"""Curves as SVG, drawn by matplotlib, for pages that need no network."""
+"""Curves as SVG, drawn by matplotlib, for self-contained pages."""
 
 import base64
 import io
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Canvas
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
 
 Curve = Sequence[tuple[float, float]]
 
 COLOURS = ("#2563c9", "#d9730d", "#0f7a50", "#9b3fb5", "#bf3127", "#0d8aa6", "#8a6d1f", "#5d6878")
-"""Of the lines, in turn; they differ in lightness too."""
+"""Colours of the lines, in turn; they also differ in lightness."""
 
 
 def curves(panels: Mapping[str, Mapping[str, Curve]], x: str) -> str:
-    """Panels side by side, each with its curves by name, over a common axis `x`: a data: address."""
+    """Panels side by side, each with its curves by name; `x`: label of the x axis. Returns a data: URL."""
     figure = _canvas(4.2 * len(panels), 2.8)
     for place, (title, lines) in enumerate(panels.items(), 1):
         axes = figure.add_subplot(1, len(panels), place)
@@ -38,10 +39,11 @@ def shares(
     x: str = "",
     wanted: Sequence[float] = (),
 ) -> str:
-    """Shares in [0, 1] over numbers or times, as percent: a data: address.
+    """Plot shares in [0, 1], in percent, over numbers or times. Returns a data: URL.
 
-    Each line is (xs, ys), each of `bands` the (lows, highs) of its interval; `wanted` are shares marked
-    across. Lines take COLOURS in turn; their names, which may be in any script, belong beside the drawing.
+    Each line is (xs, ys); each of `bands` is the (lows, highs) of a line's interval; `wanted` are shares
+    marked by horizontal lines. Lines take COLOURS in turn. Their names belong in the page, as the plot's font
+    does not cover all scripts.
     """
     figure = _canvas(5.2, 2.7)
     axes = figure.add_subplot()
@@ -63,9 +65,7 @@ def shares(
     return _address(figure)
 
 
-def _date(axes: "Axes") -> None:
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
+def _date(axes: Axes) -> None:
     locator = AutoDateLocator(maxticks=6)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
@@ -82,16 +82,13 @@ def _span(
     return max(-0.01, low - 0.1), min(1.01, high + 0.05)
 
 
-def _canvas(width: float, height: float) -> "Canvas":
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
+def _canvas(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasSVG(figure)
     return figure
 
 
-def _address(figure: "Canvas") -> str:
+def _address(figure: Figure) -> str:
     out = io.BytesIO()
     figure.savefig(out, format="svg", metadata={"Date": None})
     return f"data:image/svg+xml;base64,{base64.b64encode(out.getvalue()).decode()}"

@@ -1,10 +1,11 @@
-"""The page of a fine-tuning: its curves, what it reached, and what it finds among pictures it never saw."""
+"""The page about a fine-tuning run: its curves, its accuracy, and results on held-out pictures."""
 
 from pathlib import Path
 
 import numpy as np
 
 from mmprod.datasets.images.images import thumbnail
+from mmprod.datasets.lazy import lazy
 from mmprod.encoders.clip import Encoder, load
 from mmprod.lake import LAKE_ENCODER, Lake
 from mmprod.report.page import Card, Page, Part, Plot, Strip, Table
@@ -15,14 +16,15 @@ from mmprod.stages.training.held_out import HeldOut, spread
 from mmprod.stages.training.samples import answers
 from mmprod.storage import artifacts
 
+event_accumulator = lazy("tensorboard.backend.event_processing.event_accumulator")  # optional
 _ASKED, _SIDE = 10, 128
-_SMOOTH = 200  # points of a curve: more are averaged
+_SMOOTH = 200  # points of a curve; more are averaged
 
 
 def training_page(lake: Lake, config: Config, name: str) -> Page:
-    """The page of the fine-tuning that published the encoder ``lake:name`` now in use.
+    """The page about the run that published the current generation of ``lake:name``.
 
-    Raises: InputError when there is no such encoder; StateError when its run's folder is gone.
+    Raises: InputError if there is no such encoder; StateError if its run's folder was removed.
     """
     encoder = load(lake.encoder_name(LAKE_ENCODER + name), device=config.encoder.device)
     with artifacts.opened(lake.encoder(name)) as generation:
@@ -48,9 +50,7 @@ _EXPLAINED = "Marked as right: the title's own picture, and those of the same it
 
 
 def _curves(board: Path, measures: dict[str, float]) -> str:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(board), size_guidance={"scalars": 0}).Reload()
+    events = event_accumulator.EventAccumulator(str(board), size_guidance={"scalars": 0}).Reload()
     scalars = {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
     rates = ("lr", "scale", "pairs_per_second", *measures)
     losses = {tag: _averaged(points) for tag, points in scalars.items() if tag not in rates}

@@ -1,7 +1,8 @@
-"""A command of ours as a job on a Ray cluster: started once, followed to its end, again if its node is lost.
+"""Runs an mmprod command as a job on a Ray cluster; resubmits it if its node is lost.
 
-A job is called after what is to be done, so whoever wants the same finds the job that does it already and
-follows that one. It tells how it ended by its exit code and the JSON on its last line, as it would anywhere.
+A job's name is derived from the work to be done, so a second process that wants the same work finds the
+running job and follows it. A job reports its result by exit code and by the JSON on its last line, like any
+mmprod command.
 """
 
 import contextlib
@@ -17,38 +18,39 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mmprod.datasets import threads
+from mmprod.datasets.lazy import lazy
 from mmprod.sections import Ray
 from mmprod.storage import fencing
 from mmprod.storage.errors import InputError, StateError
 
-PATIENCE = 600.0  # seconds that the cluster's dashboard may be away
-PAUSE = 2.0  # seconds before a lost job is submitted again, twice as many each time
-_TIMEOUT = 30  # seconds for one answer of the dashboard
-_POLL = (1.0, 5.0)  # seconds between looks at a job, at first and at last
+job_submission = lazy("ray.job_submission")  # optional
+PATIENCE = 600.0  # seconds to keep retrying while the dashboard does not answer
+PAUSE = 2.0  # seconds before a lost job is resubmitted; doubles each time
+_TIMEOUT = 30  # seconds for one response of the dashboard
+_POLL = (1.0, 5.0)  # seconds between polls of a job, at first and at most
 _STOPPING = 10.0  # seconds that a stopped job may take to end
 _LOCAL = "MMPROD_ENGINE"
-_MISUSED = (2, 126, 127)  # bad input; the command can't be run or isn't there
+_MISUSED = (2, 126, 127)  # bad input; command not executable; command not found
 _Answer = TypeVar("_Answer")
 
 
 def job_name(kind: str, decisive: Sequence[str]) -> str:
-    """The name of a job of a `kind`, the same whenever all that is `decisive` for the work is the same."""
+    """The name of a job: its `kind` and a hash of `decisive`, so equal work has an equal name."""
     return f"mmprod-{kind}-{hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:12]}"
 
 
 def run(
     settings: Ray, lake: Path, name: str, words: Sequence[str], tell: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Do ``mmprod WORDS --json`` on the cluster; the JSON it printed. `tell` gets its messages as they come.
+    """Run ``mmprod WORDS --json`` on the cluster; returns the JSON it printed.
 
-    Attempts at what is done in `lake` are numbered on from those the lake and the cluster know of.
+    `tell` receives the job's messages as they appear. The job's attempt number is higher than any known to
+    the lake or the cluster. If a job of that `name` is running, it is followed instead of starting a second
+    one. A lost job (its node died, its process was killed) is resubmitted, up to `settings.attempts` jobs in
+    all. If this process gets SIGTERM or Ctrl-C, it stops the job; if it is killed, the job goes on.
 
-    A running job of that `name` is followed, none is started twice. One that is lost (its node died, its
-    process was killed) is submitted again, `settings.attempts` jobs in all. When this process is ended by
-    SIGTERM or Ctrl-C it stops the job; killed, it leaves the job running.
-
-    Raises: InputError and StateError as the command did; StateError also when the job was stopped by
-    somebody, is lost too often, or the dashboard doesn't answer for `PATIENCE` seconds.
+    Raises: InputError and StateError as the command did; StateError also if somebody stopped the job, it was
+    lost too often, or the dashboard does not answer for `PATIENCE` seconds.
     """
     job = _Job(settings, lake, name, words, tell)
     for attempt in range(1, settings.attempts + 1):
@@ -65,7 +67,7 @@ def run(
 
 
 class _Job:
-    """The work of one name, and the job that does it now: `id` is the name and a number."""
+    """The work called `name`, and the job that currently does it: `id` is the name and a number."""
 
     def __init__(
         self, settings: Ray, lake: Path, name: str, words: Sequence[str], tell: Callable[[str], None]
@@ -75,11 +77,11 @@ class _Job:
         self._client: Any = None
 
     def follow(self) -> dict[str, Any] | None:
-        """What the job told in the end; None when it was lost."""
+        """Wait for the job to end; returns its JSON, or None if it was lost."""
         self._ask(self._join)
         shown, pause = 0, _POLL[0]
         while True:
-            info = self._ask(self._info)  # first, so that the log of an ended job is whole
+            info = self._ask(self._info)  # before the log, so that the log of an ended job is complete
             log = self._log()
             shown = self._pass_on(log, shown)
             if info is None or info.status.is_terminal():
@@ -89,7 +91,7 @@ class _Job:
 
     @contextlib.contextmanager
     def ending_with_us(self) -> Iterator[None]:
-        """Stop the job when this process is asked to end."""
+        """Stop the job if this process gets SIGTERM or Ctrl-C."""
 
         def interrupt(number: int, frame: object) -> None:
             raise KeyboardInterrupt
@@ -104,14 +106,15 @@ class _Job:
             signal.signal(signal.SIGTERM, before)
 
     def _join(self, client: Any) -> None:
-        """Attach to the running job, or submit one. Asked again after any failure it can't start a second."""
+        """Attach to the running job, or submit one. Repeated after a failure, it never starts a second."""
         jobs = [job for job in client.list_jobs() if _number(self.name, job.submission_id)]
         latest = max(jobs, key=lambda job: _number(self.name, job.submission_id), default=None)
         if latest is not None and not latest.status.is_terminal():
             self.id = latest.submission_id
             self.tell(f"Ray job {self.id}: {latest.status.value.lower()}, attached")
             return
-        known = _number(self.name, latest.submission_id) if latest else 0  # 0 also by a head started anew
+        known = _number(self.name, latest.submission_id) if latest else 0  # 0 also after a restart of the
+        # head
         number = 1 + max(known, fencing.latest(self.lake, _work(self.name)))
         self.id = f"{self.name}-{number}"
         client.submit_job(
@@ -124,7 +127,7 @@ class _Job:
         self.tell(f"Ray job {self.id}: submitted to {self.settings.address}")
 
     def _info(self, client: Any) -> Any:
-        """What the cluster knows of the job; None when it has forgotten it, as a new head does."""
+        """The cluster's information about the job; None if it has none, e.g. after a restart of the head."""
         try:
             return client.get_job_info(self.id)
         except RuntimeError as error:
@@ -133,14 +136,15 @@ class _Job:
             raise
 
     def _log(self) -> str:
-        """All that the job has printed so far; empty while nobody can tell."""
+        """Everything the job has printed so far; empty if the log can't be read."""
         try:
             return str(self._client.get_job_logs(self.id))
         except (OSError, RuntimeError):
             return ""
 
     def _pass_on(self, log: str, shown: int) -> int:
-        """Tell the whole lines behind the first `shown`, but not JSON: that is the end; lines told so far."""
+        """Pass the log's complete lines after the first `shown` to `tell`, except JSON; returns their
+        number."""
         lines = log.split("\n")[:-1]
         for line in lines[shown:]:
             if not line.startswith("{"):
@@ -154,7 +158,7 @@ class _Job:
         if status == "SUCCEEDED" and told is not None:
             return told
         if status == "STOPPED":
-            raise StateError(f"Ray job {self.id} was stopped; run again to have it done")
+            raise StateError(f"Ray job {self.id} was stopped by somebody; run the command again")
         if status == "SUCCEEDED" or code is None or code < 0 or code > 128:
             reason = "its log is gone" if status == "SUCCEEDED" else info.message if info else status
             self.tell(f"Ray job {self.id} was lost: {_brief(reason)}")
@@ -173,7 +177,7 @@ class _Job:
                 time.sleep(0.2)
 
     def _ask(self, question: Callable[[Any], _Answer]) -> _Answer:
-        """The dashboard's answer, waited for while it is away."""
+        """Call `question` with a client; retry while the dashboard does not answer."""
         until, pause = time.monotonic() + PATIENCE, 1.0
         while True:
             try:
@@ -191,18 +195,18 @@ class _Job:
     def _away(self, error: Exception) -> StateError:
         return StateError(
             f"Ray at {self.settings.address} (ray.address) has not answered for {PATIENCE:.0f} s: "
-            f"{_brief(str(error))}; see that the cluster runs, then run again: a job that runs is attached to"
+            f"{_brief(str(error))}; check that the cluster runs, then run again: a running job is attached to"
         )
 
 
 def _client(address: str) -> Any:
     try:
-        from ray.job_submission import JobSubmissionClient
+        client = job_submission.JobSubmissionClient
     except ImportError as error:
         raise InputError('engine = "ray" needs Ray: pip install "mmprod[ray]"') from error
 
-    class Client(JobSubmissionClient):
-        """Ray's own waits for an answer without end."""
+    class Client(client):  # type: ignore[misc, valid-type]
+        """With a timeout: Ray's own client waits for a response for ever."""
 
         def _do_request(self, *args: Any, **options: Any) -> Any:
             return super()._do_request(*args, timeout=_TIMEOUT, **options)
@@ -214,13 +218,15 @@ def _client(address: str) -> Any:
 
 
 def _work(name: str) -> str:
-    """What the lake calls the work of a job."""
+    """The name under which the lake registers attempts at the job's work."""
     return f"ray/{name}"
 
 
 def _entrypoint(ray: Ray, words: Sequence[str], attempt: str) -> str:
-    """The shell line of a job, with our settings, as many threads as it has cores on its node, and an attempt
-    that no earlier one can publish over."""
+    """The shell line of a job.
+
+    It sets our MMPROD_… variables, the threads (the job's cores) and the attempt, which supersedes earlier
+    ones."""
     ours = (fencing.VARIABLE, _LOCAL)
     settings = [
         f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith("MMPROD_") and k not in ours
@@ -232,13 +238,13 @@ def _entrypoint(ray: Ray, words: Sequence[str], attempt: str) -> str:
 
 
 def _number(name: str, job: str | None) -> int:
-    """Which job of that name this is, from 1; 0 for another's."""
+    """The number of a job of that name, from 1; 0 for other jobs."""
     found = re.fullmatch(re.escape(name) + r"-(\d+)", job or "")
     return int(found[1]) if found else 0
 
 
 def _printed(log: str) -> dict[str, Any] | None:
-    """The last JSON object that has a line of its own; None when there is none."""
+    """The last line that is a JSON object; None if there is none."""
     for line in reversed(log.split("\n")):
         with contextlib.suppress(ValueError):
             if line.startswith("{"):
@@ -248,13 +254,13 @@ def _printed(log: str) -> dict[str, Any] | None:
 
 
 def _status(error: Exception) -> int:
-    """The HTTP status that Ray's client tells of in its message; 0 when there was no answer."""
+    """The HTTP status in the message of Ray's client; 0 if there was no response."""
     found = re.search(r"status code (\d{3})", str(error))
     return int(found[1]) if found else 0
 
 
 def _brief(text: str) -> str:
-    """A message without its traceback."""
+    """The first line of a message, or the last line of a traceback; at most 300 characters."""
     lines = [line for line in text.strip().split("\n") if line.strip()]
     first, last = (lines[0], lines[-1]) if lines else ("", "")
     return (last if "Traceback" in first else first)[:300]

@@ -1,4 +1,4 @@
-"""What a stage did, in the same few words for every stage."""
+"""The result of a stage, in the same form for every stage."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -7,21 +7,23 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 Advance = Callable[[int], None]
-Watch = Callable[[str, int | None], Advance]
-"""Somebody who looks on: told a stage's name and its number of rows, gives back whom to tell of rows done."""
+Progress = Callable[[str, int | None], Advance]
+"""Called with a stage's name and total rows; returns a function to call with the rows done since."""
 
 
-def silent(stage: str, total: int | None) -> Advance:
-    """Nobody looks on."""
+def no_progress(stage: str, total: int | None) -> Advance:
+    """A Progress that shows nothing."""
     return lambda rows: None
 
 
 @dataclass
 class Outcome:
-    """Counts of one stage: `rows` came in; of those `changed` were worked on, `reused` were as before and
-    `refused` could not be used. `detail` holds what is particular to the stage. `made` names the folder of
-    each artifact that the stage made, or found as it was, and its version now: a generation, the revision of
-    an embedding table, the position of the store."""
+    """Counts of one stage.
+
+    Of the `rows` read, `changed` were processed, `reused` were as before and `refused` were unusable.
+    `detail` holds the stage's own counts and names. `made` maps the folder of each artifact that the stage
+    made or reused to its current version: a generation, the revision of an embedding table, the position of
+    the store."""
 
     stage: str
     rows: int = 0
@@ -34,7 +36,7 @@ class Outcome:
 
     @property
     def rate(self) -> float:
-        """Rows a second."""
+        """Rows per second."""
         return self.rows / self.seconds if self.seconds else 0.0
 
     def to_dict(self) -> dict[str, Any]:
@@ -43,7 +45,7 @@ class Outcome:
 
 @contextmanager
 def timed(stage: str) -> Iterator[Outcome]:
-    """Give an Outcome to fill in; its seconds are those of the block."""
+    """Yields an Outcome to fill in and sets its seconds to the duration of the `with` block."""
     outcome, start = Outcome(stage), time.perf_counter()
     yield outcome
     outcome.seconds = time.perf_counter() - start

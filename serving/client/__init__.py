@@ -10,7 +10,7 @@ __all__ = ["AsyncClient", "Client"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import only the client that is asked for: each brings its own HTTP library."""
+    """Import a client at its first use: each one imports its own HTTP library."""
     if name == "Client":
         from mmprod.serving.client.sync import Client
 

@@ -1,64 +1,64 @@
-"""What of HTTP is the same for every client: addresses, and what a response means."""
+"""HTTP details that both clients share: addresses, and how responses are read."""
 
 import json
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from mmprod.serving.client.retry import Unavailable
+from mmprod.serving.errors import Refused
 from mmprod.serving.kserve import JSON_LENGTH, Outputs, decode
-from mmprod.serving.refused import Refused
 from mmprod.storage.errors import InputError, StateError
 
-_PASSING = (429, 502, 503)
-_FAULTS = (400, 413, 415, 422)  # of the request
+_RETRY = (429, 502, 503)
+_BAD_REQUEST = (400, 413, 415, 422)
 
 
 def base_url(address: str) -> str:
-    """The URL of "host:port", or of what is one already. Raises: InputError for neither."""
+    """The URL for "host:port" or a URL. Raises: InputError for any other text."""
     url = address if "://" in address else f"http://{address}"
     try:
         parts = urlsplit(url)
         if parts.hostname and parts.port != 0 and parts.scheme in ("http", "https"):
             return f"{parts.scheme}://{parts.netloc}"
-    except ValueError:  # no number as port, or one that is too large
+    except ValueError:  # the port is not a number, or too large
         pass
-    raise InputError(f"{address!r} is no address of a server: want one like 127.0.0.1:8000")
+    raise InputError(f"{address!r} is not the address of a server: want one like 127.0.0.1:8000")
 
 
-def path(model: str) -> str:
-    """Where a model is asked."""
+def infer_path(model: str) -> str:
+    """The path of a model's inference requests."""
     return f"/v2/models/{model}/infer"
 
 
-def outputs(address: str, status: int, headers: Mapping[str, str], body: bytes) -> Outputs:
-    """The outputs that an inference response carries.
+def read_outputs(address: str, status: int, headers: Mapping[str, str], body: bytes) -> Outputs:
+    """The outputs in an inference response.
 
-    Raises: Refused for a request at fault; Unavailable where asking again may help; else StateError.
+    Raises: Refused for a bad request, Unavailable if a retry can succeed, StateError for other failures.
     """
     if status == 200:
         try:
             return decode(body, headers.get(JSON_LENGTH))
         except ValueError as error:
             raise StateError(f"{address}: {error}") from error
-    told = _told(body)
-    if 400 <= status < 500 and (refused := Refused.parse(told)):
+    reason = _reason(body)
+    if 400 <= status < 500 and (refused := Refused.parse(reason)):
         raise refused
-    if status in _FAULTS:
-        raise Refused("bad_request", told)
-    message = f"{address} answers {status}: {told}"
-    if status in _PASSING:
+    if status in _BAD_REQUEST:
+        raise Refused("bad_request", reason)
+    message = f"{address} answers {status}: {reason}"
+    if status in _RETRY:
         raise Unavailable(message, _seconds(headers.get("Retry-After", "")))
     raise StateError(message)
 
 
-def unanswered(address: str, error: Exception) -> Unavailable:
-    """There is no response, or a part of one only."""
+def no_response(address: str, error: Exception) -> Unavailable:
+    """The error for a request without a response, or with an incomplete one."""
     reason = str(error) or type(error).__name__
-    return Unavailable(f"no answer from {address}: {reason}; does `mmprod triton status` say that it runs?")
+    return Unavailable(f"no answer from {address}: {reason}; check with `mmprod triton status` that it runs")
 
 
-def _told(body: bytes) -> str:
-    """The message of an error; the start of the body where it is none of the protocol's."""
+def _reason(body: bytes) -> str:
+    """The message of an error response; the start of the body if it isn't one of the protocol."""
     try:
         return str(json.loads(body)["error"])
     except (ValueError, TypeError, KeyError):
@@ -66,5 +66,5 @@ def _told(body: bytes) -> str:
 
 
 def _seconds(text: str) -> float:
-    """Of a Retry-After header, which may also be a date or nonsense: then it counts nothing."""
+    """The seconds of a Retry-After header; 0 for a date or anything else."""
     return float(text) if text.isascii() and text.isdigit() else 0.0

@@ -1,27 +1,27 @@
-"""When a call tries again and when it gives up, the same for every client."""
+"""Deadlines and retries, the same for both clients."""
 
 import random
 import time
 
 from mmprod.storage.errors import StateError
 
-_LEAST = 1e-3  # seconds, for libraries that take none for no limit
-_FIRST, _LONGEST = 0.1, 2.0  # seconds that a pause may take, at the first failure and at most
+_LEAST = 1e-3  # seconds, for HTTP libraries that read 0 as "no timeout"
+_FIRST, _LONGEST = 0.1, 2.0  # seconds: longest random pause after the first failure, and after many
 
 
-class Unavailable(StateError):  # noqa: N818  (what a server is)
-    """No answer, or one that says that another may come later: after `wait` seconds, where that is known."""
+class Unavailable(StateError):  # noqa: N818  (the state of a server)
+    """No answer, or one after which a retry can succeed: in `wait` seconds, if the server says so."""
 
     def __init__(self, message: str, wait: float = 0.0) -> None:
         super().__init__(message)
         self.wait = wait
 
 
-class Patience:
-    """The time that one call has, over all its parts and tries.
+class Deadline:
+    """The end of a call, over all its parts and retries.
 
-    A pause is as long as the server asks for, and somewhere between nothing and 0.1, 0.2, 0.4 … 2 s more, so
-    that callers turned away together don't come back together.
+    A pause before a retry is what the server asks for, plus a random time of at most 0.1, 0.2, 0.4 … 2 s, so
+    that clients that were refused together do not return together.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -30,18 +30,18 @@ class Patience:
         self._longest = _FIRST
 
     @property
-    def left(self) -> float:
-        """Seconds. Raises: StateError when none are left."""
+    def remaining(self) -> float:
+        """Seconds until the deadline. Raises: StateError if it is over."""
         self.check()
         return max(self._end - time.monotonic(), _LEAST)
 
     def check(self) -> None:
-        """Raises: StateError when the time is over."""
+        """Raises: StateError if the deadline is over."""
         if time.monotonic() >= self._end:
             raise StateError(f"not done within the deadline of {self.seconds:g} s")
 
     def pause(self, failure: Unavailable) -> float:
-        """Seconds to wait before the next try. Raises: the failure when the deadline is over by then."""
+        """Seconds to wait before the next try. Raises: the failure if the deadline is over by then."""
         pause = failure.wait + random.uniform(0, self._longest)
         self._longest = min(2 * self._longest, _LONGEST)
         if pause >= self._end - time.monotonic():

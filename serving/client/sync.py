@@ -9,44 +9,45 @@ from typing import Self
 import numpy as np
 import urllib3
 
-from mmprod.serving.client import requests
-from mmprod.serving.client.http import base_url, outputs, path, unanswered
-from mmprod.serving.client.region import Region
-from mmprod.serving.client.requests import Ask, Found
-from mmprod.serving.client.retry import Patience, Unavailable
+from mmprod.serving.client import calls
+from mmprod.serving.client.calls import Call, Result
+from mmprod.serving.client.http import base_url, infer_path, no_response, read_outputs
+from mmprod.serving.client.retry import Deadline, Unavailable
+from mmprod.serving.client.shared_memory import Region
 from mmprod.serving.kserve import Outputs, Tensors, encode
-from mmprod.serving.values import Answer, Compared, Product
+from mmprod.serving.types import Product, SearchResult, Similarity
 from mmprod.storage.errors import StateError
 
-_KEPT = 64  # connections, at most one for each thread that asks
-_GIVEN_UP = 504  # after this, as after no answer, a model may still read the shared memory: it stays taken
-_FAREWELL = 1.0  # seconds for a server to forget the shared memory
-_PIECE = 1 << 16  # bytes of an answer, between looks at the clock
+_CONNECTIONS = 64  # kept open; one per thread is used
+_TIMED_OUT = 504  # then, as without a response, a model may still read the shared memory: it stays in use
+_UNREGISTER = 1.0  # seconds for a server to unregister the shared memory
+_PIECE = 1 << 16  # bytes of a response that are read before the deadline is checked
 
 Response = tuple[int, Mapping[str, str], bytes]  # status, headers, body
 
 
 class Client:
-    """Asks a server; the calls and answers of `mmprod.serving.service.Service`. For any number of threads.
+    """A client with the methods of `mmprod.serving.service.Service`. Thread-safe.
 
-    What is longer than `batch`, or has many bytes, is sent in parts, one after the other. While the server is
-    overloaded or gives no answer, a call is tried again until its deadline: no request changes anything.
+    Inputs longer than `batch`, or with many bytes, are sent in parts, one after the other. If the server is
+    overloaded or does not answer, a call is retried until its deadline; that is safe, because no request
+    changes anything.
 
-    Raises, in every call: Refused for what the server finds wrong with a request, StateError where it fails
-    or gives no answer before the deadline.
+    Every call raises Refused for a bad request, and StateError if the server fails or does not answer before
+    the deadline.
     """
 
     def __init__(
         self, address: str = "127.0.0.1:8000", deadline: float = 10.0, batch: int = 64, shared_memory: int = 0
     ) -> None:
-        """`address`: host and port, or a URL. `deadline`: seconds that a call may take. `batch`: rows sent at
-        once, at most the server's `serving.batch`. `shared_memory`: bytes through which large inputs go to a
-        server on this machine that has `serving.shared_memory`; 0 for none.
+        """`address`: host and port, or a URL. `deadline`: seconds that a call may take. `batch`: rows of a
+        request, at most the server's `serving.batch`. `shared_memory`: bytes of shared memory for large
+        inputs, if the server is on this machine and has `serving.shared_memory`; 0 for none.
 
-        Raises: InputError for what is no address, StateError where the machine lacks the memory.
+        Raises: InputError for an invalid address, StateError if there is not enough shared memory.
         """
         self.address, self.deadline, self.batch = address, deadline, batch
-        self._pool = urllib3.connection_from_url(base_url(address), maxsize=_KEPT)
+        self._pool = urllib3.connection_from_url(base_url(address), maxsize=_CONNECTIONS)
         self._region = Region(shared_memory) if shared_memory else None
 
     def __enter__(self) -> Self:
@@ -56,99 +57,99 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connections, give back the shared memory."""
+        """Close the connections and remove the shared memory."""
         if self._region:
             with contextlib.suppress(StateError):
-                self._post(self._region.path("unregister"), b"", {}, Patience(_FAREWELL))
+                self._post(self._region.path("unregister"), b"", {}, Deadline(_UNREGISTER))
             self._region.close()
             self._region = None
         self._pool.close()
 
     def ready(self) -> bool:
-        """Whether the server says, at once, that it is ready. Raises nothing."""
+        """Whether the server reports that it is ready; asked once, without retries. Raises nothing."""
         try:
-            answer = self._pool.request("GET", "/v2/health/ready", timeout=self.deadline, retries=False)
+            response = self._pool.request("GET", "/v2/health/ready", timeout=self.deadline, retries=False)
         except urllib3.exceptions.HTTPError:
             return False
-        return answer.status == 200
+        return response.status == 200
 
     def titles(self, titles: Sequence[str]) -> np.ndarray:
         """Titles to float32 [n, d] of unit length."""
-        return self._answer(requests.titles(titles))
+        return self._call(calls.titles(titles))
 
     def pictures(self, pictures: Sequence[bytes]) -> np.ndarray:
-        """Files of pictures to float32 [n, d] of unit length."""
-        return self._answer(requests.pictures(pictures))
+        """Picture files to float32 [n, d] of unit length."""
+        return self._call(calls.pictures(pictures))
 
     def products(self, products: Sequence[Product]) -> tuple[np.ndarray, np.ndarray]:
-        """Image and text vectors of products by their content: float32 [n, d], zeros where there is none."""
-        return self._answer(requests.products(products))
+        """Image and text vectors of products given by content: float32 [n, d], zeros for what is missing."""
+        return self._call(calls.products(products))
 
-    def similarity(self, pairs: Sequence[tuple[Product, Product]], profile: str) -> list[Compared]:
+    def similarity(self, pairs: Sequence[tuple[Product, Product]], profile: str) -> list[Similarity]:
         """Compare the two products of each pair."""
-        return self._answer(requests.similarity(pairs, profile))
+        return self._call(calls.similarity(pairs, profile))
 
     def search(
         self, query: Product, k: int, profile: str, category: str | None = None, *, as_text: bool = False
-    ) -> Answer:
-        """The k products nearest to one, itself left out; with `as_text` those that its title describes."""
-        return self._answer(requests.search(query, k, profile, category, as_text))
+    ) -> SearchResult:
+        """The k products nearest to the query, without itself; with `as_text` its title is a search text."""
+        return self._call(calls.search(query, k, profile, category, as_text))
 
-    def ask(self, model: str, inputs: Tensors) -> Outputs:
-        """Send tensors, of int32 or of objects (bytes), to a model as they are; its outputs by name."""
-        return self._send(model, inputs, Patience(self.deadline))
+    def infer(self, model: str, inputs: Tensors) -> Outputs:
+        """Send tensors of int32 or objects (bytes) to a model in one request; its outputs by name."""
+        return self._send(model, inputs, Deadline(self.deadline))
 
-    def _answer(self, ask: Ask[Found]) -> Found:
-        patience = Patience(self.deadline)
-        parts = [self._send(ask.model, part, patience) for part in ask.parts(self.batch)]
+    def _call(self, call: Call[Result]) -> Result:
+        deadline = Deadline(self.deadline)
+        parts = [self._send(call.model, part, deadline) for part in call.parts(self.batch)]
         try:
-            return ask.found(parts)
+            return call.result(parts)
         except ValueError as error:
             raise StateError(f"{self.address}: {error}") from error
 
-    def _send(self, model: str, inputs: Tensors, patience: Patience) -> Outputs:
+    def _send(self, model: str, inputs: Tensors, deadline: Deadline) -> Outputs:
         while True:
             try:
-                return self._try(model, inputs, patience)
+                return self._try(model, inputs, deadline)
             except Unavailable as failure:
-                time.sleep(patience.pause(failure))
+                time.sleep(deadline.pause(failure))
 
-    def _try(self, model: str, inputs: Tensors, patience: Patience) -> Outputs:
-        left = patience.left
+    def _try(self, model: str, inputs: Tensors, deadline: Deadline) -> Outputs:
+        timeout = deadline.remaining
         region = self._region.take() if self._region else None
-        body, headers = encode(inputs, left, region)
-        status, said, content = self._post(path(model), body, headers, patience)
-        if region and status != _GIVEN_UP:
+        body, headers = encode(inputs, timeout, region)
+        status, response_headers, content = self._post(infer_path(model), body, headers, deadline)
+        if region and status != _TIMED_OUT:
             region.give_back()
             if region.unknown_to(status, content):
-                self._register(region, patience)
-        return outputs(self.address, status, said, content)
+                self._register(region, deadline)
+        return read_outputs(self.address, status, response_headers, content)
 
-    def _register(self, region: Region, patience: Patience) -> None:
-        """Tell the server of the region, first and after each reload. Raises: Unavailable, to ask again."""
+    def _register(self, region: Region, deadline: Deadline) -> None:
+        """Register the region with the server, first and after each reload. Raises: Unavailable, to retry."""
         body = json.dumps(region.registration).encode()
-        status, _, told = self._post(region.path("register"), body, {}, patience)
+        status, _, reason = self._post(region.path("register"), body, {}, deadline)
         if status == 200:
             raise Unavailable(f"{self.address} did not know the shared memory {region.name}")
-        cure = "set serving.shared_memory there, or leave it out here"
-        raise StateError(f"{self.address} takes no shared memory ({status} {told!r}): {cure}")
+        cure = "set serving.shared_memory on the server, or don't use shared_memory in the client"
+        raise StateError(f"{self.address} refuses shared memory ({status} {reason!r}): {cure}")
 
-    def _post(self, path: str, body: bytes, headers: Mapping[str, str], patience: Patience) -> Response:
+    def _post(self, path: str, body: bytes, headers: Mapping[str, str], deadline: Deadline) -> Response:
         try:
-            answer = self._pool.request(
-                "POST", path, body=body, headers=headers, timeout=patience.left, retries=False,
+            response = self._pool.request(
+                "POST", path, body=body, headers=headers, timeout=deadline.remaining, retries=False,
                 preload_content=False,
             )  # fmt: skip
-            with answer:
-                return answer.status, answer.headers, _read(answer, patience)
+            with response:
+                return response.status, response.headers, _read(response, deadline)
         except urllib3.exceptions.HTTPError as error:
-            raise unanswered(self.address, error) from error
+            raise no_response(self.address, error) from error
 
 
-def _read(answer: urllib3.BaseHTTPResponse, patience: Patience) -> bytes:
-    """The body, unless it drips in for longer than there is time. Raises: StateError."""
+def _read(response: urllib3.BaseHTTPResponse, deadline: Deadline) -> bytes:
+    """The body. Raises: StateError if it is not complete before the deadline."""
     content = bytearray()
-    while piece := answer.read1(_PIECE):
+    while piece := response.read1(_PIECE):
         content += piece
-        patience.check()
+        deadline.check()
     return bytes(content)

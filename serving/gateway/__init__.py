@@ -1,1 +1,1 @@
-"""The gateway in front of Triton: one address, true readiness, clear refusals, reloads without a gap."""
+"""The gateway in front of Triton: one address, probed readiness, request checks, reloads without downtime."""

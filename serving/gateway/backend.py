@@ -1,4 +1,4 @@
-"""A server that answers requests, and who tells which one that is now."""
+"""A server that answers requests, and the interface of the supervisor that provides it."""
 
 import asyncio
 from collections import Counter
@@ -8,25 +8,25 @@ from typing import Protocol
 
 
 class Backend:
-    """A Triton server that serves a release; knows how many requests are in flight on it."""
+    """A Triton server that serves a release; counts the requests in flight on it."""
 
     def __init__(self, release: str, address: str, metrics_address: str) -> None:
         """`release`: the name of its folder; addresses as "127.0.0.1:PORT"."""
         self.release, self.address, self.metrics_address = release, address, metrics_address
         self.lost: list[str] = []
-        """Models whose process has ended: they answer nothing more."""
+        """Models whose process has ended: they answer no more requests."""
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
     @property
     def in_flight(self) -> int:
-        """Requests that are being answered."""
+        """Requests that have no answer yet."""
         return self._in_flight
 
     @contextmanager
     def using(self) -> Iterator[None]:
-        """For as long as a request is in flight: until then the server is not stopped."""
+        """Count a request as in flight while entered; `drained` waits for it."""
         self._in_flight += 1
         self._idle.clear()
         try:
@@ -37,26 +37,26 @@ class Backend:
                 self._idle.set()
 
     async def drained(self) -> None:
-        """Return once nothing is in flight."""
+        """Return once no request is in flight."""
         await self._idle.wait()
 
 
-class Source(Protocol):
-    """Who gives the server of the moment: the supervisor, or in tests whatever has these."""
+class BackendSource(Protocol):
+    """Provides the current server: the supervisor, or a substitute in tests."""
 
     counts: Counter[str]
-    """How often: "restarts", "probe_failures", "reloads_switched", "reloads_refused"."""
+    """Number of "restarts", "probe_failures", "reloads_switched", "reloads_refused"."""
 
     @property
     def current(self) -> Backend | None:
-        """The server to ask now; hold it by `using`. None where there is none: 503."""
+        """The server for new requests, each inside its `using`. None if there is none: 503."""
         ...
 
     @property
     def ready(self) -> bool:
-        """Whether the current server's last answer to a known question was right."""
+        """Whether the current server answered the last probe correctly."""
         ...
 
-    def suspect(self) -> None:
-        """Have the server probed soon, because it failed; costs nothing, so call it each time."""
+    def probe_soon(self) -> None:
+        """Have the server probed soon, because a request failed. It is cheap: call it at every failure."""
         ...

@@ -1,4 +1,4 @@
-"""The gateway's side towards clients: aiohttp's HTTP server with bounds on connections and their heads."""
+"""Connections from clients: aiohttp's HTTP server with limits on their number and on the time for headers."""
 
 import asyncio
 import resource
@@ -8,20 +8,20 @@ from typing import Any
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from mmprod.serving.gateway.answers import Unanswered, failure
+from mmprod.serving.gateway.errors import HttpError, error_response
 
 _MOST = 4096  # connections
-_SPARE = 0.5  # of the files that the process may open, for connections to Triton and all else
+_SHARE = 0.5  # of the files that the process may open; the rest is for connections to Triton and for files
 _IDLE = 75.0  # seconds that a connection is kept without a request
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class Listener(web.Server):
-    """Gives each connection a `Connection`, and closes those that are too many."""
+    """Makes a `Connection` for each client, and closes connections above the limit."""
 
     def __init__(self, handler: Handler, head_seconds: float) -> None:
-        """`head_seconds`: from the start of a connection until its first request's headers are there."""
+        """`head_seconds`: from the start of a connection until its first request's headers are complete."""
         super().__init__(
             handler,
             access_log=None,
@@ -31,7 +31,7 @@ class Listener(web.Server):
             read_bufsize=2**18,
         )
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self.head_seconds, self._most = head_seconds, min(_MOST, int(files * _SPARE))
+        self.head_seconds, self._most = head_seconds, min(_MOST, int(files * _SHARE))
 
     def __call__(self) -> RequestHandler:
         return Connection(self, loop=self._loop, **self._kwargs)
@@ -43,20 +43,20 @@ class Listener(web.Server):
 
 
 class Connection(RequestHandler):
-    """A client's connection. Tells of requests that are no HTTP as of all others, in JSON."""
+    """A client's connection. Data that is not HTTP gets an error response in JSON, as all other errors do."""
 
-    __slots__ = ("_head",)
+    __slots__ = ("_head_timer",)
 
     def __init__(self, listener: Listener, **options: Any) -> None:
         super().__init__(listener, **options)
-        self._head = self._loop.call_later(listener.head_seconds, self.force_close)
+        self._head_timer = self._loop.call_later(listener.head_seconds, self.force_close)
 
-    def begun(self) -> None:
-        """The headers of a request are there."""
-        self._head.cancel()
+    def headers_received(self) -> None:
+        """Stop the time limit: the headers of a request are complete."""
+        self._head_timer.cancel()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._head.cancel()
+        self._head_timer.cancel()
         super().connection_lost(exc)
 
     def handle_error(
@@ -66,4 +66,4 @@ class Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        return failure(Unanswered(status, "bad_request", message or "no HTTP", close=True))
+        return error_response(HttpError(status, "bad_request", message or "not HTTP", close=True))

@@ -1,4 +1,4 @@
-"""What the operator may ask the gateway: through a socket in its folder, for processes of the same user."""
+"""The gateway's control interface: HTTP on a socket in its folder, for processes of the same user."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ SOCKET = "control.sock"
 
 
 def control(supervisor: Supervisor, stopping: asyncio.Event) -> web.Application:
-    """GET /status, POST /reload {"release": folder}, POST /stop. Errors as {"error": why}, 400 or 409."""
+    """GET /status, POST /reload {"release": folder}, POST /stop. Errors: 400 or 409, {"error": reason}."""
 
     async def status(_: web.Request) -> web.Response:
         return web.json_response(_status(supervisor))
@@ -40,16 +40,16 @@ def control(supervisor: Supervisor, stopping: asyncio.Event) -> web.Application:
 
 
 def listen(folder: Path) -> socket.socket:
-    """The socket in a folder; only its owner may connect."""
+    """Listen on the socket in a folder; only its owner can connect."""
     (folder / SOCKET).unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX)
-    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     mask = os.umask(0o177)
-    try:  # by the folder's number: the path of a socket may have no more than 107 bytes
-        listening.bind(f"/proc/self/fd/{number}/{SOCKET}")
+    try:  # by the folder's descriptor: a socket's path can have at most 107 bytes
+        listening.bind(f"/proc/self/fd/{descriptor}/{SOCKET}")
     finally:
         os.umask(mask)
-        os.close(number)
+        os.close(descriptor)
     listening.listen()
     return listening
 

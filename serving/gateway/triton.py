@@ -1,4 +1,4 @@
-"""One Triton server: a child of this process, in a process group of its own with its models' processes."""
+"""One Triton server: a child process, in its own process group together with its models' processes."""
 
 import asyncio
 import contextlib
@@ -20,38 +20,36 @@ from mmprod.storage.errors import StateError
 
 ADDRESS = "127.0.0.1"
 LOG = "triton.log"
-_KEPT = ("PATH", "HOME", "TMPDIR", "LANG", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
-_COMPLAINT = re.compile(r"^E\d{4} |^error|Error: ")
-_LOOK = 0.05  # seconds between looks at a starting server
+_INHERITED = ("PATH", "HOME", "TMPDIR", "LANG", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
+_ERROR = re.compile(r"^E\d{4} |^error|Error: ")
+_POLL = 0.05  # seconds between checks of a starting server
 _LOG_BYTES = 10_000_000
-_SHARED = Path("/dev/shm")
-_NO_KEY = "off\noff=\noff"
-"""The header, and its value, that open Triton's control interfaces. It takes them from its command line only,
-where every user of this machine reads them: they hold line breaks, so that no request can carry them."""
+_SHARED_MEMORY = Path("/dev/shm")
+_UNSENDABLE_HEADER = "off\noff=\noff"
+"""The header, NAME=VALUE, that gives access to Triton's control interfaces. Triton takes it from its command
+line only, which every user of this machine can read. So name and value have line breaks, which no HTTP
+request can carry."""
 _GUARD = 'read group; read _; kill -s KILL -- "-$group"'
-"""Shell: end a process group once the pipe breaks on which its number came. Models' processes notice that
-Triton is gone only when it was reaped, for which in a container there may be nobody."""
+"""Shell: read the number of a process group from a pipe, and kill the group once the pipe is closed. Models'
+processes notice Triton's end only after it is reaped, and a container may have no process that reaps it."""
 
 
 class Triton(Backend):
-    """A running server. It and its models' processes end with this process, even if that is killed.
+    """A Triton server. It and its models' processes end with this process, even if this process is killed."""
 
-    `alarm` is called, often or not, as soon as the server or a process of one of its models has ended.
-    """
-
-    def __init__(self, settings: Settings, release: Path, alarm: Callable[[], None]) -> None:
-        """Only describes it: `start` starts it."""
+    def __init__(self, settings: Settings, release: Path, on_exit: Callable[[], None]) -> None:
+        """Does not start it, see `start`. `on_exit` is called when the server or a model's process ends."""
         port, metrics = _free_ports()
         super().__init__(release.name, f"{ADDRESS}:{port}", f"{ADDRESS}:{metrics}")
         self.path = release
-        self.prefix = f"{regions(settings)}{port}-"
-        self._settings, self._alarm = settings, alarm
-        self._models: dict[int, str] = {}  # what each descriptor of a model's process tells the end of
+        self.prefix = f"{region_prefix(settings)}{port}-"
+        self._settings, self._on_exit = settings, on_exit
+        self._models: dict[int, str] = {}  # model by the descriptor of its process
 
     async def start(self, session: aiohttp.ClientSession) -> Self:
-        """Start it and wait until it says that it is ready.
+        """Start it and wait until Triton reports READY.
 
-        Raises: StateError where it ends, or isn't ready in time, with its complaints. It is gone then.
+        Raises: StateError with errors from its log if it ends or isn't ready in time; it is stopped then.
         """
         try:
             await self._spawn()
@@ -59,12 +57,12 @@ class Triton(Backend):
             raise StateError(f"{self._settings.triton} can't be started: {error}") from error
         self._end = asyncio.create_task(self._ended())
         try:
-            async with asyncio.timeout(self._settings.patience):
+            async with asyncio.timeout(self._settings.start_seconds):
                 await self._until_ready(session)
         except TimeoutError:
             await self.stop()
-            waited = f"Triton is not ready after {self._settings.patience:.0f} s"
-            raise StateError(f"{waited}:\n{self._complaints()}") from None
+            late = f"Triton is not ready after {self._settings.start_seconds:.0f} s"
+            raise StateError(f"{late}:\n{self._errors()}") from None
         except BaseException:
             await self.stop()
             raise
@@ -72,16 +70,16 @@ class Triton(Backend):
         return self
 
     async def _spawn(self) -> None:
-        """Its guard, and it; both in groups of their own."""
+        """Start the guard and the server, each in its own process group."""
         self._guard = await asyncio.create_subprocess_exec(
             *("sh", "-c", _GUARD),
             stdin=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,  # mostly the group has ended before
+            stderr=asyncio.subprocess.DEVNULL,  # usually the group has already ended
             start_new_session=True,
         )
         try:
-            with _log_of(self._settings.folder).open("ab") as out:
-                self._said = out.tell()
+            with _log_file(self._settings.folder).open("ab") as out:
+                self._log_start = out.tell()
                 self._process = await asyncio.create_subprocess_exec(
                     *_command(self._settings, self),
                     env=_environment(self._settings, self.path),
@@ -97,25 +95,25 @@ class Triton(Backend):
 
     @property
     def pid(self) -> int:
-        """Of the server, and of its process group."""
+        """The id of the server's process and of its process group."""
         return self._process.pid
 
     @property
     def alive(self) -> bool:
-        """Whether the server's own process runs."""
+        """Whether the server's own process runs, whatever its models do."""
         return self._process.returncode is None
 
     @property
-    def whole(self) -> bool:
-        """Whether also the processes of all models run."""
+    def complete(self) -> bool:
+        """Whether the server's process and those of all its models run."""
         return self.alive and not self.lost
 
     async def stop(self) -> None:
-        """End it and its models' processes at once, and remove what they shared. What is in flight is lost.
+        """Kill it and its models' processes, and remove their shared memory. Requests in flight are lost.
 
-        It has nothing to save, and would wait for each connection that is kept open.
+        Triton has nothing to save, and on SIGTERM would wait for each connection that is kept open.
         """
-        self._forget_models()
+        self._unwatch_models()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._pipe.close()
@@ -130,7 +128,7 @@ class Triton(Backend):
 
     async def _ended(self) -> None:
         await self._process.wait()
-        self._alarm()
+        self._on_exit()
 
     async def _until_ready(self, session: aiohttp.ClientSession) -> None:
         while self.alive:
@@ -138,20 +136,20 @@ class Triton(Backend):
                 async with session.get(f"http://{self.address}/v2/health/ready") as answer:
                     if answer.status == 200:
                         return
-            await asyncio.sleep(_LOOK)
-        raise StateError(f"Triton ended:\n{self._complaints()}")
+            await asyncio.sleep(_POLL)
+        raise StateError(f"Triton ended:\n{self._errors()}")
 
-    def _complaints(self, most: int = 10) -> str:
-        """The errors in its log since it was started, or the log's end where it tells of none."""
+    def _errors(self, most: int = 10) -> str:
+        """The last errors in the log since the start, or the last lines if it has none."""
         with (self._settings.folder / LOG).open("rb") as file:
-            file.seek(self._said)
+            file.seek(self._log_start)
             lines = file.read().decode(errors="replace").splitlines()
-        errors = [line for line in lines if _COMPLAINT.search(line)]
+        errors = [line for line in lines if _ERROR.search(line)]
         return "\n".join((errors or lines)[-most:])
 
     def _watch_models(self) -> None:
         loop = asyncio.get_running_loop()
-        for pid, name in _members(self.pid).items():
+        for pid, name in _model_processes(self.pid).items():
             with contextlib.suppress(ProcessLookupError):
                 descriptor = os.pidfd_open(pid)
                 self._models[descriptor] = name
@@ -159,42 +157,42 @@ class Triton(Backend):
 
     def _model_ended(self, descriptor: int) -> None:
         self.lost.append(self._models[descriptor])
-        self._forget(descriptor)
-        self._alarm()
+        self._unwatch(descriptor)
+        self._on_exit()
 
-    def _forget_models(self) -> None:
+    def _unwatch_models(self) -> None:
         for descriptor in list(self._models):
-            self._forget(descriptor)
+            self._unwatch(descriptor)
 
-    def _forget(self, descriptor: int) -> None:
+    def _unwatch(self, descriptor: int) -> None:
         asyncio.get_running_loop().remove_reader(descriptor)
         del self._models[descriptor]
         os.close(descriptor)
 
 
-def _log_of(folder: Path) -> Path:
-    """The log of the servers; one that has grown large is put aside."""
+def _log_file(folder: Path) -> Path:
+    """The log of the servers; a large one is renamed first."""
     file = folder / LOG
     if file.exists() and file.stat().st_size > _LOG_BYTES:
         file.replace(file.with_suffix(".log.1"))
     return file
 
 
-def regions(settings: Settings) -> str:
-    """How the names of all shared memory regions of a gateway's servers begin."""
+def region_prefix(settings: Settings) -> str:
+    """The prefix of the names of all shared memory regions of a gateway's servers."""
     return f"mmprod-{hashlib.sha256(str(settings.folder).encode()).hexdigest()[:8]}-"
 
 
 def remove_regions(prefix: str) -> int:
-    """Remove shared memory regions that killed processes left; how many."""
-    found = list(_SHARED.glob(f"{prefix}*"))
+    """Remove shared memory regions that killed processes left; returns how many."""
+    found = list(_SHARED_MEMORY.glob(f"{prefix}*"))
     for path in found:
         path.unlink(missing_ok=True)
     return len(found)
 
 
 def _command(settings: Settings, server: Triton) -> list[str]:
-    closed = "model-repository,logging,trace" + ("" if settings.shared_memory else ",shared-memory")
+    restricted = "model-repository,logging,trace" + ("" if settings.shared_memory else ",shared-memory")
     host, port = server.address.split(":")
     metrics_host, metrics_port = server.metrics_address.split(":")
     command = [
@@ -202,15 +200,15 @@ def _command(settings: Settings, server: Triton) -> list[str]:
         f"--model-repository={settings.models}",
         f"--backend-directory={settings.backends}",
         f"--backend-config=python,shm-region-prefix-name={server.prefix}",
-        f"--backend-config=python,stub-timeout-seconds={max(1, round(settings.patience))}",
+        f"--backend-config=python,stub-timeout-seconds={max(1, round(settings.start_seconds))}",
         f"--http-address={host}",
         f"--http-port={port}",
         "--allow-grpc=false",
         f"--metrics-address={metrics_host}",
         f"--metrics-port={metrics_port}",
-        f"--http-restricted-api={closed}:{_NO_KEY}",
+        f"--http-restricted-api={restricted}:{_UNSENDABLE_HEADER}",
         "--model-control-mode=none",
-        "--disable-auto-complete-config",  # the configurations are whole
+        "--disable-auto-complete-config",  # config.pbtxt files are complete
         f"--allow-gpu-metrics={str(settings.config_name == 'gpu').lower()}",
     ]
     if settings.config_name:
@@ -219,11 +217,11 @@ def _command(settings: Settings, server: Triton) -> list[str]:
 
 
 def _environment(settings: Settings, release: Path) -> dict[str, str]:
-    """Of the server: nothing of this process's but what it needs."""
-    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    """The server's environment variables; of those of this process only the needed ones."""
+    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     if settings.libraries:
-        kept["LD_LIBRARY_PATH"] = settings.libraries
-    return kept | {
+        inherited["LD_LIBRARY_PATH"] = settings.libraries
+    return inherited | {
         "MMPROD_SITE": str(settings.site),
         VARIABLE: str(release),
         "OMP_NUM_THREADS": str(max(1, settings.threads)),
@@ -233,7 +231,7 @@ def _environment(settings: Settings, release: Path) -> dict[str, str]:
 
 
 def _reap(group: int) -> None:
-    """Wait for a group's killed processes; they are this process's only where it is a container's first."""
+    """Reap a group's killed processes; they are this process's children only if it is a container's first."""
     with contextlib.suppress(ChildProcessError):
         while True:
             os.waitpid(-group, 0)
@@ -246,8 +244,8 @@ def _free_ports() -> tuple[int, int]:
         return one.getsockname()[1], other.getsockname()[1]
 
 
-def _members(group: int) -> dict[int, str]:
-    """Processes of a group, its leader left out, with the name of the model that each one runs."""
+def _model_processes(group: int) -> dict[int, str]:
+    """The processes of a group without its leader, and the name of the model that each runs."""
     found = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):

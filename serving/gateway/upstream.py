@@ -1,4 +1,4 @@
-"""The gateway's side towards Triton: one request passed on, and its errors put into the service's words."""
+"""Forwards requests to Triton, and translates Triton's errors to those of the service."""
 
 import asyncio
 import json
@@ -10,23 +10,23 @@ from typing import NamedTuple
 from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 from yarl import URL
 
-from mmprod.serving.gateway.answers import Unanswered, refusal
+from mmprod.serving.errors import Refused
 from mmprod.serving.gateway.backend import Backend
-from mmprod.serving.refused import Refused
+from mmprod.serving.gateway.errors import HttpError, bad_request
 
 LENGTH = "Inference-Header-Content-Length"
-"""How much of a body is JSON; what follows are binary tensors."""
+"""Header: the length of a body's JSON, which binary tensors follow."""
 _NAN = re.compile(rb'("(?:[^"\\]|\\.)*")|-?(?:NaN|Infinity)\b')
-_REQUEST = re.compile(r"^\[request id: .*?\] ")
+_REQUEST_ID = re.compile(r"^\[request id: .*?\] ")
 _BROKEN = re.compile(r"stub process|not healthy|not ready", re.IGNORECASE)
 
-_PATIENT = 1.0  # seconds after which no answer makes the server suspicious
+_PROBE_AFTER = 1.0  # seconds: a request with a shorter timeout says nothing about the server
 
 logger = logging.getLogger(__name__)
 
 
-class Answer(NamedTuple):
-    """Triton's answer of status 200; `json_length` as in the header LENGTH, "" where all of it is JSON."""
+class TritonResponse(NamedTuple):
+    """Triton's response of status 200; `json_length`: the value of header LENGTH, "" if all of it is JSON."""
 
     body: bytes
     kind: str  # Content-Type
@@ -34,7 +34,7 @@ class Answer(NamedTuple):
 
 
 def open_session(deadline: float) -> ClientSession:
-    """Connections to Triton, kept and used again; as many as there are requests in flight."""
+    """Persistent connections to Triton, as many as requests in flight."""
     return ClientSession(
         connector=TCPConnector(limit=0, keepalive_timeout=60, use_dns_cache=False),
         timeout=ClientTimeout(total=deadline),
@@ -44,35 +44,37 @@ def open_session(deadline: float) -> ClientSession:
     )
 
 
-async def ask(
+async def forward(
     session: ClientSession,
     backend: Backend,
     method: str,
     path: str,
     body: bytes,
     json_length: str | None,
-    seconds: float | None,
-) -> Answer:
-    """Pass a request on, its body unchanged. Raises: Unanswered, also after the `seconds` it is given."""
+    timeout: float | None,
+) -> TritonResponse:
+    """Send a request to Triton, its body unchanged. `timeout`: the client's own, in seconds, if it set one.
+
+    Raises: HttpError.
+    """
     headers = {} if json_length is None else {LENGTH: json_length}
     try:
         async with (
-            asyncio.timeout(seconds),
+            asyncio.timeout(timeout),
             session.request(
                 method, _url(backend.address, path), data=body or None, headers=headers
             ) as response,
         ):
-            found = await response.read()
+            content = await response.read()
     except TimeoutError as error:
-        raise Unanswered(
-            504, "deadline", "no answer in time", suspicious=(seconds or _PATIENT) >= _PATIENT
-        ) from error
+        probe = (timeout or _PROBE_AFTER) >= _PROBE_AFTER
+        raise HttpError(504, "deadline", "no answer in time", probe=probe) from error
     except (ClientError, OSError) as error:
         raise _unavailable("the server") from error
     if response.status != 200:
-        raise _failed(response.status, found)
+        raise _error(response.status, content)
     kind = response.headers.get("Content-Type", "")
-    return _without_nan(Answer(found, kind, response.headers.get(LENGTH, "")))
+    return _without_nan(TritonResponse(content, kind, response.headers.get(LENGTH, "")))
 
 
 @lru_cache
@@ -80,20 +82,21 @@ def _url(address: str, path: str) -> URL:
     return URL(f"http://{address}{path}", encoded=True)
 
 
-def _failed(status: int, body: bytes) -> Unanswered:
-    """What an error of Triton means to the client."""
+def _error(status: int, body: bytes) -> HttpError:
+    """The error for the client from an error of Triton."""
     message = _message(body)
     if status < 500:
-        refused = Refused.parse(message)
-        return refusal(refused) if refused else Unanswered(status, "bad_request", _REQUEST.sub("", message))
+        if refused := Refused.parse(message):
+            return bad_request(refused)
+        return HttpError(status, "bad_request", _REQUEST_ID.sub("", message))
     logger.error("Triton answers %d: %s", status, message)
     if status == 503 or _BROKEN.search(message):
         return _unavailable("the model")
-    return Unanswered(500, "failed", "the model failed; the server's log has more", suspicious=True)
+    return HttpError(500, "failed", "the model failed; see the server's log", probe=True)
 
 
-def _unavailable(what: str) -> Unanswered:
-    return Unanswered(503, "unavailable", f"{what} is being started again", suspicious=True)
+def _unavailable(what: str) -> HttpError:
+    return HttpError(503, "unavailable", f"{what} is being restarted", probe=True)
 
 
 def _message(body: bytes) -> str:
@@ -103,10 +106,11 @@ def _message(body: bytes) -> str:
         return body[:500].decode(errors="replace")
 
 
-def _without_nan(answer: Answer) -> Answer:
-    """An answer whose JSON is JSON: null for NaN, which Triton writes as it is."""
-    if b"NaN" not in answer.body and b"Infinity" not in answer.body:
-        return answer
-    length = int(answer.json_length or len(answer.body))
-    told = _NAN.sub(lambda found: found[1] or b"null", answer.body[:length])
-    return Answer(told + answer.body[length:], answer.kind, str(len(told)) if answer.json_length else "")
+def _without_nan(response: TritonResponse) -> TritonResponse:
+    """The response with null for NaN and Infinity, which Triton writes although JSON does not have them."""
+    body, kind, json_length = response
+    if b"NaN" not in body and b"Infinity" not in body:
+        return response
+    length = int(json_length or len(body))
+    valid = _NAN.sub(lambda match: match[1] or b"null", body[:length])
+    return TritonResponse(valid + body[length:], kind, str(len(valid)) if json_length else "")

@@ -199,7 +199,7 @@ def online(missing, world, command: Path, free_port: Callable[[], int]) -> Itera
         assert done.returncode == 0, done.stdout + done.stderr
         return json.loads(done.stdout)
 
-    ask("release", "--export")
+    ask("release", "build", "--export")
     ask("triton", "start")
     yield ask
     ask("triton", "stop")

@@ -16,8 +16,8 @@ from mmprod.demo.catalogue import render_catalogue
 from mmprod.encoders.train import Plan
 from mmprod.lake import Lake
 from mmprod.stages.daily.run import run_day
-from mmprod.stages.encoder import train_encoder
 from mmprod.stages.outcome import Outcome
+from mmprod.stages.training.train import train_encoder
 
 # Small batches, so that there are several of everything; the encoder is too young for the gate's taste.
 SETTINGS = """

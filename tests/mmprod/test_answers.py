@@ -10,11 +10,11 @@ from openpyxl import load_workbook
 from mmprod.datasets.vectors import from_column
 from mmprod.encoders.clip import Encoder
 from mmprod.stages.daily.embed import open_embeddings
-from mmprod.stages.daily.ingest import open_store
 from mmprod.stages.daily.recall import read_recall
 from mmprod.stages.encoder import load_encoder
 from mmprod.stages.search.lists import write_list
 from mmprod.stages.search.search import Found, as_table, search_product, search_text
+from mmprod.stages.store import open_store
 from mmprod.storage.errors import InputError, StateError
 
 

@@ -19,11 +19,11 @@ from mmprod.encoders.blip.match import match_probabilities
 from mmprod.encoders.blip.model import save_blip
 from mmprod.encoders.blip.tiny import tiny_blip
 from mmprod.encoders.clip import Encoder
-from mmprod.stages.daily.ingest import open_store
 from mmprod.stages.encoder import load_encoder
 from mmprod.stages.search.rerank import picture_of, rerank
 from mmprod.stages.search.search import Found
 from mmprod.stages.search.similarity import similarity
+from mmprod.stages.store import open_store
 from mmprod.stages.training.caption import (
     CAPTION,
     caption_products,

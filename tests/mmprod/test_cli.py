@@ -78,8 +78,8 @@ def test_an_answer_with_pictures_is_one_page(mmprod: Run, tmp_path: Path) -> Non
         (["run", "--day", "2025-01-01", "--table", "none.parquet"], "none.parquet"),
         (["review", "collect", "none.csv"], "none.csv"),
         (["status", "--config", "none.toml"], "none.toml"),
-        (["rollback", "same_item"], "nothing older"),
-        (["rollback", "release"], "nothing that could be gone back to"),
+        (["index", "rollback", "--profile", "same_item"], "nothing older"),
+        (["release", "rollback"], "nothing to go back to"),
         (["encoder", "promote", "nope"], "no encoder 'nope'"),
         (["embed", "--candidate", "nope"], "no encoder 'nope'"),
         (["embed", "--candidate", "tiny", "--shard", "0"], "another one"),
@@ -151,12 +151,12 @@ def test_the_review_loop_by_commands(world, monkeypatch: pytest.MonkeyPatch) -> 
     assert (collected["changed"], collected["refused"]) == (accepted, len(rows) - accepted)
     assert "maybe" in Path(collected["detail"]["rejected_file"]).read_text("utf-8-sig")
     assert run("review", "collect", str(filled))["stages"][0]["reused"] == len(rows)
-    evaluated = run("evaluate", "--strict", "--trec-out", "trec")
+    evaluated = run("evaluate", "survey", "--strict", "--trec-out", "trec")
     metrics = {(m["scope"], m["measure"], m["variant"]): m for m in evaluated["metrics"]}
     precision = metrics["all", "precision", "pooled"]
     assert precision["low"] < precision["value"] < precision["high"]
     assert Path(evaluated["report"]).is_file()
-    measured = run("evaluate", "--trec-run", "trec/run-same_item.txt", "--trec-qrels", "trec/qrels.txt")
+    measured = run("evaluate", "trec", "trec/run-same_item.txt", "trec/qrels.txt")
     assert {row["measure"] for row in measured["measures"]} == {"AP", "P@10", "R@100", "nDCG@10"}
     (anna,) = run("review", "reviewers")["reviewers"]
     assert anna["reviewer"] == "anna"
@@ -178,7 +178,7 @@ def test_foreign_tables_and_labels_are_evaluated_without_a_lake(tmp_path, monkey
         f"a{a},p{a}{rank},{'yes' if rank < 3 else 'no'},anna" for a in range(8) for rank in range(1, 4)
     ]
     Path("labels.csv").write_text("\n".join(["anchor_id,product_id,label,reviewer", *labels]))
-    words = ["evaluate", "--recall", "recall.csv", "--labels", "labels.csv", "--out", "report.html", "--json"]
+    words = ["evaluate", "recall", "recall.csv", "labels.csv", "--out", "report.html", "--json"]
     found = parsed(CliRunner().invoke(app, words))
     (precision,) = (
         row["value"]
@@ -194,7 +194,7 @@ def test_foreign_tables_and_labels_are_evaluated_without_a_lake(tmp_path, monkey
 def test_rollback_serves_the_generation_before(world, monkeypatch: pytest.MonkeyPatch) -> None:
     world.run(1, 2)
     monkeypatch.chdir(world.folder)
-    result = CliRunner().invoke(app, ["rollback", "same_item"])
+    result = CliRunner().invoke(app, ["index", "rollback", "--profile", "same_item"])
     assert (result.exit_code, result.stdout.strip()) == (0, "same_item is served by g000001")
     assert CliRunner().invoke(app, ["search", "mug", "--profile", "same_item"]).exit_code == 0
 
@@ -208,7 +208,7 @@ def test_groups_are_evaluated_against_the_true_ones(tmp_path, monkeypatch) -> No
     Path("truth.csv").write_text(
         "product_id,group_id\n" + "".join(f"{p},{g}\n" for p, g in zip("abcde", "xxyyz", strict=True))
     )
-    words = ["evaluate", "--groups", "groups.csv", "--truth", "truth.csv", "--json"]
+    words = ["evaluate", "groups", "groups.csv", "truth.csv", "--json"]
     found = parsed(CliRunner().invoke(app, words))["groups"]
     assert found["pure"]["value"] == pytest.approx(0.5)
     values = [found[f"pair {name}"]["value"] for name in ("precision", "recall")]

@@ -16,7 +16,7 @@ from mmprod.datasets.store.store import Store
 from mmprod.report.review.history import Entry, index_page
 from mmprod.sections import Ray
 from mmprod.stages import cluster
-from mmprod.stages.daily import ingest
+from mmprod.stages import store as product_store
 from mmprod.stages.review import judgements
 from mmprod.storage import artifacts, fencing, parquet
 from mmprod.storage.errors import StateError
@@ -32,7 +32,7 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[datetime.datetime], 
             def now(cls, tz: Any = None) -> datetime.datetime:
                 return now.astimezone(tz)
 
-        for module in (ingest, artifacts, judgements):
+        for module in (product_store, artifacts, judgements):
             monkeypatch.setattr(module, "datetime", Shifted)
         monkeypatch.setattr(time, "time", now.timestamp)
         monkeypatch.setattr(time, "time_ns", lambda: int(now.timestamp() * 1e9))
@@ -47,7 +47,7 @@ def moments(count: int) -> list[datetime.datetime]:
 
 
 def test_the_backup_just_made_is_kept_whatever_the_clock_says(world, set_clock, tmp_path: Path) -> None:
-    with ingest.open_store(world.lake, world.config, read_only=False):
+    with product_store.open_store(world.lake, world.config, read_only=False):
         pass
     folder = tmp_path / "backups"
     old = folder / "store-20991231T235959000000"  # of an earlier version, under a clock that was ahead
@@ -55,7 +55,7 @@ def test_the_backup_just_made_is_kept_whatever_the_clock_says(world, set_clock, 
     kept = [old]
     for now in [*moments(3), moments(3)[-1]]:
         set_clock(now)
-        copy, removed = ingest.backup_store(world.lake, world.config, folder, keep=2)
+        copy, removed = product_store.backup_store(world.lake, world.config, folder, keep=2)
         kept = [*kept, copy]
         kept, gone = kept[-2:], kept[:-2]
         assert (removed, sorted(folder.iterdir())) == (gone, sorted(kept))
@@ -64,9 +64,9 @@ def test_the_backup_just_made_is_kept_whatever_the_clock_says(world, set_clock, 
 
 
 def test_more_backups_are_kept_than_there_are(world, tmp_path: Path) -> None:
-    with ingest.open_store(world.lake, world.config, read_only=False):
+    with product_store.open_store(world.lake, world.config, read_only=False):
         pass
-    made = [ingest.backup_store(world.lake, world.config, tmp_path / "b", keep=7) for _ in range(5)]
+    made = [product_store.backup_store(world.lake, world.config, tmp_path / "b", keep=7) for _ in range(5)]
     assert [removed for _, removed in made] == [[]] * 5
     assert sorted((tmp_path / "b").iterdir()) == [copy for copy, _ in made]
 

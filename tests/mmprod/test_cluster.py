@@ -22,7 +22,7 @@ from mmprod.demo.nodes import Nodes, nodes
 from mmprod.encoders.train import Plan
 from mmprod.sections import Ray
 from mmprod.stages import cluster
-from mmprod.stages.encoder import train_encoder
+from mmprod.stages.training.train import train_encoder
 from mmprod.storage.errors import InputError, StateError
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray")]

@@ -39,6 +39,8 @@ def test_paths_are_relative_to_the_file(toml: Path) -> None:
     [
         ("[encoder]\nbatsh = 8\n", "did you mean encoder.batch"),
         ("colour = 1\n", "colour: unknown key"),
+        ("[serving]\npatience = 60\n", "serving.patience: is now serving.start_seconds"),
+        ("[review]\nsettle = 1\n", "review.settle: is now review.stable_seconds"),
         ("[encoder]\nbatch = 0\n", "encoder.batch"),
         ("[profiles.odd]\nimage = 0.5\ntext = 0.6\n", "sum to 1"),
         ("[profiles.odd]\nimage = nan\ntext = 1\n", "profiles.odd"),
@@ -47,6 +49,10 @@ def test_paths_are_relative_to_the_file(toml: Path) -> None:
         ("[recall]\nk = 0\n", "recall.k"),
         ("[index]\nnprobe = -1\n", "index.nprobe"),
         ('[review]\nprofile = "none"\n', "no profile 'none'"),
+        (
+            '[review]\nmeasures = ["P@5", "nDCG@5"]\n',
+            "review.measures.* 'nDCG@5' is unknown; write one of precision",
+        ),
         ("[encoder\n", "can't be read"),
     ],
 )

@@ -27,7 +27,7 @@ from mmprod.lake import Lake
 from mmprod.sections import Config, Ray
 from mmprod.stages import needs
 from mmprod.stages.online import server
-from mmprod.storage import artifacts, checked_json
+from mmprod.storage import artifacts, checked_json, locks
 
 Doctor = Callable[..., Result]
 SECTIONS = ["machine", "computing", "lake", "services", "libraries"]
@@ -263,7 +263,7 @@ def test_an_environment_that_was_named_has_to_be_there(doctor: Doctor, tmp_path:
 
 def test_locks_that_keep_nobody_out_are_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert disk.locks(tmp_path).level == "ok"
-    monkeypatch.setattr(disk.fcntl, "flock", lambda *_: None)  # as some file systems have it
+    monkeypatch.setattr(locks.fcntl, "flock", lambda *_: None)  # as some file systems have it
     assert disk.locks(tmp_path).level == "problem"
 
 

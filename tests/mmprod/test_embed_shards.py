@@ -16,8 +16,9 @@ from mmprod.datasets.store.store import Store
 from mmprod.datasets.vectors import from_column
 from mmprod.encoders.clip import Encoder
 from mmprod.stages.daily.embed import embed_changes, embed_shard, open_embeddings
-from mmprod.stages.daily.ingest import ingest_table, open_store
+from mmprod.stages.daily.ingest import ingest_table
 from mmprod.stages.encoder import load_encoder
+from mmprod.stages.store import open_store
 from mmprod.storage.errors import InputError, StateError
 
 SHARDS = 3

@@ -18,10 +18,11 @@ from mmprod.encoders.clip import Encoder
 from mmprod.retrieval.fusion import half_width
 from mmprod.stages.daily.embed import bring_up, embed_changes, open_embeddings, read_embeddings
 from mmprod.stages.daily.index import build_indexes
-from mmprod.stages.daily.ingest import ingest_table, open_store
+from mmprod.stages.daily.ingest import ingest_table
 from mmprod.stages.encoder import load_encoder
 from mmprod.stages.outcome import Outcome
 from mmprod.stages.search.search import search_text
+from mmprod.stages.store import open_store
 from mmprod.storage import artifacts
 
 

@@ -14,12 +14,13 @@ from mmprod.config import Config, load
 from mmprod.encoders.train import Plan
 from mmprod.lake import Lake
 from mmprod.stages.daily.embed import open_embeddings
-from mmprod.stages.daily.ingest import open_store
 from mmprod.stages.daily.recall import read_recall
 from mmprod.stages.daily.run import run_day
-from mmprod.stages.encoder import load_encoder, train_encoder
+from mmprod.stages.encoder import load_encoder
 from mmprod.stages.outcome import Outcome
 from mmprod.stages.search.search import search_product, search_text
+from mmprod.stages.store import open_store
+from mmprod.stages.training.train import train_encoder
 
 pytestmark = pytest.mark.slow
 

@@ -19,7 +19,8 @@ from mmprod.encoders.clip import load, save
 from mmprod.lake import Lake
 from mmprod.report.page import render
 from mmprod.report.training import training_page
-from mmprod.stages.daily.ingest import ingest_table, open_store
+from mmprod.stages.daily.ingest import ingest_table
+from mmprod.stages.store import open_store
 from mmprod.stages.training.bases import make_base
 from mmprod.stages.training.finetune import finetune_encoder
 from mmprod.storage import artifacts

@@ -74,8 +74,8 @@ def test_a_full_disk_is_told_in_a_line_and_nothing_is_lost(world, disk: Path, fo
     stages = {
         "ingest": ("ingest", "--day", day.isoformat(), "--table", str(table)),
         "embed": ("embed",),
-        "index": ("index",),
-        "recall": ("recall",),
+        "index": ("index", "build"),
+        "recall": ("recall", "build"),
     }
 
     def run(*words: str) -> Any:

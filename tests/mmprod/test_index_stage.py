@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from mmprod.cli.app import app
 from mmprod.stages.daily.embed import read_embeddings
 from mmprod.stages.daily.index import build_indexes, promote_indexes
-from mmprod.stages.daily.ingest import open_store
+from mmprod.stages.store import open_store
 from mmprod.storage import artifacts
 from mmprod.storage.errors import StateError
 
@@ -113,6 +113,6 @@ def test_going_back_passes_over_one_that_was_refused(second_day) -> None:
 
 def test_a_profile_that_is_not_configured_is_named_with_those_that_are(world, monkeypatch) -> None:
     monkeypatch.chdir(world.folder)
-    result = CliRunner().invoke(app, ["promote", "--profile", "nope"])
+    result = CliRunner().invoke(app, ["index", "promote", "--profile", "nope"])
     assert result.exit_code == 2
     assert "no profile 'nope'; there are same_item, selection, similar_item" in result.stderr

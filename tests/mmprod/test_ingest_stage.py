@@ -18,7 +18,8 @@ from mmprod.config import load
 from mmprod.datasets.schemas import CHANGE, PRODUCT, check, rows_to_batch
 from mmprod.datasets.store import changelog
 from mmprod.lake import Lake
-from mmprod.stages.daily.ingest import compact_store, ingest_table, open_store
+from mmprod.stages.daily.ingest import ingest_table
+from mmprod.stages.store import compact_store, open_store
 from mmprod.storage import artifacts, parquet
 from mmprod.storage.errors import InputError, StateError
 
@@ -103,7 +104,8 @@ from datetime import date
 from pathlib import Path
 from mmprod.config import load
 from mmprod.lake import Lake
-from mmprod.stages.daily.ingest import compact_store, ingest_table, open_store
+from mmprod.stages.daily.ingest import ingest_table
+from mmprod.stages.store import compact_store, open_store
 
 settings = Path({settings!r})
 config = load(settings).config

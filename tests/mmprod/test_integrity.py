@@ -9,10 +9,10 @@ import pytest
 
 from mmprod.stages.daily.embed import open_embeddings
 from mmprod.stages.daily.index import build_indexes, open_index
-from mmprod.stages.daily.ingest import open_store
 from mmprod.stages.daily.recall import read_recall
 from mmprod.stages.encoder import load_encoder
 from mmprod.stages.status import lake_status, prune_lake, verify_lake
+from mmprod.stages.store import open_store
 from mmprod.storage.errors import StateError
 
 UNPUBLISHED = {"LOCK", ".lock", "lock.mdb", "latest_version_hint.json"}  # locks, and a hint nobody needs

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmprod.demo.reviewer import SimulatedReviewer
-from mmprod.stages.daily.ingest import open_store
 from mmprod.stages.review.judgements import collect
 from mmprod.stages.review.survey import sample
+from mmprod.stages.store import open_store
 from mmprod.stages.training.export import export_engine
 
 HEAVY = (
@@ -27,6 +27,10 @@ LOADED = {
     "--help": "",
     "config show": "",
     "triton status": "",
+    "triton render models": "",
+    "airflow dags": "",
+    "config recipes": "",
+    "deploy shop": "",
     "store stats": "numpy pyarrow",
     "store get {a}": "numpy pyarrow",
     "store verify": "numpy pyarrow",
@@ -34,11 +38,11 @@ LOADED = {
     "search 红色马克杯 --category Kitchen": ASKED,
     "search --product {a}": "numpy pyarrow faiss",
     "search 'red mug' --out found.csv": f"{ASKED} pandas",
-    "similarity {a} {b}": ASKED,
-    "searches texts.txt": f"{ASKED} pandas jinja2",
-    "report --query 'red mug' --anchor {a} --out report.html": f"{ASKED} pandas jinja2 scipy",
+    "similarity {a} {b}": "numpy pyarrow onnxruntime",
+    "searches run texts.txt": f"{ASKED} pandas jinja2",
+    "report --query 'red mug' --anchor {a} --out report.html": f"{ASKED} pandas jinja2",
     "status": TABLE,
-    "verify": TABLE,
+    "verify": "numpy pyarrow",
     "review plan": REVIEW,
     "review collect": "numpy pyarrow",
     "review conflicts": REVIEW,
@@ -46,12 +50,12 @@ LOADED = {
     "review weights": f"{REVIEW} scipy",
     "review sample": "numpy pyarrow jinja2",
     "review sample --searches texts.txt": f"{ASKED} pandas jinja2 scipy bm25s openpyxl",
-    "evaluate": f"{REVIEW} scipy statsmodels matplotlib",
-    "promote": "numpy pyarrow",
-    "recall": "numpy pyarrow",
-    "groups": "numpy pyarrow",
-    "features": TABLE,
-    "index": TABLE,
+    "evaluate survey": f"{REVIEW} scipy statsmodels matplotlib",
+    "index promote": "numpy pyarrow",
+    "recall build": "numpy pyarrow",
+    "groups build": "numpy pyarrow",
+    "features build": "numpy pyarrow",
+    "index build": TABLE,
     "embed": TABLE,
     "run --day {day} --table {table}": f"{TABLE} httpx",
 }
@@ -100,7 +104,7 @@ def loaded(settled, forking: Callable[..., Any]) -> Iterator[Callable[[str], set
             *_, last = (line for line in done.err.splitlines() if line.startswith("loaded"))
             return set(last.split()[1:])
 
-        look("groups"), look("features")
+        look("groups build"), look("features build")
         yield look
 
 

@@ -72,8 +72,8 @@ def small_disk(forked) -> Callable[..., Any]:
 @pytest.mark.parametrize(
     ("folder", "what", "words"),
     [
-        ("lake/indexes", r"an index of \d+ products", ["index"]),
-        ("lake/recall", r"a recall table of \d+ products", ["recall"]),
+        ("lake/indexes", r"an index of \d+ products", ["index", "build"]),
+        ("lake/recall", r"a recall table of \d+ products", ["recall", "build"]),
         ("lake/engines", "the engine", ["export", "onnx"]),
         ("backups", "a copy of the store", ["store", "backup", "backups"]),
     ],

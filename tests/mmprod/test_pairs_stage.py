@@ -26,8 +26,9 @@ from mmprod.lake import Lake
 from mmprod.report.page import render
 from mmprod.report.pairs import pairs_page
 from mmprod.stages.daily.embed import open_embeddings
-from mmprod.stages.daily.ingest import ingest_table, open_store
+from mmprod.stages.daily.ingest import ingest_table
 from mmprod.stages.encoder import load_encoder
+from mmprod.stages.store import open_store
 from mmprod.stages.training.pairs import Selected, agreement_of, select_pairs
 from mmprod.storage.errors import StateError
 
@@ -132,14 +133,14 @@ def test_the_same_store_gives_the_same_pairs_in_several_processes(shop, selected
     lake, config = shop
     seen: list[int] = []
 
-    def watch(stage: str, total: int | None) -> Any:
+    def progress(stage: str, total: int | None) -> Any:
         seen.append(-(total or 0))
         return seen.append
 
     monkeypatch.setattr(quality, "_FEW", 0)
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1})
     with open_store(lake, config) as store:
-        again = select_pairs(lake, config, store, watch)
+        again = select_pairs(lake, config, store, progress)
     assert again.pairs.equals(selected.pairs)
     assert again.rejected.equals(selected.rejected)
     assert sum(seen) == 0

@@ -10,7 +10,7 @@ import pytest
 
 from mmprod.encoders.hardware import speeds
 from mmprod.encoders.train import LEAST, Plan, load_pairs, tiny_config, train
-from mmprod.stages.encoder import train_encoder
+from mmprod.stages.training.train import train_encoder
 from mmprod.storage import artifacts
 
 PLAN = Plan(steps=2, batch=16)

@@ -38,8 +38,8 @@ def test_without_a_known_number_of_rows() -> None:
 
 def test_stages_share_the_pause_between_lines() -> None:
     written: list[str] = []
-    watch = lines(written.append, 10.0, iter([0.0, 0.0, 0.0, 11.0, 12.0]).__next__)
-    first, second = watch("ingest", 10), watch("embed", 10)
+    progress = lines(written.append, 10.0, iter([0.0, 0.0, 0.0, 11.0, 12.0]).__next__)
+    first, second = progress("ingest", 10), progress("embed", 10)
     first(5)
     second(5)
     assert written == ["ingest: 5 of 10 (50%), 0.5 a second, 11 s left\n"]

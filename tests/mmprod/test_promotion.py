@@ -8,11 +8,13 @@ import pytest
 from mmprod.datasets.store.store import Store
 from mmprod.encoders.train import Plan
 from mmprod.stages.daily.embed import bring_up, read_embeddings
-from mmprod.stages.daily.ingest import backup_store, ingest_table, open_store
-from mmprod.stages.encoder import load_encoder, train_encoder
+from mmprod.stages.daily.ingest import ingest_table
+from mmprod.stages.encoder import load_encoder
 from mmprod.stages.search.search import search_text
 from mmprod.stages.status import lake_status
+from mmprod.stages.store import backup_store, open_store
 from mmprod.stages.training.promotion import compare_encoders, promote_encoder
+from mmprod.stages.training.train import train_encoder
 from mmprod.storage import artifacts
 from mmprod.storage.errors import InputError
 

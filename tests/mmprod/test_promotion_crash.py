@@ -10,7 +10,7 @@ import pytest
 from mmprod.config import load
 from mmprod.encoders.train import Plan
 from mmprod.lake import Lake
-from mmprod.stages.encoder import train_encoder
+from mmprod.stages.training.train import train_encoder
 
 Command = Callable[..., Any]
 Content = Callable[[Path], dict[str, str]]

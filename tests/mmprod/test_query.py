@@ -11,10 +11,11 @@ from typer.testing import CliRunner
 from mmprod.cli.app import app
 from mmprod.datasets.images.images import MAX_PIXELS
 from mmprod.datasets.schemas import GROUP
-from mmprod.stages.daily.ingest import open_store
+from mmprod.stages.daily.index import open_index
 from mmprod.stages.encoder import load_encoder
 from mmprod.stages.search.query import LESS, Query
 from mmprod.stages.search.search import Wish, search_vector
+from mmprod.stages.store import open_store
 from mmprod.storage.errors import InputError
 
 
@@ -70,8 +71,8 @@ def test_queries_that_say_nothing(encoder, tmp_path: Path, monkeypatch: pytest.M
 
 
 def search(grown, vector: np.ndarray, wish: Wish, encoder) -> list:
-    with open_store(grown.lake, grown.config) as store:
-        return search_vector(grown.lake, store, vector, encoder.fingerprint, "selection", wish)
+    with open_store(grown.lake, grown.config) as store, open_index(grown.lake, "selection") as generation:
+        return search_vector(generation, store, vector, encoder.fingerprint, wish)
 
 
 def test_a_product_is_found_by_its_picture(grown, encoder, photo) -> None:
@@ -128,6 +129,6 @@ def test_by_the_command(grown, photo, monkeypatch: pytest.MonkeyPatch) -> None:
     assert product in [hit["product_id"] for hit in json.loads(out)["results"]]
     assert told("mug", "--min-score", "much")[0] == 2
     code, out = told("mug", "--min-score", "labels")
-    assert code == 2 and "no labels of profile selection" in out
+    assert (code, "no labels of profile selection" in out) == (2, True), out
     assert told("--without", "red")[0] == 2
     assert told("mug", "--product", product)[0] == 2

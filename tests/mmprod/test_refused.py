@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 from mmprod.cli.app import app
 from mmprod.config import Config, load
 from mmprod.lake import Lake
-from mmprod.stages.daily.ingest import ingest_table, open_store
+from mmprod.stages.daily.ingest import ingest_table
 from mmprod.stages.outcome import Outcome
+from mmprod.stages.store import open_store
 from mmprod.storage.errors import InputError
 
 DAY = date(2025, 3, 1)

@@ -47,7 +47,7 @@ def test_of_two_who_go_back_at_once_the_second_is_told(lake: Lake) -> None:
 
 
 def test_two_commands_that_name_what_to_leave_go_back_once(lake: Lake) -> None:
-    words = ["rollback", "release", "--from", "g000003", "--lake", str(lake.root)]
+    words = ["release", "rollback", "--from", "g000003", "--lake", str(lake.root)]
     for _ in range(2):
         done = CliRunner().invoke(app, words)
         assert done.exit_code == 0 and "the release is g000002" in done.stdout

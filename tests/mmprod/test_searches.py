@@ -17,9 +17,9 @@ from mmprod.datasets.schemas import FOUND
 from mmprod.encoders.clip import Encoder
 from mmprod.report.found import found_page
 from mmprod.report.page import render
-from mmprod.stages.daily.ingest import open_store
 from mmprod.stages.encoder import load_encoder
 from mmprod.stages.search.saved import FOUND_FILE, found_list, read_found, read_searches, rerun_searches
+from mmprod.stages.store import open_store
 from mmprod.storage import artifacts
 
 SUNDAY, NEXT = date(2025, 3, 2), date(2025, 3, 9)
@@ -109,6 +109,7 @@ def test_the_command_writes_what_is_asked_for(world, encoder: Encoder, tmp_path:
     (tmp_path / "texts.txt").write_text("red mug\nlamp\tHome > Lighting\n", "utf-8")
     words = [
         "searches",
+        "run",
         str(tmp_path / "texts.txt"),
         "--top",
         "4",

@@ -18,12 +18,12 @@ from mmprod.lake import Lake
 from mmprod.serving.client import Client
 from mmprod.serving.release import Release
 from mmprod.serving.service import Service
-from mmprod.serving.values import Product
+from mmprod.serving.types import Product
 from mmprod.stages.daily.run import run_day
-from mmprod.stages.encoder import train_encoder
 from mmprod.stages.online.release import current_release, make_release
 from mmprod.stages.online.server import Server, start, stop
 from mmprod.stages.training.export import export_engine
+from mmprod.stages.training.train import train_encoder
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = ROOT / ".venv-triton"
@@ -35,7 +35,6 @@ max_similarity = 1.0
 threads = 1
 probe_seconds = 1
 environment = {json.dumps(str(ENVIRONMENT))}
-models = {json.dumps(str(ROOT / "triton_models"))}
 [serving.thresholds]
 same_item = {{ all = 0.8, "Home > Lighting" = 0.6 }}
 """

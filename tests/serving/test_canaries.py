@@ -33,14 +33,14 @@ def test_what_is_as_close_as_it_should_be_is_right(vector: list[float | None]) -
     ("status", "body", "said"),
     [
         (500, b'{"error":"stub is gone"}', "text_encoder answers 500: .*stub is gone"),
-        (200, b"<html>", "answers what can't be read"),
-        (200, b'{"outputs": 3}', "answers what can't be read"),
+        (200, b"<html>", "the answer can't be read"),
+        (200, b'{"outputs": 3}', "the answer can't be read"),
         (200, _answer([]), "answers with 0 values of VECTOR, want 3"),
         (200, b'{"outputs": []}', "answers with no values of VECTOR"),
-        (200, _answer([0.52, None, -1.0]), "VECTOR has 0.52 where this release has 0.5"),
-        (200, _answer([0.5, 0.0, -1.0]), "VECTOR has 0.0 where this release has None"),
-        (200, _answer([None, None, -1.0]), "VECTOR has None where this release has 0.5"),
-        (200, _answer([0.5, None, -1.0], ["cd"]), "ENCODER has 'cd' where this release has 'ab'"),
+        (200, _answer([0.52, None, -1.0]), "VECTOR has 0.52, expected 0.5"),
+        (200, _answer([0.5, 0.0, -1.0]), "VECTOR has 0.0, expected None"),
+        (200, _answer([None, None, -1.0]), "VECTOR has None, expected 0.5"),
+        (200, _answer([0.5, None, -1.0], ["cd"]), "ENCODER has 'cd', expected 'ab'"),
     ],
 )
 def test_what_is_wrong_is_said(status: int, body: bytes, said: str) -> None:
@@ -68,7 +68,7 @@ def test_canaries_come_back_as_written(tmp_path: Path) -> None:
 def test_canaries_that_cant_be_read_are_named(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / FILE).write_text(content)
-    with pytest.raises(StateError, match="run `mmprod release`"):
+    with pytest.raises(StateError, match="run `mmprod release build`"):
         read_canaries(tmp_path)
 
 
@@ -112,7 +112,7 @@ def test_the_probe_as_a_command(served: Any, tmp_path: Path) -> None:
     assert right.returncode == 0 and right.stdout.endswith("text_encoder answer as they should\n")
     served.last = 1.0
     wrong = run("--release", str(tmp_path))
-    assert wrong.returncode == 1 and "VECTOR has 1.0 where this release has -1.0" in wrong.stderr
+    assert wrong.returncode == 1 and "VECTOR has 1.0, expected -1.0" in wrong.stderr
     assert run("--release", str(tmp_path / "none")).returncode == 1
     assert "--release or $MMPROD_RELEASE" in run().stderr
 

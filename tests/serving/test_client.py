@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from mmprod.serving.client import AsyncClient, Client
-from mmprod.serving.refused import Refused
+from mmprod.serving.errors import Refused
 from mmprod.storage.errors import StateError
 
 Reply = Callable[[BinaryIO, list[bytes]], bool]
@@ -281,14 +281,14 @@ def test_what_is_long_goes_in_parts_and_comes_back_in_order(ask: Any) -> None:
 
 def test_parts_are_sent_some_at_once_by_the_loop() -> None:
     with served(late(0.05)) as server:
-        found = by_loop(server.address, [f"{i}" for i in range(24)], batch=2, at_once=3)
+        found = by_loop(server.address, [f"{i}" for i in range(24)], batch=2, concurrency=3)
         assert len(found) == 24 and server.most == 3
 
 
 def test_a_failing_part_ends_the_others() -> None:
     with served(says(400, "empty: nothing"), late(0.2)) as server:
         with pytest.raises(Refused, match="empty: nothing"):
-            by_loop(server.address, ["mug"] * 40, batch=2, at_once=2)
+            by_loop(server.address, ["mug"] * 40, batch=2, concurrency=2)
         assert len(server.asked) <= 3
 
 

@@ -14,12 +14,12 @@ from typer.testing import CliRunner
 from mmprod.cli.app import app
 from mmprod.config import load
 from mmprod.serving.client import AsyncClient, Client
-from mmprod.serving.client.region import Region
+from mmprod.serving.client.shared_memory import Region
+from mmprod.serving.errors import Refused
 from mmprod.serving.products import encode_products
-from mmprod.serving.refused import Refused
 from mmprod.serving.service import Service
-from mmprod.serving.values import Product
-from mmprod.stages.online.compare import compare, running, side
+from mmprod.serving.types import Product
+from mmprod.stages.online.compare import compare, local_address, parse_product
 from mmprod.stages.online.server import reload, start, stop
 from mmprod.storage.errors import InputError, StateError
 
@@ -77,7 +77,7 @@ def test_shared_memory_is_refused_where_it_is_not_allowed(started: Any, world: A
         Client(started.server.address, shared_memory=1 << 20) as client,
         pytest.raises((Refused, StateError), match="shared"),
     ):
-        client.ask("image_encoder", {"PICTURE": large(world)})
+        client.infer("image_encoder", {"PICTURE": large(world)})
 
 
 def large(world: Any) -> np.ndarray:
@@ -107,10 +107,10 @@ def test_pictures_pass_through_shared_memory_and_a_reload(
     put = Region.put
     monkeypatch.setattr(Region, "put", lambda *a: placed.append(put(*a)) or placed[-1])
     with Client(address) as plain, Client(address, shared_memory=1 << 20) as client:
-        wanted = plain.ask("image_encoder", {"PICTURE": pictures})["VECTOR"]
+        wanted = plain.infer("image_encoder", {"PICTURE": pictures})["VECTOR"]
         for _ in range(2):
             for _ in range(2):
-                close(client.ask("image_encoder", {"PICTURE": pictures})["VECTOR"], wanted)
+                close(client.infer("image_encoder", {"PICTURE": pictures})["VECTOR"], wanted)
             reload_()
     assert len(placed) == 6 and all(placed), "each call, and once more after a server first heard of it"
     assert not (Path("/dev/shm") / placed[0]["shared_memory_region"]).exists()
@@ -119,17 +119,17 @@ def test_pictures_pass_through_shared_memory_and_a_reload(
 def test_products_as_they_are_typed(world: Any, tmp_path: Path) -> None:
     picture = tmp_path / "photo.jpg"
     picture.write_bytes(b"\xff\xd8\xff")
-    assert side(f"@{picture}") == Product(picture=b"\xff\xd8\xff")
-    assert side("title:red mug") == Product(title="red mug")
-    assert side("D000012") == Product("D000012")
+    assert parse_product(f"@{picture}") == Product(picture=b"\xff\xd8\xff")
+    assert parse_product("title:red mug") == Product(title="red mug")
+    assert parse_product("D000012") == Product("D000012")
     with pytest.raises(InputError, match=r"none\.jpg can't be read: No such file"):
-        side(f"@{tmp_path / 'none.jpg'}")
+        parse_product(f"@{tmp_path / 'none.jpg'}")
 
 
 def test_two_products_are_compared_under_each_profile(started: Any, service: Service, world: Any) -> None:
     name = world.both()[0]
     profiles = started.config.serving.profiles
-    with Client(running(world.lake)) as client:
+    with Client(local_address(world.lake)) as client:
         found = compare(client, Product(name), Product(title="red mug"), profiles)
         with pytest.raises(Refused, match="unknown_id"):
             compare(client, Product("D-none"), Product(name), profiles)

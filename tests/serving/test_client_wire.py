@@ -1,4 +1,4 @@
-"""What clients send and read, without a server: framing, parts, patience, shared memory."""
+"""What clients send and read, without a server: framing, parts, deadlines, shared memory."""
 
 import json
 import struct
@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmprod.serving import kserve
-from mmprod.serving.client import requests
+from mmprod.serving.client import calls
 from mmprod.serving.client.http import base_url
-from mmprod.serving.client.region import Region
-from mmprod.serving.client.retry import Patience, Unavailable
-from mmprod.serving.refused import Refused
-from mmprod.serving.values import Product
+from mmprod.serving.client.retry import Deadline, Unavailable
+from mmprod.serving.client.shared_memory import Region
+from mmprod.serving.errors import Refused
+from mmprod.serving.types import Product
 from mmprod.storage.errors import InputError, StateError
 
 texts = st.lists(st.binary(max_size=20), min_size=1, max_size=20)
@@ -105,19 +105,19 @@ def test_parts_keep_order_and_limits(sizes: list[int], batch: int) -> None:
     """Lengths only matter, so all pictures are parts of one."""
     one = memoryview(bytes(9 << 20))
     pictures = [one[:size] for size in sizes]
-    made = requests.pictures(pictures)  # type: ignore[arg-type]
+    made = calls.pictures(pictures)  # type: ignore[arg-type]
     parts = [part["PICTURE"].reshape(-1).tolist() for part in made.parts(batch)]
     assert [len(item) for part in parts for item in part] == sizes
     for part in parts:
         assert 1 <= len(part) <= batch
-        assert len(part) == 1 or sum(map(len, part)) <= requests.BYTES
+        assert len(part) == 1 or sum(map(len, part)) <= calls.BYTES
 
 
 def test_a_pairs_inputs_are_those_that_any_of_them_has() -> None:
-    ask = requests.similarity(
+    call = calls.similarity(
         [(Product("D1"), Product(title="灯")), (Product("D2"), Product("D3"))], "same_item"
     )
-    found = {name: data.reshape(-1).tolist() for name, data in ask.inputs.items()}
+    found = {name: data.reshape(-1).tolist() for name, data in call.inputs.items()}
     assert found == {
         "A_ID": [b"D1", b"D2"], "B_ID": [b"", b"D3"], "B_TITLE": ["灯".encode(), b""],
         "PROFILE": [b"same_item"] * 2,
@@ -125,14 +125,14 @@ def test_a_pairs_inputs_are_those_that_any_of_them_has() -> None:
 
 
 def test_a_search_has_no_batches() -> None:
-    ask = requests.search(Product(title="lamp"), 5, "selection", "Home", as_text=True)
-    assert {name: data.tolist() for name, data in ask.inputs.items()} == {
+    call = calls.search(Product(title="lamp"), 5, "selection", "Home", as_text=True)
+    assert {name: data.tolist() for name, data in call.inputs.items()} == {
         "TEXT": [b"lamp"], "PROFILE": [b"selection"], "FILTER": [b"Home"], "K": [5],
     }  # fmt: skip
-    assert [len(part) for part in ask.parts(1)] == [4]
+    assert [len(part) for part in call.parts(1)] == [4]
 
 
-@pytest.mark.parametrize("make", [requests.titles, requests.pictures, requests.products])
+@pytest.mark.parametrize("make", [calls.titles, calls.pictures, calls.products])
 def test_nothing_is_refused_here(make: Any) -> None:
     with pytest.raises(Refused, match="empty: nothing was sent"):
         make([])
@@ -140,29 +140,29 @@ def test_nothing_is_refused_here(make: Any) -> None:
 
 def test_half_a_character_is_refused_here() -> None:
     with pytest.raises(Refused, match="bad_text"):
-        requests.titles(["red \ud83d mug"])
+        calls.titles(["red \ud83d mug"])
 
 
 def test_rows_that_do_not_match_the_question_are_told() -> None:
-    ask = requests.titles(["a", "b", "c"])
+    call = calls.titles(["a", "b", "c"])
     one = {"VECTOR": np.ones((1, 4), np.float32)}
-    assert ask.found([one, one, one]).shape == (3, 4)
+    assert call.result([one, one, one]).shape == (3, 4)
     other, flat = {"OTHER": one["VECTOR"]}, {"VECTOR": np.ones(2)}
     for parts in ([one], [one] * 4, [{}], [one, other], [one, flat, one]):
         with pytest.raises(ValueError):
-            ask.found(parts)
+            call.result(parts)
 
 
-def test_patience_ends_with_the_deadline() -> None:
-    patience = Patience(10)
+def test_pauses_grow_and_end_with_the_deadline() -> None:
+    deadline = Deadline(10)
     for most in (0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0):
-        assert 0 <= patience.pause(Unavailable("busy")) <= most
-    assert 3 <= patience.pause(Unavailable("busy", wait=3)) <= 5
-    assert 9 < patience.left <= 10
+        assert 0 <= deadline.pause(Unavailable("busy")) <= most
+    assert 3 <= deadline.pause(Unavailable("busy", wait=3)) <= 5
+    assert 9 < deadline.remaining <= 10
     with pytest.raises(Unavailable, match="busy"):
-        patience.pause(Unavailable("busy", wait=10))
+        deadline.pause(Unavailable("busy", wait=10))
     with pytest.raises(StateError, match="deadline of 0 s"):
-        _ = Patience(0).left
+        _ = Deadline(0).remaining
 
 
 @pytest.mark.parametrize(("address", "url"), [
@@ -174,8 +174,8 @@ def test_addresses(address: str, url: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["", ":8000", "a:b", "a:99999", "a:0", "ftp://a", "http://", "[::1"])
-def test_what_is_no_address_is_refused(address: str) -> None:
-    with pytest.raises(InputError, match="is no address"):
+def test_what_is_not_an_address_is_refused(address: str) -> None:
+    with pytest.raises(InputError, match="is not the address"):
         base_url(address)
 
 
@@ -207,7 +207,9 @@ def test_a_region_larger_than_the_machine_has_is_refused_not_a_crash() -> None:
 
 
 def test_a_region_is_gone_when_its_process_is() -> None:
-    name = python("from mmprod.serving.client.region import Region; print(Region(100_000).name)").strip()
+    name = python(
+        "from mmprod.serving.client.shared_memory import Region; print(Region(100_000).name)"
+    ).strip()
     assert name and not (Path("/dev/shm") / name).exists()
 
 
@@ -216,7 +218,7 @@ HEAVY = ("torch", "faiss", "pyarrow", "lance", "onnxruntime")
 
 @pytest.mark.parametrize(("name", "unneeded"), [("Client", "aiohttp"), ("AsyncClient", "urllib3")])
 def test_a_client_is_cheap_to_import(name: str, unneeded: str) -> None:
-    code = f"from mmprod.serving.client import {name}; from mmprod.serving.values import Product"
+    code = f"from mmprod.serving.client import {name}; from mmprod.serving.types import Product"
     code += "; import sys; print({*sys.argv} & {*sys.modules})"
     assert python(code, *HEAVY, unneeded).strip() == "set()"
 

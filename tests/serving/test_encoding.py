@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmprod.serving.encoding import check_picture
-from mmprod.serving.refused import Refused
+from mmprod.serving.errors import Refused
 from mmprod.serving.release import Limits
 
 LIMITS = Limits(2, 10, 100_000, 100 * 100, 5)

@@ -15,7 +15,7 @@ import pytest
 from mmprod.config import Config, load
 from mmprod.serving.client import Client
 from mmprod.serving.service import Service
-from mmprod.serving.values import Product
+from mmprod.serving.types import Product
 from mmprod.stages.online.server import Server, start, stop
 
 pytestmark = pytest.mark.slow

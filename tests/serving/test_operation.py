@@ -19,8 +19,9 @@ from mmprod.config import Config, load
 from mmprod.lake import Lake
 from mmprod.serving.client import Client
 from mmprod.serving.release import Release
-from mmprod.serving.values import Product
+from mmprod.serving.types import Product
 from mmprod.stages.online import server
+from mmprod.stages.online.model_repository import write_repository
 from mmprod.stages.online.release import make_release
 from mmprod.storage.errors import StateError
 
@@ -74,7 +75,7 @@ def test_from_start_to_stop(own: Any, config: Config, another_port: int) -> None
     make_release(own.lake, config.model_copy(update={"serving": stricter}))
     assert _mmprod(own, "triton", "reload", port=another_port)["release"] == "g000002"
     assert threshold() == pytest.approx(0.75)
-    assert _mmprod(own, "rollback", "release", port=another_port)["generation"] == "g000001"
+    assert _mmprod(own, "release", "rollback", port=another_port)["generation"] == "g000001"
     assert _mmprod(own, "triton", "reload", port=another_port)["release"] == "g000001"
     assert threshold() != threshold()
     assert _mmprod(own, "triton", "stop", port=another_port)["stopped"] == started["pid"]
@@ -98,7 +99,7 @@ def test_a_release_that_answers_otherwise_is_not_gone_over_to(own: Any, config: 
 
 def test_a_model_that_is_ready_but_answers_nothing_stops_the_start(own: Any, config: Config) -> None:
     """Every model is READY, one gives empty outputs."""
-    shutil.copytree(config.serving.models, own.folder / "models")
+    write_repository(config.serving, own.folder / "models")
     (own.folder / "models" / "text_encoder" / "1" / "model.py").write_text(EMPTY)
     section = config.serving.model_copy(update={"models": own.folder / "models"})
     with pytest.raises(StateError, match="text_encoder answers"):

@@ -15,8 +15,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from mmprod.serving.client import Client
-from mmprod.serving.refused import Refused
-from mmprod.serving.values import Product
+from mmprod.serving.errors import Refused
+from mmprod.serving.types import Product
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "serving.md").read_text("utf-8")

@@ -8,7 +8,8 @@ import pytest
 
 from mmprod.config import Config, load
 from mmprod.lake import Lake
-from mmprod.stages.online.release import current_release, export_served, make_release
+from mmprod.stages.online.release import current_release, make_release
+from mmprod.stages.training.export import export_served
 from mmprod.storage import artifacts
 from mmprod.storage.errors import InputError, StateError
 
@@ -65,7 +66,7 @@ def test_a_damaged_index_is_not_released(own: Any) -> None:
 
 
 def test_nothing_to_serve(tmp_path: Path) -> None:
-    with pytest.raises(StateError, match="run `mmprod release` first"):
+    with pytest.raises(StateError, match="run `mmprod release build` first"):
         current_release(Lake(tmp_path))
     with pytest.raises(InputError, match=r"serving\.profiles is empty"):
         make_release(Lake(tmp_path), load(overrides={"lake": str(tmp_path), "serving.profiles": ()}).config)

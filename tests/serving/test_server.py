@@ -14,18 +14,18 @@ import pytest
 
 from mmprod.serving.canaries import read_canaries
 from mmprod.serving.client import Client
+from mmprod.serving.errors import Refused
 from mmprod.serving.probe import probe
-from mmprod.serving.refused import Refused
 from mmprod.serving.repository import MODELS
 from mmprod.serving.service import Service
-from mmprod.serving.values import Product
+from mmprod.serving.types import Product
 
 pytestmark = pytest.mark.slow
 _IN_THE_SERVERS = """
 import json, sys
 from dataclasses import asdict
 from pathlib import Path
-from mmprod.serving.values import Product
+from mmprod.serving.types import Product
 from mmprod.serving.release import Release
 from mmprod.serving.service import Service
 import numpy

@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from mmprod.retrieval.fusion import fuse
-from mmprod.serving.refused import Refused
-from mmprod.serving.release import FILE, Limits, Release, Served
+from mmprod.serving.errors import Refused
+from mmprod.serving.release import FILE, Limits, Release, ServedProfile
 from mmprod.serving.service import Service
-from mmprod.serving.values import Product
+from mmprod.serving.types import Product
 from mmprod.stages.encoder import load_encoder
 from mmprod.stages.search.search import search_product, search_text
 from mmprod.stages.search.similarity import similarity
@@ -128,10 +128,10 @@ def test_a_category_without_a_precise_score_has_no_verdict_and_an_unknown_one_no
 
 
 def test_thresholds_come_from_the_narrowest_category() -> None:
-    served = Served("g1", {}, {"all": 0.5, "Home": 0.6, "Home > Lighting": None})
+    served = ServedProfile("g1", {}, {"all": 0.5, "Home": 0.6, "Home > Lighting": None})
     categories = ("", "Garden", "Home", "Home > Sofas", "Home > Lighting > Lamps", "Homes")
     assert [served.threshold(c) for c in categories] == [0.5, 0.5, 0.6, 0.6, None, 0.5]
-    assert Served("g1", {}, {}).threshold("Home") is None
+    assert ServedProfile("g1", {}, {}).threshold("Home") is None
 
 
 LONG = "x" * 1_048_577

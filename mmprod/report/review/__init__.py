@@ -1,1 +1,1 @@
-"""Pages about evaluations."""
+"""Reports of evaluations."""

@@ -1,4 +1,4 @@
-"""The parts of an evaluation's report that set one system against another."""
+"""The parts of an evaluation's report that compare systems."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -8,17 +8,17 @@ import pyarrow.compute as pc
 from mmprod.eval.compare.paired import business_gain, changed
 from mmprod.report.page import Change, Part, Strip, Table, percent, points
 from mmprod.report.review.pictures import changed_strips
-from mmprod.report.review.subject import Row, Subject
-from mmprod.report.review.words import chance, measure_name
+from mmprod.report.review.subject import PRECISION, Row, Subject
+from mmprod.report.review.words import chance, figure_name
 
 EXAMPLES = 3  # of anchors that got better, and of those that got worse
 GAIN = ("systems", "category", "measure", "difference, points", "exchange", "gain, points", "95 % interval")
 
 
 def comparison_parts(subject: Subject) -> Iterator[Part]:
-    """A part for each comparison that was made."""
+    """A part for each comparison of two systems."""
     for (a, b), rows in _comparisons(subject).items():
-        whole = [(measure_name(row["measure"]), row) for row in rows if row["facet"] == "all"]
+        whole = [(figure_name(row["measure"]), row) for row in rows if row["facet"] == "all"]
         tables = [_table(["measure"], whole, a, b)]
         for facet in ("category", "sales"):
             if len(subject.scopes(facet)) > 1:
@@ -32,9 +32,11 @@ def comparison_parts(subject: Subject) -> Iterator[Part]:
 
 
 def verdicts(subject: Subject) -> Iterator[str]:
-    """A sentence about each comparison that was made, by precision."""
+    """A sentence about each comparison of two systems, by precision."""
     for rows in _comparisons(subject).values():
-        yield from (_sentence(row) for row in rows if (row["facet"], row["measure"]) == ("all", "precision"))
+        yield from (
+            _sentence(row) for row in rows if (row["facet"], row["measure"]) == ("all", PRECISION.name)
+        )
 
 
 def _comparisons(subject: Subject) -> Mapping[tuple[str, str], list[Row]]:
@@ -46,8 +48,8 @@ def _comparisons(subject: Subject) -> Mapping[tuple[str, str], list[Row]]:
 
 
 def _sentence(row: Row) -> str:
-    """A difference as one says it."""
-    name, size = measure_name(row["measure"]), f"{100 * abs(row['difference']):.1f} points"
+    """A difference as a sentence."""
+    name, size = figure_name(row["measure"]), f"{100 * abs(row['difference']):.1f} points"
     ahead, behind = (row["b"], row["a"]) if row["difference"] >= 0 else (row["a"], row["b"])
     if not row["difference"]:
         return f"{ahead} and {behind} are level in {name}."
@@ -57,8 +59,12 @@ def _sentence(row: Row) -> str:
 def _by_scope(subject: Subject, facet: str, rows: Sequence[Row]) -> list[tuple[str, Row]]:
     """The headline measures' rows of a facet, each with the measure's name, in the order of the report."""
     found = {(row["measure"], row["scope"]): row for row in rows if row["facet"] == facet}
-    keys = [(measure, scope) for measure in subject.headlines for scope in subject.scopes(facet)]
-    return [(measure_name(key[0]), found[key]) for key in keys if key in found]
+    return [
+        (measure.heading, row)
+        for measure in subject.headlines
+        for scope in subject.scopes(facet)
+        if (row := found.get((measure.name, scope)))
+    ]
 
 
 def _table(first: Sequence[str], named: Sequence[tuple[str, Row]], a: str, b: str, title: str = "") -> Table:
@@ -79,7 +85,7 @@ def _table(first: Sequence[str], named: Sequence[tuple[str, Row]], a: str, b: st
 
 
 def _examples(subject: Subject, a: str, b: str) -> Iterator[Strip]:
-    """The anchors with the largest differences both ways."""
+    """The anchors with the largest differences in both directions."""
     rows = changed(subject.judged, a, b, subject.ranked, "judged").to_pylist()
     better = [row for row in rows if row["difference"] > 0][:EXAMPLES]
     worse = [row for row in reversed(rows) if row["difference"] < 0][:EXAMPLES]
@@ -87,21 +93,19 @@ def _examples(subject: Subject, a: str, b: str) -> Iterator[Strip]:
 
 
 def gain_part(subject: Subject) -> Part | None:
-    """What differences are worth, by the exchange rates of the configuration."""
-    rows = []
+    """The business value of the differences, by the configured exchange rates."""
+    rows, shown = [], {measure.name for measure in subject.headlines}
     for pair in _comparisons(subject):
         table = _only(subject.tables["differences"], *pair)
         known = set(table.filter(pc.equal(table["facet"], "category"))["scope"].to_pylist())
         rates = {name: rate for name, rate in subject.review.exchange.items() if name in known}
-        found = [
-            row for row in business_gain(table, rates).to_pylist() if row["measure"] in subject.headlines
-        ]
+        found = [row for row in business_gain(table, rates).to_pylist() if row["measure"] in shown]
         rows += [_gain(" against ".join(pair[::-1]), row) for row in found]
     if not rows:
         return None
     text = (
-        "What the differences above would be worth in the business figure, if they turn into it as those of "
-        "earlier releases did: the exchange is how many points of it came with each point of a measure."
+        "What the differences above would be worth in the business figure, assuming the relation seen in "
+        "earlier releases: the exchange is how many points of it came with each point of a measure."
     )
     return Part("What it is worth", text, tables=[Table(GAIN, rows)])
 
@@ -115,7 +119,7 @@ def _gain(systems: str, row: Row) -> tuple[object, ...]:
     return (
         systems,
         row["scope"],
-        measure_name(row["measure"]),
+        figure_name(row["measure"]),
         points(row["difference"]),
         f"{row['exchange']:g}",
         points(row["gain"]),

@@ -1,26 +1,27 @@
-"""The report of an evaluation, made for a meeting: the figures first, how they came about last."""
+"""The report of an evaluation: the figures first, how they were obtained last."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from mmprod.eval.figures.metrics import covered_depth
 from mmprod.report.page import Headline, Notice, Page, Part, Table, percent
 from mmprod.report.review.compared import comparison_parts, gain_part, verdicts
 from mmprod.report.review.pictures import contested_part, search_part, worst_part
 from mmprod.report.review.reviewers import careless, reviewer_part
 from mmprod.report.review.sample import sample_part
-from mmprod.report.review.subject import CardOf, Subject, figure_of
+from mmprod.report.review.subject import PRECISION, CardOf, Subject, figure_of
 from mmprod.report.review.thresholds import threshold_part
 from mmprod.report.review.weeks import history_part
-from mmprod.report.review.words import UNJUDGED, VARIANTS, glossary, measure_name
+from mmprod.report.review.words import UNJUDGED, VARIANTS, glossary
 from mmprod.sections import Review
 from mmprod.stages.review.evaluation import Evaluated
 
 
 def evaluation_page(evaluated: Evaluated, review: Review, card_of: CardOf) -> Page:
-    """The report of an evaluation; parts with nothing to say are left out.
+    """The report of an evaluation; empty parts are left out.
 
-    `card_of` shows a product: its card by product_id, note and mark (see Card). `review` is the
-    configuration that the evaluation was made under.
+    `card_of`: returns a product's card for product_id, note and mark (see Card). `review`: the configuration
+    of the evaluation.
     """
     subject = Subject(evaluated, review, card_of)
     parts = [
@@ -56,7 +57,7 @@ def _facts(subject: Subject) -> list[tuple[str, str]]:
 
 
 def summary_part(subject: Subject) -> Part:
-    """The headline figures of each system, alerts and whatever else must not be missed."""
+    """The headline figures of each system, alerts and other important findings."""
     several = len(subject.systems) > 1 or subject.systems[0] != subject.evaluated.name
     shown = [(name if several else "", _headlines(subject, name)) for name in subject.systems]
     text = "Estimated for everything the sample stands for, each with its 95 % interval."
@@ -66,10 +67,10 @@ def summary_part(subject: Subject) -> Part:
 def _headlines(subject: Subject, system: str) -> list[Headline]:
     made = []
     for measure in subject.headlines:
-        estimated = figure_of(subject.figure(system, measure))
-        if figure := estimated or figure_of(subject.figure(system, measure, "judged")):
+        estimated = figure_of(subject.figure(system, measure.name))
+        if figure := estimated or figure_of(subject.figure(system, measure.name, "judged")):
             note = "" if estimated else "of judged products only"
-            made.append(Headline(measure_name(measure), figure, note))
+            made.append(Headline(measure.heading, figure, note))
     return made
 
 
@@ -79,7 +80,7 @@ def _notices(subject: Subject) -> Iterator[Notice]:
     if not alerts and len(subject.evaluated.history["made_at"].unique()) > 1:
         yield Notice("No alert: nothing that is watched has fallen significantly.", "good")
     system, names = subject.systems[0], subject.scopes("category")
-    rows = [subject.figure(system, "precision", "pooled", "category", name) for name in names]
+    rows = [subject.figure(system, PRECISION.name, "pooled", "category", name) for name in names]
     known = [row for row in rows if row]
     if known and known[0]["value"] < known[-1]["value"]:
         least, most = (f"{row['scope']} ({percent(row['value'])})" for row in (known[0], known[-1]))
@@ -89,11 +90,11 @@ def _notices(subject: Subject) -> Iterator[Notice]:
 
 
 def whole_part(subject: Subject) -> Part:
-    """Every measure over everything, the ways to count unjudged products side by side."""
+    """Every measure overall, under each way to count unjudged products."""
     rows = [
-        (measure_name(measure), *cells)
+        (measure.heading, *cells)
         for measure in subject.measures
-        for cells in _by_system(subject, "all", "all", measure)
+        for cells in _by_system(subject, "all", "all", measure.name)
     ]
     return Part("All figures", UNJUDGED, tables=[Table(_headings(subject, "measure"), rows)])
 
@@ -105,9 +106,9 @@ def scope_part(subject: Subject, facet: str, heading: str, text: str) -> Part | 
         return None
     tables = []
     for measure in subject.measures:
-        rows = [(name, *cells) for name in scopes for cells in _by_system(subject, facet, name, measure)]
+        rows = [(name, *cells) for name in scopes for cells in _by_system(subject, facet, name, measure.name)]
         folded = measure != subject.measures[0]
-        tables.append(Table(_headings(subject, heading), rows, title=measure_name(measure), folded=folded))
+        tables.append(Table(_headings(subject, heading), rows, title=measure.heading, folded=folded))
     return Part(f"By {heading}", text, tables=tables)
 
 
@@ -116,7 +117,7 @@ def _headings(subject: Subject, first: str) -> Sequence[str]:
 
 
 def _by_system(subject: Subject, facet: str, scope: str, measure: str) -> Iterator[tuple[object, ...]]:
-    """The cells of a row for each system: its name where there are several, the variants, and anchors."""
+    """The cells of a row for each system: its name if there are several, the variants, and the anchors."""
     for system in subject.systems:
         found = [subject.figure(system, measure, variant, facet, scope) for variant in VARIANTS]
         if counts := [row["n"] for row in found if row]:
@@ -125,7 +126,7 @@ def _by_system(subject: Subject, facet: str, scope: str, measure: str) -> Iterat
 
 
 def group_part(subject: Subject) -> Part | None:
-    """How pure the groups of products are that score thresholds make."""
+    """Purity of the groups of products that result from score thresholds."""
     rows = []
     for facet, scope in _whole_and_categories(subject):
         for system in subject.systems:
@@ -146,7 +147,7 @@ def group_part(subject: Subject) -> Part | None:
 
 
 def _whole_and_categories(subject: Subject) -> list[tuple[str, str]]:
-    """Facets and scopes: everything, and the categories where there are several."""
+    """Facets and scopes: everything, and the categories if there are several."""
     names = subject.scopes("category")
     return [("all", "all"), *(("category", name) for name in names if len(names) > 1)]
 
@@ -156,12 +157,12 @@ def _named(facet: str, scope: str) -> str:
 
 
 def coverage_part(subject: Subject) -> Part | None:
-    """How much of what systems list has a verdict."""
+    """The share of the systems' results that has a verdict."""
     rows: list[tuple[object, ...]] = []
     for facet, scope in _whole_and_categories(subject):
         found = [subject.figure(system, "judged", "", facet, scope) for system in subject.systems]
         if any(found):
             rows.append((_named(facet, scope), *map(figure_of, found)))
-    depth = max((int(m.partition("@")[2] or 0) for m in subject.measures), default=0) or subject.judged.depth
+    depth = covered_depth(subject.judged, subject.measures)
     text = f"The share of the first {depth} products of each list that has a verdict. The rest is estimated."
     return Part("Coverage", text, tables=[Table(("category", *subject.systems), rows)]) if rows else None

@@ -1,4 +1,4 @@
-"""The reports of a lake's evaluations: a page each, and one page that leads to all of them."""
+"""Writes the reports of a lake's evaluations: a page for each, and an index page with links to all."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +17,9 @@ INDEX = "index.html"
 
 
 def write_reports(lake: Lake, config: Config, store: Store, name: str, out: Path | None = None) -> Path:
-    """Write the report of a survey's current evaluation, and the index anew; where the report is.
+    """Write the report of a survey's current evaluation and rewrite the index; returns the report's path.
 
-    Reports lie in LAKE/reports, and old ones stay; `out` gets a copy for whoever asked for it.
+    Reports are written to LAKE/reports, and old ones are kept; `out`: also write the report to this file.
     """
     evaluated = read_evaluated(lake, config, name)
     page = evaluation_page(
@@ -37,7 +37,7 @@ def _file(survey: str, generation: str) -> str:
 
 
 def _entries(lake: Lake) -> Iterator[Entry]:
-    """Every evaluation so far, with its report where that is still there."""
+    """Every evaluation so far, with the link to its report if that still exists."""
     for root in sorted(lake.evaluations.glob("*")):
         for generation in artifacts.generations(root):
             made_at = artifacts.Manifest.read(root / generation).created_at

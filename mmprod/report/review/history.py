@@ -1,4 +1,4 @@
-"""The index of all evaluations: how the figures have moved, and the way to every report."""
+"""The index page of all evaluations: figures over time, and links to every report."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,20 +7,21 @@ from datetime import datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mmprod.eval.measures.named import MEASURES, find
 from mmprod.report.page import Figure, Headline, Link, Notice, Page, Part, Table, Trend, points
+from mmprod.report.review.subject import figure_of
 from mmprod.report.review.weeks import measure_plot
-from mmprod.report.review.words import glossary, measure_name
+from mmprod.report.review.words import figure_name, glossary
 
-_KINDS = ("precision", "P", "AP", "R")  # of measures that are headlines
-ENTRIES = 60  # evaluations listed of a survey, newest first
+ENTRIES = 60  # evaluations listed per survey, newest first
 
 
 @dataclass(frozen=True)
 class Entry:
     """An evaluation in the index.
 
-    name: of the survey. made_at: ISO 8601. link: its report, a file beside the index; "" for none.
-    figures: rows of METRIC over all, the estimated ones, by measure. alerts: in words.
+    `name`: the survey. `made_at`: ISO 8601. `link`: its report, a file beside the index; "" if there is none.
+    `figures`: the overall estimates by measure, as rows of METRIC. `alerts`: sentences.
     """
 
     name: str
@@ -41,12 +42,13 @@ class Entry:
         system: str,
         alerts: Sequence[str] = (),
     ) -> "Entry":
-        """From the figures (METRIC) of an evaluation; `system` is the one that the index follows."""
+        """From the figures (METRIC) of an evaluation; `system`: the system shown in the index."""
         mask = pc.and_(pc.equal(metrics["facet"], "all"), pc.equal(metrics["variant"], "pooled"))
         rows = metrics.filter(pc.and_(mask, pc.equal(metrics["system"], system))).to_pylist()
-        kinds = {row["measure"]: row["measure"].partition("@")[0] for row in rows}
-        shown = {row["measure"]: row for kind in _KINDS for row in rows if kinds[row["measure"]] == kind}
-        return cls(name, generation, made_at, link, shown, alerts)
+        figures = {row["measure"]: row for row in rows}
+        shown = [each for each in MEASURES if each.headline]
+        order = [key for each in shown for key in figures if isinstance(find(key), each)]
+        return cls(name, generation, made_at, link, {key: figures[key] for key in order}, alerts)
 
     @property
     def time(self) -> datetime:
@@ -54,20 +56,20 @@ class Entry:
 
 
 def index_page(entries: Sequence[Entry]) -> Page:
-    """One page about all evaluations of all surveys, in any order: newest figures, curves, links."""
+    """The index page of `entries`, given in any order: newest figures, curves, links."""
     surveys: dict[str, list[Entry]] = {}
     for entry in sorted(entries, key=lambda entry: entry.generation):  # a clock may have been set back
         surveys.setdefault(entry.name, []).append(entry)
     parts = [_survey(name, surveys[name]) for name in sorted(surveys)]
-    measures = dict.fromkeys(measure for entry in entries for measure in entry.figures)
+    measures = dict.fromkeys(find(name) for entry in entries for name in entry.figures)
     facts = [("surveys", f"{len(surveys):,}"), ("evaluations", f"{len(entries):,}")]
     if len(surveys) > 1:
         parts.insert(0, _overview(surveys))
-    return Page("Evaluations", [*parts, Part("Glossary", terms=glossary(measures))], facts)
+    return Page("Evaluations", [*parts, Part("Glossary", terms=glossary(filter(None, measures)))], facts)
 
 
 def _overview(surveys: Mapping[str, Sequence[Entry]]) -> Part:
-    """A line a survey: its newest precision and how it came there."""
+    """One row per survey: its newest precision, and its trend."""
     rows = []
     for name, entries in sorted(surveys.items()):
         newest = entries[-1]
@@ -77,7 +79,7 @@ def _overview(surveys: Mapping[str, Sequence[Entry]]) -> Part:
             rows.append(
                 (
                     name,
-                    measure_name(measure),
+                    figure_name(measure),
                     _figure(row),
                     trend,
                     f"{newest.time:%Y-%m-%d}",
@@ -89,7 +91,7 @@ def _overview(surveys: Mapping[str, Sequence[Entry]]) -> Part:
 
 
 def _survey(name: str, entries: Sequence[Entry]) -> Part:
-    """The newest figures of a survey, their curves, and every evaluation with the way to its report."""
+    """The newest figures of a survey, their curves, and every evaluation with a link to its report."""
     newest, measures = entries[-1], list(entries[-1].figures)
     rows = [
         (
@@ -99,7 +101,7 @@ def _survey(name: str, entries: Sequence[Entry]) -> Part:
         )
         for entry in reversed(entries[-ENTRIES:])
     ]
-    table = Table(("evaluation", *map(measure_name, measures), "alerts"), rows)
+    table = Table(("evaluation", *map(figure_name, measures), "alerts"), rows)
     return Part(
         name,
         f"The newest figures, of {_when(newest)}.",
@@ -119,7 +121,7 @@ def _headlines(entries: Sequence[Entry]) -> Iterator[Headline]:
         values, figure = _values(entries, measure), _figure(row)
         note = f"{points(values[-1] - values[-2])} points since the last time" if len(values) > 1 else ""
         if figure:
-            yield Headline(measure_name(measure), figure, note)
+            yield Headline(figure_name(measure), figure, note)
 
 
 def _curve(name: str, entries: Sequence[Entry], measure: str) -> list[Mapping[str, object]]:
@@ -136,8 +138,6 @@ def _values(entries: Sequence[Entry], measure: str) -> list[float]:
 
 
 def _figure(row: Mapping[str, object] | None) -> Figure | None:
-    from mmprod.report.review.subject import figure_of
-
     return figure_of(row)
 
 

@@ -1,4 +1,4 @@
-"""The parts of an evaluation's report that show products: where systems go wrong, and reviewers differ."""
+"""The parts of an evaluation's report that show products: errors of systems, contested pairs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -9,11 +9,10 @@ import pyarrow.compute as pc
 from mmprod.eval.figures.anchors import anchor_values
 from mmprod.report.page import Card, Part, Strip, percent
 from mmprod.report.review.subject import Row, Subject
-from mmprod.report.review.words import measure_name
 
 ANCHORS, SEARCHES, CONTESTED = 8, 12, 24
-"""How many of each are shown at most."""
-DEPTH = 10  # of the lists
+"""The maximum number of each that is shown."""
+DEPTH = 10  # ranks shown of a list
 
 MARKS = {True: "right", False: "wrong", None: "open"}
 LEGEND = "✓ judged the same, ✗ judged not the same, ? not judged; the number is the score."
@@ -64,7 +63,7 @@ def worst_part(subject: Subject) -> Part | None:
 
 
 def search_part(subject: Subject) -> Part | None:
-    """Texts that were searched for, each with the answers of all systems one below the other."""
+    """Texts that were searched for, each with the results of all systems, one below the other."""
     if not subject.texts:
         return None
     weakest = [name for name in _values(subject, subject.systems[0]) if name in subject.texts]
@@ -86,7 +85,7 @@ def _answers(subject: Subject, anchors: Sequence[str]) -> Iterator[Strip]:
 
 
 def changed_strips(subject: Subject, a: str, b: str, changed: Sequence[Row]) -> Iterator[Strip]:
-    """Anchors at which `b` differs from `a` (rows of CHANGED): both lists, one below the other."""
+    """Anchors at which `b` differs from `a` (rows of CHANGED), with both lists, one below the other."""
     lists = Lists(subject, [row["anchor_id"] for row in changed])
     for row in changed:
         word = "Better" if row["difference"] > 0 else "Worse"
@@ -119,11 +118,11 @@ def contested_part(subject: Subject) -> Part | None:
 
 
 def _judged(subject: Subject, value: float) -> str:
-    return f"{measure_name(subject.ranked)} {percent(value)} of the judged"
+    return f"{subject.ranked.heading} {percent(value)} of the judged"
 
 
 def _values(subject: Subject, system: str) -> Mapping[str, float]:
-    """The judged value of each anchor, worst first; of equals those with the most judged products."""
+    """The value of each anchor on judged products, worst first; ties: most judged products first."""
     found = anchor_values(subject.judged, system, subject.ranked, "judged")
     pool = subject.judged.pool
     known = np.bincount(pool.anchor[pool.verdict >= 0], minlength=subject.judged.anchors.num_rows)

@@ -1,4 +1,4 @@
-"""The part of an evaluation's report about the reviewers: do they agree, and who looks careless."""
+"""The part of an evaluation's report about the reviewers: their agreement, and who looks careless."""
 
 from collections.abc import Iterator
 
@@ -27,7 +27,7 @@ def reviewer_part(subject: Subject) -> Part | None:
 
 
 def careless(subject: Subject) -> Iterator[str]:
-    """A sentence about everyone whose answers give rise to doubt."""
+    """A sentence about each reviewer whose answers are suspicious."""
     for row in subject.tables["quality"].to_pylist():
         if row["note"]:
             yield f"{row['reviewer'] or 'A reviewer without a name'} looks careless: {row['note']}."

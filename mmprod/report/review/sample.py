@@ -8,14 +8,14 @@ from mmprod.report.page import Part, Table
 from mmprod.report.review.subject import Subject
 
 HEADINGS = ("category", "sales", "products", "drawn", "each stands for", "pairs drawn", "pairs judged")
-SHOWN = 12  # strata; more are folded away
+SHOWN = 12  # strata; a longer table is folded
 
 
 def sample_part(subject: Subject) -> Part:
     """How anchors and pairs were drawn, stratum by stratum."""
-    frame, pool = subject.judged.frame, subject.judged.pool
-    strata, first = np.unique(frame.stratum, return_index=True)
-    stratum_of = np.searchsorted(strata, frame.stratum)
+    sample, pool = subject.judged.sample, subject.judged.pool
+    strata, first = np.unique(sample.stratum, return_index=True)
+    stratum_of = np.searchsorted(strata, sample.stratum)
     anchors, pairs, known = (
         np.bincount(stratum_of[places], minlength=len(strata)).tolist()
         for places in (slice(None), pool.anchor, pool.anchor[pool.verdict >= 0])
@@ -23,9 +23,9 @@ def sample_part(subject: Subject) -> Part:
     order = {name: place for place, name in enumerate(subject.scopes("sales"))}
     rows = []
     for number, at in enumerate(first.tolist()):
-        names = (frame.categories[frame.category[at]], frame.bands[frame.band[at]])
-        there = None if subject.texts else int(frame.population[at])
-        weight = f"{frame.weight[at]:,.1f}"
+        names = (sample.categories[sample.category[at]], sample.bands[sample.band[at]])
+        there = None if subject.texts else int(sample.population[at])
+        weight = f"{sample.weight[at]:,.1f}"
         rows.append((*names, there, anchors[number], weight, pairs[number], known[number]))
     rows.sort(key=lambda row: (row[0], order.get(row[1], 0)))
     table = Table(HEADINGS, rows, title="Category by category", folded=len(rows) > SHOWN)
@@ -33,7 +33,7 @@ def sample_part(subject: Subject) -> Part:
 
 
 def _anchors(subject: Subject) -> str:
-    weights = subject.judged.frame.weight
+    weights = subject.judged.sample.weight
     if subject.texts:
         return f"{len(weights):,} texts were searched for; they stand for all that people might type."
     if (weights == 1).all():
@@ -55,7 +55,7 @@ def _pairs(subject: Subject) -> str:
 
 
 def _bands(subject: Subject) -> list[str]:
-    """How many pairs were drawn in each rank band, of how many."""
+    """The number of pairs drawn in each rank band, and of how many."""
     pool, firsts = subject.judged.pool, subject.judged.band_firsts.tolist()
     told = []
     for first, after in zip(firsts, [*firsts[1:], None], strict=True):

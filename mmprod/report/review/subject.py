@@ -1,4 +1,4 @@
-"""An evaluation as its report reads it."""
+"""An evaluation, prepared for its report."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mmprod.eval.figures.judged import Judged
+from mmprod.eval.judged import Judged
+from mmprod.eval.measures.measure import Measure
+from mmprod.eval.measures.named import MEASURES, parse
+from mmprod.eval.measures.precision import Precision
+from mmprod.eval.measures.precision_at_k import PrecisionAtK
 from mmprod.eval.survey.strata import Bands
 from mmprod.report.page import Card, Figure
 from mmprod.sections import Review
@@ -18,12 +22,12 @@ CardOf = Callable[[str, str, str], Card]
 """A product's card, by product_id, note and mark."""
 
 Row = Mapping[str, Any]
-_HEADLINES = ("precision", "P", "AP", "R")
+PRECISION = Precision()
 
 
 @dataclass(frozen=True)
 class Subject:
-    """An evaluation, the configuration it was made under, and how a product is shown."""
+    """An evaluation, its configuration, and a function that returns a product's card."""
 
     evaluated: Evaluated
     review: Review
@@ -39,7 +43,7 @@ class Subject:
 
     @cached_property
     def systems(self) -> tuple[str, ...]:
-        """The systems, the one the survey is about first."""
+        """The systems, the survey's main one first."""
         return tuple(self.evaluated.systems)
 
     @cached_property
@@ -47,21 +51,22 @@ class Subject:
         return list(self.tables["metrics"].to_pylist())
 
     @cached_property
-    def measures(self) -> list[str]:
-        """The measures that are given in variants, precision first."""
+    def measures(self) -> list[Measure]:
+        """The measures that have variants, precision first."""
         found = dict.fromkeys(row["measure"] for row in self.metrics if row["variant"] == "pessimistic")
-        return sorted(found, key=lambda name: name != "precision")
+        return sorted(map(parse, found), key=lambda measure: measure != PRECISION)
 
     @property
-    def headlines(self) -> list[str]:
-        """Of each kind of measure the first: what is shown large."""
-        kinds = {kind: [m for m in self.measures if m.partition("@")[0] == kind] for kind in _HEADLINES}
-        return [named[0] for named in kinds.values() if named]
+    def headlines(self) -> list[Measure]:
+        """The measures shown large: the first of each headline kind."""
+        shown = (kind for kind in MEASURES if kind.headline)
+        kinds = [[measure for measure in self.measures if isinstance(measure, kind)] for kind in shown]
+        return [alike[0] for alike in kinds if alike]
 
     @property
-    def ranked(self) -> str:
-        """The measure that anchors are put in order by: the first P@k, or precision."""
-        return next((m for m in self.measures if m.startswith("P@")), "precision")
+    def ranked(self) -> Measure:
+        """The measure by which anchors are ordered: the first P@k, or precision."""
+        return next((m for m in self.measures if isinstance(m, PrecisionAtK)), PRECISION)
 
     @cached_property
     def figures(self) -> Mapping[tuple[str, str, str, str, str], Row]:
@@ -72,7 +77,7 @@ class Subject:
     def figure(
         self, system: str, measure: str, variant: str = "pooled", facet: str = "all", scope: str = "all"
     ) -> Row | None:
-        """One row of METRIC; None where too little is known for that figure."""
+        """One row of METRIC; None if there were too few judgements for that figure."""
         return self.figures.get((facet, scope, system, measure, variant))
 
     def scopes(self, facet: str) -> list[str]:
@@ -84,7 +89,7 @@ class Subject:
         return sorted(names, key=lambda name: (self._value(facet, name), name))
 
     def _value(self, facet: str, scope: str) -> float:
-        row = self.figure(self.systems[0], "precision", "pooled", facet, scope)
+        row = self.figure(self.systems[0], PRECISION.name, "pooled", facet, scope)
         return row["value"] if row else np.inf
 
     @cached_property
@@ -94,7 +99,7 @@ class Subject:
         return {row["anchor_id"]: row["text"] for row in anchors if row["text"] is not None}
 
     def card(self, shown: str, note: str = "", mark: str = "") -> Card:
-        """A product's card, or a text's."""
+        """The card of a product or a text."""
         if shown in self.texts:
             return Card(shown, self.texts[shown], None, note, mark, text=True)
         return self.card_of(shown, note, mark)

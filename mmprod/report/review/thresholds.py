@@ -1,4 +1,4 @@
-"""The part of an evaluation's report about scores: how precise products above a score are."""
+"""The part of an evaluation's report about scores: precision and recall above a score."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from mmprod.report.page import Part, Plot, Table, percent
 from mmprod.report.plot import COLOURS, shares
 from mmprod.report.review.subject import Row, Subject
 
-POINTS = 200  # of a curve
+POINTS = 200  # per curve
 HEADINGS = ("category", "wanted", "score at least", "precision", "lower bound", "same found", "pairs")
 
 
@@ -23,8 +23,8 @@ def threshold_part(subject: Subject) -> Part | None:
         tables.append(Table(HEADINGS, own, title=system, folded=system != subject.systems[0]))
     text = (
         "How precise are the products above a score, and how many of the same products are among them? "
-        "Dashed: the wanted precisions. The lower bound is that of the precision's 95 % interval: where a "
-        "precision must be kept, choose the threshold by it."
+        "Dashed: the wanted precisions. The lower bound is that of the precision's 95 % interval: if a "
+        "precision must be guaranteed, choose the threshold by it."
     )
     return Part("Score thresholds", text, [table for table in tables if table.rows], plots=plots)
 

@@ -7,8 +7,8 @@ import pyarrow.compute as pc
 
 from mmprod.report.page import Part, Plot, Table, Trend, points
 from mmprod.report.plot import COLOURS, shares
-from mmprod.report.review.subject import Row, Subject, figure_of
-from mmprod.report.review.words import measure_name
+from mmprod.report.review.subject import PRECISION, Row, Subject, figure_of
+from mmprod.report.review.words import figure_name
 
 
 def history_part(subject: Subject) -> Part | None:
@@ -22,15 +22,19 @@ def history_part(subject: Subject) -> Part | None:
     plots = [
         plot
         for measure in subject.headlines
-        if (plot := measure_plot(measure, systems, [row for row in whole if row["measure"] == measure]))
+        if (plot := measure_plot(measure.name, systems, _of(measure.name, whole)))
     ]
     table = _trends(subject, rows)
     text = "Every evaluation of this survey so far; the shade is the 95 % interval."
     return Part("Over time", text, [table] if table.rows else [], plots=plots)
 
 
+def _of(measure: str, rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row["measure"] == measure]
+
+
 def measure_plot(measure: str, systems: Sequence[str], rows: Sequence[Row]) -> Plot | None:
-    """A measure over time, a line for each system with at least two points; rows of HISTORY, oldest first."""
+    """A measure over time, one line per system with at least two points; `rows`: HISTORY, oldest first."""
     lines = {name: [row for row in rows if row["system"] == name] for name in systems}
     lines = {name: points for name, points in lines.items() if len(points) > 1}
     if not lines:
@@ -41,7 +45,7 @@ def measure_plot(measure: str, systems: Sequence[str], rows: Sequence[Row]) -> P
         for points in lines.values()
     ]
     legend = [(COLOURS[number % len(COLOURS)], name) for number, name in enumerate(lines)]
-    return Plot(shares(drawn, bands), measure_name(measure), legend if len(lines) > 1 else ())
+    return Plot(shares(drawn, bands), figure_name(measure), legend if len(lines) > 1 else ())
 
 
 def _day(row: Row) -> datetime:
@@ -50,14 +54,14 @@ def _day(row: Row) -> datetime:
 
 
 def _trends(subject: Subject, rows: Sequence[Row]) -> Table:
-    """Precision of the first system by category: then, now, and the way between."""
+    """Precision of the first system by category: at first, now, and the trend."""
     cells = []
     for scope in subject.scopes("category"):
         own = [
             row
             for row in rows
             if (row["system"], row["facet"], row["scope"], row["measure"])
-            == (subject.systems[0], "category", scope, "precision")
+            == (subject.systems[0], "category", scope, PRECISION.name)
         ]
         if len(own) > 1:
             change = f"{points(own[-1]['value'] - own[-2]['value'])} points"

@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable
 
+from mmprod.eval.measures.measure import Measure
+from mmprod.eval.measures.named import find
+
 VARIANTS = {"pooled": "estimated", "judged": "judged only", "pessimistic": "at worst"}
 """Column headings for the ways to count products nobody has judged."""
 
@@ -11,17 +14,6 @@ UNJUDGED = (
     "are taken out of the lists. At worst: they all count as not the same. The line in a bar is the 95 % "
     "interval."
 )
-
-_MEASURES = {
-    "precision": "Of all products a system found as deep as the survey goes, the share that is the same.",
-    "P": "Of the first {k} products found for an anchor, the share that is the same; the mean over anchors.",
-    "AP": (
-        "Rewards lists with the same products at the top: for each of them up to rank {k}, the share of same "
-        "products down to its rank, summed and divided by all same products that any system found."
-    ),
-    "R": "Of the same products that any system found for an anchor, the share that is among the first {k}.",
-    "Success": "The share of anchors with at least one same product among the first {k}.",
-}
 
 _TERMS = {
     "Agreement (κ, α)": "How far reviewers agree beyond chance: 1 is full agreement, 0 is mere chance.",
@@ -46,23 +38,22 @@ _TERMS = {
 }
 
 
-def measure_name(measure: str) -> str:
-    """What a measure is called in a meeting: ``"AP@10"`` is ``"mAP@10"``."""
-    name, _, k = measure.partition("@")
-    if name in ("AP", "R"):
-        return f"{'mAP' if name == 'AP' else 'recall'}@{k}"
-    return {"precision": "precision", "judged": "coverage"}.get(measure, measure)
+def figure_name(name: str) -> str:
+    """What a figure is called in a meeting, by its measure in METRIC: ``"AP@10"`` is ``"mAP@10"``."""
+    measure = find(name)
+    return measure.heading if measure else {"judged": "coverage"}.get(name, name)
 
 
-def glossary(measures: Iterable[str]) -> list[tuple[str, str]]:
+def glossary(measures: Iterable[Measure]) -> list[tuple[str, str]]:
     """What the words of a report mean, in order of the alphabet, its measures among them."""
-    terms = list(_TERMS.items())
-    for measure in measures:
-        name, _, k = measure.partition("@")
-        if name in _MEASURES:
-            called = measure_name(measure)
-            terms.append((called if k else called.capitalize(), _MEASURES[name].format(k=k)))
-    return sorted(terms, key=lambda term: term[0].lower())
+    meanings = [
+        (
+            measure.heading if measure.cutoff else measure.heading.capitalize(),
+            measure.meaning.format(k=measure.cutoff),
+        )
+        for measure in measures
+    ]
+    return sorted([*_TERMS.items(), *meanings], key=lambda term: term[0].lower())
 
 
 def chance(p: float) -> str:

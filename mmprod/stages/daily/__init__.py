@@ -1,1 +1,1 @@
-"""What runs every day: ingest, embed, index, recall."""
+"""The daily stages: ingest, embed, index, recall, groups, features."""

@@ -1,8 +1,8 @@
 """Changed products of the store → changed rows of the embedding table.
 
-The encoder, which is slow to load, is loaded only where something is left to encode. Where a `candidate` is
-named, an encoder of the lake that is to take the place of the configured one, what is meant is its table: the
-one that is read once it has.
+The encoder, which is slow to load, is loaded only if something has to be encoded. `candidate` names an
+encoder of the lake that is to replace the configured one; functions that take it then work on the
+candidate's embedding table instead of the configured encoder's.
 """
 
 import logging
@@ -13,7 +13,7 @@ from itertools import islice
 import pyarrow as pa
 
 from mmprod.datasets.embeddings import parts, scope
-from mmprod.datasets.embeddings.plan import OUT_OF_MEMORY, Job, due, plan
+from mmprod.datasets.embeddings.plan import OUT_OF_MEMORY, Job, outdated, plan
 from mmprod.datasets.embeddings.table import POINTER, EmbeddingTable, read_pointer
 from mmprod.datasets.identity import EMPTY
 from mmprod.datasets.store.store import Changed, Position, Store
@@ -22,7 +22,7 @@ from mmprod.encoders.stream import Encoded, embed
 from mmprod.lake import LAKE_ENCODER, Lake
 from mmprod.sections import Config
 from mmprod.stages.encoder import load_encoder
-from mmprod.stages.outcome import Advance, Outcome, Watch, silent, timed
+from mmprod.stages.outcome import Advance, Outcome, Progress, no_progress, timed
 from mmprod.storage.errors import InputError, StateError
 from mmprod.storage.faults import fault
 
@@ -30,9 +30,9 @@ log = logging.getLogger(__name__)
 
 
 def read_embeddings(lake: Lake, config: Config) -> EmbeddingTable:
-    """The table of the configured encoder, as it is; an encoder of the lake is not loaded for that.
+    """The embedding table of the configured encoder; an encoder of the lake is not loaded for this.
 
-    Raises: StateError when nothing was embedded with it yet.
+    Raises: StateError if nothing has been embedded with it yet.
     """
     if table := _of_the_lake(lake, config):
         return table
@@ -48,18 +48,18 @@ def bring_up(
     lake: Lake,
     config: Config,
     store: Store,
-    watch: Watch = silent,
+    progress: Progress = no_progress,
     retry_failed: bool = False,
     candidate: str | None = None,
 ) -> Outcome:
-    """What `embed_changes` does; an encoder of the lake is loaded only if something is left to encode."""
+    """As `embed_changes`, but an encoder of the lake is loaded only if something has to be encoded."""
     with timed("embed") as outcome:
         table = None if retry_failed else _of_the_lake(lake, config, candidate)
-        if table and settle(config, store, table, outcome) and not table.failed(OUT_OF_MEMORY):
+        if table and take_parts(config, store, table, outcome) and not table.failed(OUT_OF_MEMORY):
             return outcome
     encoder = load_encoder(lake, config, candidate=candidate)
     table = open_embeddings(lake, config, encoder)
-    encoded = embed_changes(config, store, table, encoder, watch, retry_failed)
+    encoded = embed_changes(config, store, table, encoder, progress, retry_failed)
     encoded.detail = outcome.detail | encoded.detail
     return encoded
 
@@ -67,7 +67,7 @@ def bring_up(
 def shard_encoded(
     lake: Lake, config: Config, store: Store, shard: int, candidate: str | None = None
 ) -> Outcome | None:
-    """What `embed_shard` does where all parts of the shard are there; None where the encoder is needed."""
+    """The outcome of `embed_shard` if all parts of the shard exist already; None if the encoder is needed."""
     with timed(f"embed shard {shard}") as outcome:
         table, head = _of_the_lake(lake, config, candidate), store.head()
         if (
@@ -81,8 +81,8 @@ def shard_encoded(
     return outcome if done else None
 
 
-def settle(config: Config, store: Store, table: EmbeddingTable, outcome: Outcome) -> bool:
-    """Take in what shards have encoded; whether the table has then come to the store's last change."""
+def take_parts(config: Config, store: Store, table: EmbeddingTable, outcome: Outcome) -> bool:
+    """Merge the parts encoded by shard; returns whether the table is now up to date with the store."""
     head = store.head()
     scope.follow(config.encoder.categories, store, table)
     if taken := parts.take(table, store, config.encoder.commit_rows):
@@ -92,7 +92,10 @@ def settle(config: Config, store: Store, table: EmbeddingTable, outcome: Outcome
 
 
 def _of_the_lake(lake: Lake, config: Config, candidate: str | None = None) -> EmbeddingTable | None:
-    """The table of an encoder of the lake, known by its manifest; None of another, or before it has one."""
+    """The table of an encoder of the lake, identified by its manifest.
+
+    None if the encoder is not one of the lake, or if it has no table yet.
+    """
     model = config.encoder.model
     if not (fingerprint := lake.encoder_fingerprint(LAKE_ENCODER + candidate if candidate else model)):
         return None
@@ -103,7 +106,7 @@ def _of_the_lake(lake: Lake, config: Config, candidate: str | None = None) -> Em
 
 
 def open_embeddings(lake: Lake, config: Config, encoder: Encoder) -> EmbeddingTable:
-    """The embedding table of this encoder, made if there is none."""
+    """The embedding table of this encoder, created if there is none."""
     root = lake.embeddings(config.encoder.model, encoder.fingerprint)
     return EmbeddingTable(root, encoder.fingerprint, encoder.width, config.store.shards)
 
@@ -113,27 +116,25 @@ def embed_changes(
     store: Store,
     table: EmbeddingTable,
     encoder: Encoder,
-    watch: Watch = silent,
+    progress: Progress = no_progress,
     retry_failed: bool = False,
 ) -> Outcome:
-    """Bring the embedding table up to the store: encode changed pictures and titles, keep the rest.
+    """Update the embedding table from the store: encode changed pictures and titles, keep the rest.
 
-    A picture or title that this encoder has met before is not encoded again, whichever product had it.
-    A picture that failed is tried again when it changes, or with `retry_failed`; one that there was no memory
-    for, every time. Rows are committed every
-    `commit_rows` products; the position in the store moves with the last commit, so after a crash the
-    products already committed are met again, found settled and skipped.
-
-    With `encoder.categories`, products outside of them are treated as removed ones are. Where the list has
-    changed since the last time, every product is looked at, and only what isn't known is encoded.
+    A picture or title that this encoder has encoded before is not encoded again, whichever product had it. A
+    picture that failed is retried when it changes, or with `retry_failed`; one that failed for lack of memory
+    is retried in every run. Rows are committed every `commit_rows` products. The position in the store
+    advances with the last commit only, so after a crash products already committed are read again and
+    skipped. With `encoder.categories`, products outside these categories are treated like removed ones. If
+    the list has changed since the last run, all products are checked, and only unknown content is encoded.
     """
     with timed("embed") as outcome:
         head = store.head()
-        settled = settle(config, store, table, outcome)
+        up_to_date = take_parts(config, store, table, outcome)
         failed = set(table.failed(None if retry_failed else OUT_OF_MEMORY))
-        if settled and not failed:
+        if up_to_date and not failed:
             return outcome
-        advance = watch("embed", sum(head) - sum(table.pointer.position) + len(failed))
+        advance = progress("embed", sum(head) - sum(table.pointer.position) + len(failed))
         pending: list[pa.RecordBatch] = []
         changes = _changes(store, table, failed)
         for rows in _encoded(config, store, table, encoder, changes, outcome, advance, failed):
@@ -148,20 +149,25 @@ def embed_changes(
 
 
 def embed_shard(
-    config: Config, store: Store, table: EmbeddingTable, encoder: Encoder, shard: int, watch: Watch = silent
+    config: Config,
+    store: Store,
+    table: EmbeddingTable,
+    encoder: Encoder,
+    shard: int,
+    progress: Progress = no_progress,
 ) -> Outcome:
-    """Encode the changed products of one shard into parts beside the table; `embed_changes` takes them in.
+    """Encode the changed products of one shard into separate part files; `embed_changes` merges them.
 
-    A part holds `part_rows` changes; those that are there already are not made again. Shards can be encoded
-    at the same time, on different machines: nothing that others read is changed, so the lake's lock isn't
-    needed. Raises: InputError for a shard that the store doesn't have.
+    A part holds `part_rows` changes; existing parts are kept. Shards can be encoded in parallel, on several
+    machines. The lake's lock isn't needed, because the table itself is not changed. Raises: InputError for a
+    shard that the store doesn't have.
     """
     with timed(f"embed shard {shard}") as outcome:
         head = store.head()
         if not 0 <= shard < len(head):
             raise InputError(f"shard {shard}: the store has shards 0 to {len(head) - 1}")
         spans = list(parts.spans(table, shard, head[shard], config.encoder.part_rows))
-        advance = watch(outcome.stage, sum(span.end - span.start for span in spans))
+        advance = progress(outcome.stage, sum(span.end - span.start for span in spans))
         for span in spans:
             if parts.path(table, span).exists():
                 advance(span.end - span.start)
@@ -174,7 +180,7 @@ def embed_shard(
 
 
 def _moved(position: Position, shard: int, number: int) -> Position:
-    """The position with another number for one shard."""
+    """The position with the number of one shard replaced."""
     return (*position[:shard], number, *position[shard + 1 :])
 
 
@@ -188,7 +194,7 @@ def _encoded(
     advance: Advance,
     failed: Collection[str] = (),
 ) -> Iterator[pa.RecordBatch]:
-    """Rows for the table, of those of the products that need new ones; counted in `outcome`."""
+    """One row per product whose embedding is out of date; updates the counts in `outcome`."""
     counts, categories = Counter[str](outcome.detail), set(table.pointer.categories)
     for changed in _chunks(changes, config.encoder.batch):
         outcome.rows += len(changed)
@@ -205,7 +211,7 @@ def _encoded(
 
 
 def _changes(store: Store, table: EmbeddingTable, failed: Collection[str]) -> Iterator[Changed]:
-    """The products changed since the table's position, and behind them those whose picture failed."""
+    """The products changed since the table's position, followed by those whose picture `failed`."""
     left = set(failed)
     for change in store.changes_since(table.pointer.position):
         left.discard(change.product_id)
@@ -224,7 +230,7 @@ def _count(outcome: Outcome, counts: Counter[str], encoded: Encoded) -> None:
         counts["profiles_ignored"] += encoded.profiles_ignored
     if short := reasons.count(OUT_OF_MEMORY):
         counts[OUT_OF_MEMORY] += short
-        log.warning("no memory for the pictures of %d products; they are tried again on the next run", short)
+        log.warning("not enough memory for the pictures of %d products; the next run tries them again", short)
 
 
 def _chunks(changes: Iterable[Changed], size: int) -> Iterator[list[Changed]]:
@@ -240,9 +246,9 @@ def _jobs(
     table: EmbeddingTable,
     failed: Collection[str],
 ) -> list[Job]:
-    """What is to be done so that of these products just those `inside` are live in the table."""
+    """The jobs for `changed`; after them exactly those of these products that are `inside` are live."""
     rows = table.lookup([change.product_id for change in changed])
-    changed = due(changed, rows, inside, failed)
+    changed = outdated(changed, rows, inside, failed)
     images = table.vectors("image", {change.image_hash for change in changed} - {EMPTY})
     texts = table.vectors("text", {change.text_hash for change in changed} - {EMPTY})
     records = store.get_many([change.product_id for change in changed])

@@ -3,10 +3,15 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
+from mmprod.datasets.embeddings.table import EmbeddingTable, Pointer
 from mmprod.datasets.store.store import Store
 from mmprod.lake import Lake
+from mmprod.retrieval import folder, index
+from mmprod.retrieval.gate import gate
+from mmprod.retrieval.generation import Generation
 from mmprod.sections import Config
 from mmprod.stages import needs
 from mmprod.stages.daily.fused import FusedVectors
@@ -16,26 +21,20 @@ from mmprod.storage.errors import GateError, StateError
 from mmprod.storage.faults import fault
 from mmprod.storage.room import require
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from mmprod.datasets.embeddings.table import EmbeddingTable, Pointer
-    from mmprod.retrieval.generation import Generation
-
 
 def build_indexes(
     lake: Lake,
     config: Config,
     store: Store,
-    table: "EmbeddingTable",
+    table: EmbeddingTable,
     profiles: Sequence[str],
     hold: bool = False,
 ) -> list[Outcome]:
-    """Build and check a new index generation of each profile, unless nothing has changed; then use all.
+    """Build and check a new index generation of each profile whose inputs changed, then put all in use.
 
-    With `hold` they stay beside those in use until `promote_indexes`.
-    Raises: StateError when the disk has no room or an embedding file is damaged, GateError when a gate
-    refuses; then all go on serving what they did, so that no two profiles are of different encoders.
+    With `hold` they are not put in use until `promote_indexes`.
+    Raises: StateError if there is not enough disk space or an embedding file is damaged; GateError if a gate
+    refuses an index. Then no profile is switched, so that all profiles always have the same encoder.
     """
     outcomes = [_build_index(lake, config, store, table, profile) for profile in profiles]
     _passed(lake, profiles)
@@ -45,17 +44,19 @@ def build_indexes(
 
 
 def promote_indexes(lake: Lake, profiles: Sequence[str]) -> Outcome:
-    """Let all profiles serve the latest generation that was built of each, together.
+    """Put the latest built generation of each profile in use, all together.
 
-    Raises: StateError, and nothing changes, when one is missing or damaged or of another encoder than the
-    others; GateError when one was refused.
+    Raises: StateError if one is missing or damaged or has another encoder than the others; GateError if one
+    was refused by its gate. Then nothing is changed.
     """
     with timed("promote") as outcome:
         latest = _passed(lake, profiles)
         encoders = {profile: made.inputs["encoder"] for profile, (_, made) in latest.items()}
         if len(set(encoders.values())) > 1:
             told = ", ".join(f"{profile} {encoder[:12]}" for profile, encoder in encoders.items())
-            raise StateError(f"the latest indexes are of different encoders: {told}; run `mmprod index`")
+            raise StateError(
+                f"the latest indexes are of different encoders: {told}; run `mmprod index build`"
+            )
         new = {p: name for p, (name, _) in latest.items() if name != artifacts.current(lake.index(p))}
         for profile, name in new.items():
             folder = lake.index(profile) / name
@@ -71,13 +72,13 @@ def promote_indexes(lake: Lake, profiles: Sequence[str]) -> Outcome:
 
 
 def _passed(lake: Lake, profiles: Sequence[str]) -> dict[str, tuple[str, artifacts.Manifest]]:
-    """Each profile's latest generation. Raises: StateError without one; GateError if one was refused."""
+    """Each profile's latest generation. Raises: StateError if there is none; GateError if one was refused."""
     latest, refused = {}, []
     for profile in profiles:
         root = lake.index(profile)
         name = artifacts.newest(root)
         if name is None:
-            raise StateError(f"no index of profile {profile} was built yet; run `mmprod index`")
+            raise StateError(f"no index of profile {profile} was built yet; run `mmprod index build`")
         latest[profile] = name, artifacts.Manifest.read(root / name)
         if checks := _failed(root, name):
             refused.append(f"{profile} {name}: {', '.join(checks)}")
@@ -89,15 +90,15 @@ def _passed(lake: Lake, profiles: Sequence[str]) -> dict[str, tuple[str, artifac
 
 
 def _failed(root: Path, name: str) -> list[str]:
-    """The checks that a generation did not pass; none for the one in use, whoever put it there."""
+    """The gate checks that a generation failed; empty for the one in use, even if it was forced into use."""
     if name == artifacts.current(root):
         return []
     checks = artifacts.refused(root / name)
     return [f"{check['name']} {check['value']:.4g} (limit {check['limit']:.4g})" for check in checks]
 
 
-def _build_index(lake: Lake, config: Config, store: Store, table: "EmbeddingTable", profile: str) -> Outcome:
-    """A generation beside the current one, with what the gate says of it; none when nothing has changed."""
+def _build_index(lake: Lake, config: Config, store: Store, table: EmbeddingTable, profile: str) -> Outcome:
+    """Build a generation and record its gate's results; reuse the latest one if nothing has changed."""
     chosen, root = config.profile(profile), lake.index(profile)
     pointer = table.pointer
     inputs = {"encoder": pointer.encoder, "vectors": pointer.revision, "store": list(store.head())}
@@ -128,17 +129,13 @@ def _build_index(lake: Lake, config: Config, store: Store, table: "EmbeddingTabl
 def _write(
     draft: artifacts.Draft,
     vectors: FusedVectors,
-    items: "pa.Table",
+    items: pa.Table,
     config: Config,
-    table: "EmbeddingTable",
+    table: EmbeddingTable,
     profile: str,
     previous: int | None,
 ) -> None:
-    """Build the index into the draft and gate what was really written, read back from disk."""
-    from mmprod.retrieval import folder, index  # Faiss takes half a second to import
-    from mmprod.retrieval.gate import gate
-    from mmprod.retrieval.generation import Generation
-
+    """Build the index into the draft, and run the gate on the files read back from disk."""
     weights, width, count = vectors.weights, table.pointer.width, items.num_rows
     if not count:
         raise StateError(f"profile {profile}: no product has a vector that its weights {weights} count")
@@ -161,8 +158,8 @@ def _write(
     draft.counts |= {"products": count, "factory": factory, "gate": report.to_dict()}
 
 
-def _comparable(root: Path, pointer: "Pointer") -> int | None:
-    """Products of the generation in use; None where there is none or it was made for other categories."""
+def _comparable(root: Path, pointer: Pointer) -> int | None:
+    """Number of products of the generation in use; None if there is none or it has other categories."""
     if (name := artifacts.current(root)) is None:
         return None
     manifest = artifacts.Manifest.read(root / name)
@@ -171,15 +168,13 @@ def _comparable(root: Path, pointer: "Pointer") -> int | None:
 
 
 @contextmanager
-def open_index(lake: Lake, profile: str, generation: str | None = None) -> Iterator["Generation"]:
-    """Hold the current index generation of a profile, every file verified."""
-    from mmprod.retrieval.generation import Generation
-
+def open_index(lake: Lake, profile: str, generation: str | None = None) -> Iterator[Generation]:
+    """Open a profile's index generation (default: the current one), every file verified."""
     with artifacts.opened(lake.index(profile), generation, checked=False) as opened:
         yield Generation.open(opened.path, opened.manifest.files)
 
 
 def encoder_of(lake: Lake, profile: str) -> str:
-    """Fingerprint of the encoder that a profile's current index was made with."""
+    """The fingerprint of the encoder of a profile's current index."""
     with artifacts.opened(lake.index(profile), checked=False) as opened:
         return str(opened.manifest.inputs["encoder"])

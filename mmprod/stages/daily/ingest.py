@@ -1,44 +1,32 @@
-"""Product table → store, and the list of what the day changed."""
+"""Product table → store, and the list of the day's changes."""
 
-import contextlib
 import logging
-import re
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from mmprod.datasets.images.fetch import USER_AGENT, Fetcher
+from mmprod.datasets.images.picture_source import PictureSource
 from mmprod.datasets.ingest.counts import DayCounts
+from mmprod.datasets.ingest.delivery import DeliveredTable
+from mmprod.datasets.ingest.ingest import TableRefused, ingest_day
 from mmprod.datasets.schemas import CHANGE
 from mmprod.datasets.store.store import Store
+from mmprod.datasets.tables.table import open_table
 from mmprod.lake import Lake
 from mmprod.sections import Config
 from mmprod.stages.daily.refused import explained
-from mmprod.stages.outcome import Advance, Outcome, Watch, silent, timed
+from mmprod.stages.outcome import Advance, Outcome, Progress, no_progress, timed
 from mmprod.storage import artifacts, parquet
-from mmprod.storage.errors import InputError, StateError
-from mmprod.storage.faults import fault
-from mmprod.storage.files import make_folder, sync_file
-
-if TYPE_CHECKING:
-    from mmprod.datasets.ingest.delivery import DeliveredTable
+from mmprod.storage.errors import InputError
 
 log = logging.getLogger(__name__)
 _FAR_BEHIND = 31  # days
 CHANGES_FILE = "changes.parquet"
-
-
-def open_store(lake: Lake, config: Config, read_only: bool = True) -> Store:
-    """The lake's product store; a writer makes it if there is none."""
-    _finish_exchange(lake)
-    if not read_only and lake.store.exists():
-        shutil.rmtree(_beside(lake)[1], ignore_errors=True)  # of a compaction that died
-    return Store.open(lake.store, None if read_only else config.store.shards, read_only)
 
 
 def ingest_table(
@@ -48,26 +36,23 @@ def ingest_table(
     path: Path,
     day: date,
     approve_removals: bool = False,
-    watch: Watch = silent,
+    progress: Progress = no_progress,
     *,
     approve_day: bool = False,
 ) -> Outcome:
-    """Merge a day's product table into the store and publish the list of what it changed.
+    """Merge a day's product table into the store and publish the list of its changes.
 
-    The list is kept in the store until it is published, so a run after a crash publishes what the crashed
-    one left behind. A day that changes nothing and refuses nothing publishes nothing; nor does a replay.
-    Raises: InputError, before anything changes, for a table that can't be used or that removes too much
-    (with the reasons of its rows, see `refused.explained`), and for a day ahead of the clock.
+    The list is kept in the store until it is published, so after a crash the next run publishes it. A day
+    that changes nothing and refuses nothing publishes nothing, and neither does a repeated day. Raises:
+    InputError, before anything is changed, for an unusable table or one that removes too many products (with
+    the reasons of its unusable rows, see `refused.explained`), and for a day too far ahead of the clock.
     """
-    from mmprod.datasets.ingest.ingest import TableRefused
-    from mmprod.datasets.tables.table import open_table
-
     with timed("ingest") as outcome:
         check_day(store, day, approve_day, config.store.days_ahead)
         table = open_table(path, config.table_spec)
         _forget_published(lake, store, day)
         try:
-            counts = _ingest(config, store, table, day, approve_removals, watch("ingest", table.rows))
+            counts = _ingest(config, store, table, day, approve_removals, progress("ingest", table.rows))
         except TableRefused as error:
             raise explained(lake, table, day, error) from error
         if logs := store.logs_of(day):
@@ -82,26 +67,27 @@ def ingest_table(
 
 
 def check_day(store: Store, day: date, approved: bool, ahead: int) -> None:
-    """Raise InputError for a day more than `ahead` days after the clock's that is not approved.
+    """Raise InputError for a day more than `ahead` days after today, unless `approved`.
 
-    From then on every real day would be stale. A day long before the store's latest full day is warned of.
+    After such a day the rows of every real day would be stale. A day long before the store's latest full day
+    causes a warning only.
     """
     distance = (day - datetime.now(UTC).date()).days
     if distance > ahead and not approved:
         raise InputError(
             f"{day} lies {distance} days ahead, store.days_ahead allows {ahead}: once it is in the store, "
-            "earlier days change nothing any more. Mistyped? If not, pass --approve-day"
+            "earlier days no longer change anything. If it is not mistyped, pass --approve-day"
         )
     latest = store.stats().latest_full_day
     if latest and (behind := (date.fromisoformat(latest) - day).days) > _FAR_BEHIND:
         log.warning(
-            "%s lies %d days before the latest full day, %s: it changes only what no later day has told",
+            "%s lies %d days before the latest full day, %s: it changes only what no later day has changed",
             *(day, behind, latest),
         )
 
 
 def _forget_published(lake: Lake, store: Store, day: date) -> None:
-    """Finish what a run left that died between publishing the day's changes and forgetting them."""
+    """Finish a killed run: if the day's changes are published already, delete them from the store."""
     logs = store.logs_of(day)
     names = artifacts.generations(lake.changes) if logs else []
     for name in reversed(names):
@@ -113,7 +99,7 @@ def _forget_published(lake: Lake, store: Store, day: date) -> None:
 
 
 def _publish(lake: Lake, store: Store, day: date, inputs: dict[str, object]) -> str:
-    """Write the day's changes as a generation; its name."""
+    """Publish the day's changes as a generation; returns its name."""
     with artifacts.publishing(lake.changes, "change", inputs, {}) as draft:
         kinds: Counter[str] = Counter()
         draft.counts["rows"] = parquet.write(
@@ -130,13 +116,8 @@ def _counted(batches: Iterator[pa.RecordBatch], kinds: Counter[str]) -> Iterator
 
 
 def _ingest(
-    config: Config, store: Store, table: "DeliveredTable", day: date, approve_removals: bool, advance: Advance
+    config: Config, store: Store, table: DeliveredTable, day: date, approve_removals: bool, advance: Advance
 ) -> DayCounts:
-    # With HTTP, which who only opens the store doesn't need.
-    from mmprod.datasets.images.fetch import USER_AGENT, Fetcher
-    from mmprod.datasets.images.picture_source import PictureSource
-    from mmprod.datasets.ingest.ingest import ingest_day
-
     images = config.images
     fetcher = Fetcher(
         allow_private=images.allow_private_hosts,
@@ -169,75 +150,3 @@ def _tell(outcome: Outcome, counts: DayCounts) -> None:
     beside = ("merged", "figures_unread", "ids_plain")
     outcome.detail = {kind: getattr(counts, kind) for kind in (*kinds, *beside)}
     outcome.changed = sum(getattr(counts, kind) for kind in kinds[:6])
-
-
-def compact_store(lake: Lake, config: Config) -> tuple[int, int]:
-    """Replace the store by a copy without free pages and unused pictures; bytes on disk before and after.
-
-    The caller holds the lake's lock. The copy is complete on disk before the live store is moved aside, and
-    `open_store` puts it in place should this process die in between. Whoever has the store open goes on
-    reading the old one until it is opened again. Positions of consumers stay valid.
-    Raises: StateError when there is no store, or the disk has no room for the copy.
-    """
-    open_store(lake, config).close()  # raises if there is none, where a writer would make one
-    new, old = _beside(lake)
-    for left in (new, *lake.root.glob(f".{new.name}.*")):  # by compactions that died
-        shutil.rmtree(left, ignore_errors=True)
-    with open_store(lake, config, read_only=False) as store:
-        before = _disk_bytes(lake.store)
-        store.compact(new)
-        lake.store.rename(old)
-        fault("store.exchange")
-        _finish_exchange(lake)
-    shutil.rmtree(old)
-    return before, _disk_bytes(lake.store)
-
-
-def backup_store(lake: Lake, config: Config, folder: Path, keep: int) -> tuple[Path, list[Path]]:
-    """Copy the store into `folder` under the next number, read the copy back, and keep the newest `keep`.
-
-    The copy and those that were removed. The caller holds the lake's lock. Raises: StateError when the disk
-    has no room for it, or the copy is not sound: it is dropped, and the older ones stay.
-    """
-    make_folder(folder)
-    for left in folder.glob(".store-*"):  # by backups that died
-        shutil.rmtree(left)
-    before = sorted((path for path in folder.glob("store-*") if path.is_dir()), key=_number)
-    number = _number(before[-1])[0] + 1 if before else 1
-    copy = folder / f"store-{number:06d}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
-    with open_store(lake, config, read_only=False) as store:
-        store.compact(copy)
-    with Store.open(copy, read_only=True) as store:
-        problems = list(store.verify())
-    if problems:
-        shutil.rmtree(copy)
-        raise StateError(f"the copy is not sound and was dropped: {'; '.join(problems)}; see `mmprod verify`")
-    old = before[: max(0, len(before) + 1 - keep)]
-    for path in old:
-        shutil.rmtree(path)
-    return copy, old
-
-
-def _number(backup: Path) -> tuple[int, str]:
-    """What orders backups, however the clock was set; those of earlier versions had only a time."""
-    found = re.fullmatch(r"store-(\d{6,7})-.*", backup.name)
-    return int(found[1]) if found else 0, backup.name
-
-
-def _beside(lake: Lake) -> tuple[Path, Path]:
-    return lake.root / "store.new", lake.root / "store.old"
-
-
-def _finish_exchange(lake: Lake) -> None:
-    """Put the compacted copy in the place of a store that was moved aside; anyone may, and only one can."""
-    new, old = _beside(lake)
-    if lake.store.exists() or not (new.exists() and old.exists()):
-        return
-    with contextlib.suppress(FileNotFoundError):  # another process was quicker
-        new.rename(lake.store)
-    sync_file(lake.root)
-
-
-def _disk_bytes(store: Path) -> int:
-    """Room the data takes on disk; the files look larger, for they are sparse."""
-    return sum(file.stat().st_blocks * 512 for file in store.glob("shard-*/data.mdb"))

@@ -1,4 +1,4 @@
-"""Why a product table is refused: reasons with counts and their first row, and all rows as a file."""
+"""Explains why a product table was refused: counts and first row of each reason, and all rows as a file."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -13,15 +13,15 @@ from mmprod.stages.search.lists import write_list
 from mmprod.storage.errors import InputError
 
 _BATCH_ROWS = 10_000
-_MOST = 1_000_000  # rows listed
-_TOLD = 6  # reasons told in the message
+_MOST = 1_000_000  # rows in the file
+_TOLD = 6  # reasons in the message
 
 Refusal = tuple[str, str | None, str]
-"""Where the row stands, its id where it is usable, and why it can't be used."""
+"""(source of the row, its id if that is usable, reason)."""
 
 
 def explained(lake: Lake, table: DeliveredTable, day: date, error: InputError) -> InputError:
-    """The error, with the reasons of the rows that can't be used; their list is left in the lake."""
+    """The error with the reasons of unusable rows added to its message; writes their list to the lake."""
     counts: Counter[str] = Counter()
     first: dict[str, str] = {}
     rows: list[Refusal] = []

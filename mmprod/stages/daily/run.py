@@ -1,4 +1,4 @@
-"""One day, all the way: product table → store → embeddings → indexes → recall tables."""
+"""All stages of one day: product table → store → embeddings → indexes → recall tables."""
 
 import json
 from datetime import UTC, date, datetime
@@ -11,10 +11,11 @@ from mmprod.lake import LAKE_ENCODER, Lake
 from mmprod.sections import Config
 from mmprod.stages.daily.embed import bring_up, embed_changes, open_embeddings, read_embeddings
 from mmprod.stages.daily.index import build_indexes
-from mmprod.stages.daily.ingest import ingest_table, open_store
+from mmprod.stages.daily.ingest import ingest_table
 from mmprod.stages.daily.recall import build_recall
 from mmprod.stages.encoder import load_encoder
-from mmprod.stages.outcome import Outcome, Watch, silent
+from mmprod.stages.outcome import Outcome, Progress, no_progress
+from mmprod.stages.store import open_store
 from mmprod.storage.faults import fault
 from mmprod.storage.files import replace_file
 
@@ -25,31 +26,31 @@ def run_day(
     table: Path,
     day: date,
     approve_removals: bool = False,
-    watch: Watch = silent,
+    progress: Progress = no_progress,
     *,
     approve_day: bool = False,
 ) -> list[Outcome]:
     """Run every stage for one day's table; the caller holds the lake's lock. Safe to run again at any time.
 
-    Raises: InputError before anything changes when the table, the configuration or the encoder can't be
-    used; StateError when something in the lake is damaged or an index does not pass its gate.
+    Raises: InputError, before anything is changed, if the table, the configuration or the encoder can't be
+    used; StateError if something in the lake is damaged or an index does not pass its gate.
     """
     encoder = _usable(lake, config)
     with open_store(lake, config, read_only=False) as store:
         outcomes = [
-            ingest_table(lake, config, store, table, day, approve_removals, watch, approve_day=approve_day)
+            ingest_table(lake, config, store, table, day, approve_removals, progress, approve_day=approve_day)
         ]
-        embedded, embeddings = _embed(lake, config, store, encoder, watch)
+        embedded, embeddings = _embed(lake, config, store, encoder, progress)
         outcomes.append(embedded)
         outcomes += build_indexes(lake, config, store, embeddings, list(config.profiles))
-        outcomes += [build_recall(lake, config, name, watch) for name in config.recall.profiles]
+        outcomes += [build_recall(lake, config, name, progress) for name in config.recall.profiles]
     fault("run.finished")
     _record(lake, day, table, outcomes)
     return outcomes
 
 
 def _usable(lake: Lake, config: Config) -> Encoder | None:
-    """The encoder; None for one of the lake: its files are verified, and bring_up loads it at need."""
+    """Load the encoder; for one of the lake only verify its files and return None: `bring_up` may load it."""
     if not config.encoder.model.startswith(LAKE_ENCODER):
         return load_encoder(lake, config)
     lake.encoder_name(config.encoder.model)
@@ -57,17 +58,17 @@ def _usable(lake: Lake, config: Config) -> Encoder | None:
 
 
 def _embed(
-    lake: Lake, config: Config, store: Store, encoder: Encoder | None, watch: Watch
+    lake: Lake, config: Config, store: Store, encoder: Encoder | None, progress: Progress
 ) -> tuple[Outcome, EmbeddingTable]:
-    """What was embedded, and the table as it is then."""
+    """Run the embed stage; returns its outcome and the embedding table."""
     if encoder is None:
-        return bring_up(lake, config, store, watch), read_embeddings(lake, config)
+        return bring_up(lake, config, store, progress), read_embeddings(lake, config)
     table = open_embeddings(lake, config, encoder)
-    return embed_changes(config, store, table, encoder, watch), table
+    return embed_changes(config, store, table, encoder, progress), table
 
 
 def _record(lake: Lake, day: date, table: Path, outcomes: list[Outcome]) -> None:
-    """Keep what the run did; it is for people, nothing reads it back."""
+    """Write a record of the run for people to read; no program reads it."""
     now = datetime.now(UTC)
     content = {
         "day": day.isoformat(),

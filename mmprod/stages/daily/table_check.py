@@ -1,4 +1,4 @@
-"""What mmprod understands of a product table, without touching the lake."""
+"""Checks how a product table is read, without using the lake."""
 
 import json
 from collections import Counter
@@ -11,7 +11,7 @@ from mmprod.datasets.images.images import BadImage, read_image_path
 from mmprod.datasets.tables.mapping import Live, TableSpec
 from mmprod.datasets.tables.proposal import has_needed, propose
 from mmprod.datasets.tables.table import TableBatch, column_names, open_table
-from mmprod.stages.outcome import Watch, silent
+from mmprod.stages.outcome import Progress, no_progress
 from mmprod.storage.errors import InputError
 from mmprod.storage.files import replace_file
 
@@ -20,9 +20,10 @@ _SHOWN = 5
 
 @dataclass
 class TableReport:
-    """How a table was read, which settings fit it, its first products, and what would become of its rows.
+    """How a table was read, the settings that fit it, its first products, and counts of its rows.
 
-    `reasons` counts rows that can't be used, `unread` figures left out; ``first`` of both tells where.
+    `reasons` counts unusable rows and `unread` ignored figures, by reason; `first` names the first row of
+    each.
     """
 
     table: str
@@ -46,10 +47,10 @@ class TableReport:
         return {**vars(self), "reasons": dict(self.reasons), "unread": dict(self.unread)}
 
 
-def check_table(path: Path, spec: TableSpec, root: Path, watch: Watch = silent) -> TableReport:
-    """Read all of a product table as `spec` says, or, where its columns don't fit it, as their names propose.
+def check_table(path: Path, spec: TableSpec, root: Path, progress: Progress = no_progress) -> TableReport:
+    """Read all of a product table by `spec`, or by proposed settings if its columns don't fit.
 
-    `root`: the folder of pictures named by path. Raises: InputError where the file can't be read at all.
+    `root`: the folder of pictures given by path. Raises: InputError if the file can't be read at all.
     """
     names, form = column_names(path, spec)
     proposal = propose(names)
@@ -61,22 +62,22 @@ def check_table(path: Path, spec: TableSpec, root: Path, watch: Watch = silent) 
         if not fits and (lines := _lines_to_skip(path, used, form)):
             settings["skip_rows"] = lines
             used = replace(used, skip_rows=lines)
-        _read(report, path, used, root, watch)
+        _read(report, path, used, root, progress)
     except InputError as error:
         report.problem = str(error)
     return report
 
 
 def with_settings(spec: TableSpec, settings: Mapping[str, Any]) -> TableSpec:
-    """`spec` with settings of the section ``[table]``."""
+    """`spec` with these settings of the section ``[table]`` replaced."""
     live = settings.get("live")
     return TableSpec(**{**vars(spec), **settings, "live": Live(**live) if live else None})
 
 
 def write_settings(path: Path, settings: Mapping[str, Any]) -> None:
-    """Write a section ``[table]`` to a configuration file, new or without one.
+    """Write a section ``[table]`` to a configuration file, which may exist.
 
-    Raises: InputError where it has one already.
+    Raises: InputError if the file has such a section already.
     """
     before = path.read_text() if path.exists() else ""
     if any(line.strip().startswith("[table") for line in before.splitlines()):
@@ -85,9 +86,9 @@ def write_settings(path: Path, settings: Mapping[str, Any]) -> None:
     replace_file(path, f"{before}{before and chr(10)}[table]\n" + "\n".join(lines) + "\n")
 
 
-def _read(report: TableReport, path: Path, spec: TableSpec, root: Path, watch: Watch) -> None:
+def _read(report: TableReport, path: Path, spec: TableSpec, root: Path, progress: Progress) -> None:
     table = open_table(path, spec)
-    advance = watch("check", table.rows)
+    advance = progress("check", table.rows)
     ids: Counter[str] = Counter()
     for batch in table.batches():
         ids.update(batch.accepted.column("product_id").to_pylist())
@@ -101,7 +102,7 @@ def _read(report: TableReport, path: Path, spec: TableSpec, root: Path, watch: W
 
 
 def _lines_to_skip(path: Path, spec: TableSpec, form: Mapping[str, Any]) -> list[int]:
-    """Titles above the header and a second header below it, which is known by its names."""
+    """The line numbers above the header, and of a second header below it, recognised by its names."""
     if "header" not in form:
         return []
     first = next(open_table(path, spec).batches(1)).accepted.to_pylist()

@@ -1,4 +1,4 @@
-"""Asking the gateway through its socket, which only this user may open."""
+"""Requests to the gateway's control socket, which only its user can open."""
 
 import http.client
 import json
@@ -12,40 +12,40 @@ from mmprod.storage.errors import StateError
 SOCKET = "control.sock"
 
 
-def ask(
-    folder: Path, method: str, path: str, content: dict[str, str] | None, patience: float
+def call(
+    folder: Path, method: str, path: str, content: dict[str, str] | None, timeout: float
 ) -> dict[str, Any]:
-    """What the gateway says whose files are in `folder`; `patience` in seconds.
+    """Send a request to the gateway that runs in `folder`; its answer. `timeout` in seconds.
 
-    Raises: StateError where it doesn't answer, or refuses, with its reason.
+    Raises: StateError if the gateway doesn't answer, or with its reason if it refuses the request.
     """
-    connection = _Connection(folder, patience)
+    connection = _Connection(folder, timeout)
     try:
         body = None if content is None else json.dumps(content)
         connection.request(method, path, body, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        found: dict[str, Any] = json.loads(answer.read())
+        response = connection.getresponse()
+        answer: dict[str, Any] = json.loads(response.read())
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise StateError(f"the service doesn't answer: {error!r}; see {folder}/gateway.log") from error
     finally:
         connection.close()
-    if answer.status != 200:
-        raise StateError(str(found.get("error", found)))
-    return found
+    if response.status != 200:
+        raise StateError(str(answer.get("error", answer)))
+    return answer
 
 
 class _Connection(http.client.HTTPConnection):
-    """HTTP over a socket file."""
+    """HTTP over a Unix socket."""
 
-    def __init__(self, folder: Path, patience: float) -> None:
-        super().__init__("gateway", timeout=patience)
+    def __init__(self, folder: Path, timeout: float) -> None:
+        super().__init__("gateway", timeout=timeout)
         self._folder = folder
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:  # by the folder's number: the path of a socket may have no more than 107 bytes
-            self.sock.connect(f"/proc/self/fd/{folder}/{SOCKET}")
+        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:  # by the folder's descriptor: a socket's path can have at most 107 bytes
+            self.sock.connect(f"/proc/self/fd/{descriptor}/{SOCKET}")
         finally:
-            os.close(folder)
+            os.close(descriptor)

@@ -1,4 +1,4 @@
-"""The service on this machine: the gateway as a process of its own, and Triton as the gateway's child."""
+"""The service on this machine: the gateway is a separate process, and Triton is the gateway's child."""
 
 import contextlib
 import json
@@ -15,35 +15,37 @@ from mmprod.lake import Lake
 from mmprod.sections import Config
 from mmprod.serving.gateway.settings import Settings
 from mmprod.serving.release import Release
+from mmprod.shipped import MAKE_TRITON
 from mmprod.stages.online import control
+from mmprod.stages.online.model_repository import repository
+from mmprod.storage import processes
 from mmprod.storage.errors import StateError
 from mmprod.storage.files import make_folder, replace_file
 
-_ASK = 0.1  # seconds between looks
-_STOP = 30.0  # seconds until a service that should end is ended
-_RELOAD = 60.0  # seconds beyond serving.patience that a reload may take: questions, and the last requests
+_POLL = 0.1  # seconds between checks
+_STOP = 30.0  # seconds until a service that does not stop is killed
+_PROBES = 60.0  # seconds for the canaries of a new server, in addition to serving.start_seconds
 
 
 @dataclass(frozen=True)
 class Server:
     """A service that was started here; the content of server.json.
 
-    `born` is when the kernel says that the process began, so that another one of the same id isn't taken
-    for it.
+    `born` is the start time of its process, so that another process with the same id isn't mistaken for it.
     """
 
     pid: int
     born: str
-    address: str  # host:port that callers use
+    address: str  # host:port for clients
 
     @property
     def alive(self) -> bool:
-        """Whether the process is still there."""
-        return _born(self.pid) == self.born
+        """Whether its process still runs."""
+        return bool(self.born) and processes.born(self.pid) == self.born
 
 
 def read_server(lake: Lake) -> Server | None:
-    """The service that was started on this lake and runs, if any."""
+    """The service that was started on this lake, if it runs."""
     server = _recorded(lake)
     return server if server and server.alive else None
 
@@ -51,8 +53,8 @@ def read_server(lake: Lake) -> Server | None:
 def start(lake: Lake, config: Config, release: Release) -> Server:
     """Start the service and wait until it has answered all canaries of the release; it outlives this process.
 
-    Raises: StateError where one runs already, the environment is missing, a port is taken, or the service
-    ends, with what it said last.
+    Raises: StateError if one runs already, the environment is missing or a port is taken; or if the service
+    ends, with the last lines of its log.
     """
     command, environment = prepare(lake, config, release)
     out = folder(lake) / "gateway.log"
@@ -65,7 +67,7 @@ def start(lake: Lake, config: Config, release: Release) -> Server:
     pid = os.posix_spawn(command[0], command, environment, file_actions=streams, setsid=True)
     server = _record(lake, config, pid)
     try:
-        _wait_until_ready(lake, server, config.serving.patience + _RELOAD, out)
+        _wait_until_ready(lake, server, config.serving.start_seconds + _PROBES, out)
     except BaseException:
         stop(lake)
         raise
@@ -73,17 +75,17 @@ def start(lake: Lake, config: Config, release: Release) -> Server:
 
 
 def run(lake: Lake, config: Config, release: Release) -> None:
-    """Become the service: never returns. Raises: StateError, as `start` before it spawns."""
+    """Replace this process by the service: never returns. Raises: StateError, as `prepare`."""
     command, environment = prepare(lake, config, release)
     _record(lake, config, os.getpid())
     os.execve(command[0], command, environment)
 
 
 def prepare(lake: Lake, config: Config, release: Release) -> tuple[list[str], dict[str, str]]:
-    """Write the gateway's settings; its command line and environment. Raises: StateError."""
+    """Write the gateway's settings; its command line and environment variables. Raises: StateError."""
     if (running := read_server(lake)) is not None:
         raise StateError(f"a service runs already: process {running.pid}; run `mmprod triton stop` first")
-    stop(lake)  # what a killed one left
+    stop(lake)  # clean up after a killed one
     section = config.serving
     for port in (section.port, section.port + 2):
         _check_free(section.host, port)
@@ -92,49 +94,48 @@ def prepare(lake: Lake, config: Config, release: Release) -> tuple[list[str], di
     make_folder(folder(lake))
     path = folder(lake) / "settings.json"
     replace_file(path, settings.to_json())
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
     command = [str(python.absolute()), "-P", "-m", "mmprod.serving.gateway", str(path.resolve())]
-    return command, kept | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+    return command, inherited | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
 
 
 def stop(lake: Lake) -> Server | None:
-    """End the service that was started on this lake, after the requests in flight; which, if it ran."""
+    """Stop the service that was started on this lake, after the requests in flight; None if none ran."""
     server = _recorded(lake)
     if server is None:
         return None
     ran = server.alive
-    for sign in (signal.SIGTERM, signal.SIGKILL) if ran else ():
+    for number in (signal.SIGTERM, signal.SIGKILL) if ran else ():
         with contextlib.suppress(ProcessLookupError):
-            os.kill(server.pid, sign)
-        if _gone(server, _STOP):
+            os.kill(server.pid, number)
+        if _ended(server, _STOP):
             break
     with contextlib.suppress(ChildProcessError):
-        os.waitpid(server.pid, os.WNOHANG)  # where this process started it
+        os.waitpid(server.pid, os.WNOHANG)  # if this process started it
     (folder(lake) / "server.json").unlink(missing_ok=True)
     return server if ran else None
 
 
 def status(lake: Lake) -> dict[str, Any]:
-    """What the service says of itself. Raises: StateError where none runs or it doesn't answer."""
-    return _asked(lake, "GET", "/status", patience=10)
+    """The gateway's status. Raises: StateError if none runs or it doesn't answer."""
+    return _call(lake, "GET", "/status", timeout=10)
 
 
 def reload(lake: Lake, config: Config, release: Release) -> dict[str, Any]:
-    """Let the running service go over to a release, without a gap; what it says.
+    """Switch the running service to a release without downtime; its answer.
 
-    Raises: StateError where none runs, or the release doesn't answer as it should: then the one before goes
-    on serving.
+    Raises: StateError if none runs, or if the release fails its probe; the old release is served then.
     """
-    asked = {"release": str(release.path.resolve())}
-    return _asked(lake, "POST", "/reload", asked, patience=config.serving.patience + _RELOAD)
+    content = {"release": str(release.path.resolve())}
+    return _call(lake, "POST", "/reload", content, timeout=config.serving.start_seconds + _PROBES)
 
 
-def _asked(
-    lake: Lake, method: str, path: str, content: dict[str, str] | None = None, *, patience: float
+def _call(
+    lake: Lake, method: str, path: str, content: dict[str, str] | None = None, *, timeout: float
 ) -> dict[str, Any]:
     if read_server(lake) is None:
         raise StateError(f"no service runs on {lake.root}: run `mmprod triton start`")
-    return control.ask(folder(lake), method, path, content, patience)
+    return control.call(folder(lake), method, path, content, timeout)
 
 
 def _settings(lake: Lake, config: Config, release: Release) -> Settings:
@@ -144,7 +145,7 @@ def _settings(lake: Lake, config: Config, release: Release) -> Settings:
         release=release.path.resolve(),
         triton=home / "pytriton" / "tritonserver" / "bin" / "tritonserver",
         backends=home / "pytriton" / "tritonserver" / "backends",
-        models=section.models.resolve(),
+        models=repository(section, folder(lake) / "models").resolve(),
         site=home,
         libraries=_libraries(config),
         host=section.host,
@@ -159,7 +160,7 @@ def _settings(lake: Lake, config: Config, release: Release) -> Settings:
                 "body_seconds",
                 "deadline",
                 "requests",
-                "patience",
+                "start_seconds",
                 "probe_seconds",
                 "log_share",
             }
@@ -168,29 +169,27 @@ def _settings(lake: Lake, config: Config, release: Release) -> Settings:
 
 
 def _home(config: Config) -> Path:
-    """Where the server's environment has its packages. Raises: StateError when there is none."""
-    folder, models = config.serving.environment, config.serving.models
+    """The site-packages of the server's environment. Raises: StateError if there is no environment."""
+    folder = config.serving.environment
     if not (folder / ".installed").is_file():
-        raise StateError(f"{folder} holds no server environment: run `make triton`")
-    if not models.is_dir():
-        raise StateError(f"{models} is no folder: name the model repository as serving.models")
+        raise StateError(f"{folder} holds no server environment: run `{MAKE_TRITON}`")
     return next(folder.glob("lib/python*/site-packages")).resolve()
 
 
 def _libraries(config: Config) -> str:
-    """The folder of the Python library that the server's backend is linked to."""
-    asked = "import sysconfig; print(sysconfig.get_config_var('LIBDIR'))"
+    """The folder of the Python library to which Triton's Python backend is linked."""
+    code = "import sysconfig; print(sysconfig.get_config_var('LIBDIR'))"
     python = config.serving.environment / "bin" / "python"
-    return subprocess.run([python, "-c", asked], capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def folder(lake: Lake) -> Path:
-    """Of everything that the service writes."""
+    """The folder for all files that the service writes."""
     return lake.root / "server"
 
 
 def _record(lake: Lake, config: Config, pid: int) -> Server:
-    server = Server(pid, _born(pid) or "", f"{config.serving.host}:{config.serving.port}")
+    server = Server(pid, processes.born(pid), f"{config.serving.host}:{config.serving.port}")
     replace_file(folder(lake) / "server.json", json.dumps(asdict(server)) + "\n")
     return server
 
@@ -203,41 +202,32 @@ def _recorded(lake: Lake) -> Server | None:
 
 
 def _check_free(host: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            listening.bind((host, port))
         except OSError as error:
             raise StateError(f"port {port} of {host} is taken: set serving.port to another") from error
 
 
-def _wait_until_ready(lake: Lake, server: Server, patience: float, log: Path) -> None:
-    until = time.monotonic() + patience
-    while time.monotonic() < until:
+def _wait_until_ready(lake: Lake, server: Server, timeout: float, log: Path) -> None:
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
         if not server.alive:
-            raise StateError(f"the service ended:\n{_end_of(log)}")
+            raise StateError(f"the service ended:\n{_last_lines(log)}")
         with contextlib.suppress(StateError):
             if status(lake).get("ready"):
                 return
-        time.sleep(_ASK)
-    raise StateError(f"the service is not ready after {patience:.0f} s:\n{_end_of(log)}")
+        time.sleep(_POLL)
+    raise StateError(f"the service is not ready after {timeout:.0f} s:\n{_last_lines(log)}")
 
 
-def _end_of(log: Path, most: int = 10) -> str:
+def _last_lines(log: Path, most: int = 10) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-most:])
 
 
-def _born(pid: int) -> str | None:
-    """When a process began, in the kernel's ticks; None when there is none, or only its remains."""
-    try:
-        fields = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] == "Z" else fields[19]
-
-
-def _gone(server: Server, patience: float) -> bool:
-    until = time.monotonic() + patience
-    while server.alive and time.monotonic() < until:
-        time.sleep(_ASK)
+def _ended(server: Server, timeout: float) -> bool:
+    end = time.monotonic() + timeout
+    while server.alive and time.monotonic() < end:
+        time.sleep(_POLL)
     return not server.alive

@@ -1,4 +1,4 @@
-"""The pairs that reviewers answer differently, as a sheet for an adjudicator."""
+"""A sheet for an adjudicator: the pairs that reviewers answer differently."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from mmprod.stages.review.survey import read_survey
 
 
 def write_conflicts(lake: Lake, config: Config, store: Store, survey: str | None, path: Path) -> int:
-    """Write the contested pairs of a survey that no adjudicator has decided; how many, no file if none."""
+    """Write the contested pairs that no adjudicator has decided; returns their number, no file if 0."""
     name = survey or config.review.profile
     asked = read_survey(lake, name)
     rows = contested(counting(read_judgements(lake), config.review))

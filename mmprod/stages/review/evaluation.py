@@ -1,4 +1,4 @@
-"""Evaluation: a survey's figures from every judgement so far, beside those of the weeks before."""
+"""Evaluation: the figures of a survey from all judgements so far, and their history."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,15 +12,16 @@ from mmprod.eval.compare.alerts import Rule, alerts
 from mmprod.eval.compare.history import HISTORY, history
 from mmprod.eval.compare.paired import DIFFERENCE, compare
 from mmprod.eval.figures.groups import pure_groups
-from mmprod.eval.figures.judged import Judged
 from mmprod.eval.figures.metrics import ALL, figures
 from mmprod.eval.figures.thresholds import THRESHOLD, thresholds
+from mmprod.eval.judged import Judged
 from mmprod.eval.reviewers.agreement import COHEN, Agreement, agreement, cohen_table
 from mmprod.eval.reviewers.quality import QUALITY, quality
 from mmprod.eval.reviewers.verdicts import CONTESTED, contested
 from mmprod.lake import Lake
 from mmprod.sections import Config, Review
 from mmprod.stages.outcome import Outcome, timed
+from mmprod.stages.publish import reuse_or_publish
 from mmprod.stages.review.judgements import counting, decided, gold, read_judgements
 from mmprod.stages.review.survey import PICTURES, SEARCH, known_survey, read_survey
 from mmprod.storage import artifacts, parquet
@@ -34,14 +35,14 @@ TABLES = {
     "cohen": COHEN,
     "contested": CONTESTED,
 }
-"""The tables of an evaluation, a Parquet file each."""
+"""The tables of an evaluation; each is a Parquet file."""
 FACTS_FILE = "facts.json"  # agreement and alerts
-_MAIN = {SEARCH: PICTURES}  # other surveys are about the profile whose name they have
+_MAIN = {SEARCH: PICTURES}  # the main system of other surveys is the profile of their name
 
 
 @dataclass(frozen=True)
 class Assessment:
-    """What judgements say of a survey: the tables of TABLES, and how far reviewers agree."""
+    """The results of an evaluation: the tables of TABLES, the reviewers' agreement, and alerts."""
 
     tables: Mapping[str, pa.Table]
     agreement: Agreement
@@ -49,7 +50,7 @@ class Assessment:
 
 
 def in_order(systems: Sequence[str], survey: str) -> list[str]:
-    """The systems of a survey, the one it is about first."""
+    """The systems of a survey, the main one first."""
     main = _MAIN.get(survey, survey)
     return sorted(systems, key=lambda name: (name != main, name))
 
@@ -57,7 +58,10 @@ def in_order(systems: Sequence[str], survey: str) -> list[str]:
 def assess(
     judged: Judged, judgements: pa.Table, known: Mapping[str, bool], review: Review, survey: str
 ) -> Assessment:
-    """Every figure of a survey. `judgements` (JUDGEMENT) may be about other surveys too; `known` is gold."""
+    """Compute every figure of a survey.
+
+    `judgements` (JUDGEMENT) may include those of other surveys; `known`: the gold answers by pair.
+    """
     main, *others = in_order(judged.systems, survey)
     counted = counting(judgements, review)
     limits = pa.concat_tables([thresholds(judged, name, review.wanted_precision) for name in judged.systems])
@@ -77,7 +81,7 @@ def assess(
 
 
 def _groups(judged: Judged, limits: pa.Table, review: Review) -> list[pa.Table]:
-    """How pure the groups are that the lowest wanted precision's thresholds make."""
+    """Purity of the groups that result from the thresholds of the lowest wanted precision."""
     wanted = min(review.wanted_precision, default=None)
     made = []
     for name in judged.systems:
@@ -90,13 +94,13 @@ def _groups(judged: Judged, limits: pa.Table, review: Review) -> list[pa.Table]:
 
 
 def judge_survey(lake: Lake, config: Config, name: str) -> Judged:
-    """A survey with the verdicts on its pairs."""
+    """A survey together with the verdicts on its pairs."""
     survey = read_survey(lake, name)
     return Judged(survey.anchors, survey.candidates, survey.pairs, decided(lake, config).same)
 
 
 def evaluate(lake: Lake, config: Config, name: str) -> Outcome:
-    """Make every figure of the survey `name` anew, unless nothing has changed since the last time."""
+    """Evaluate the survey `name` and publish its figures, unless nothing has changed since the last time."""
     review, root = config.review, lake.evaluation(name)
     with timed(f"evaluate {name}") as outcome:
         inputs = {
@@ -109,30 +113,25 @@ def evaluate(lake: Lake, config: Config, name: str) -> Outcome:
         )
         judgements = read_judgements(lake)
         outcome.rows = judgements.num_rows
-        if generation := artifacts.reusable(root, inputs, options):
-            outcome.reused = outcome.rows
-            outcome.detail, outcome.made = {"generation": generation}, {str(root): generation}
-            return outcome
-        found = assess(judge_survey(lake, config, name), judgements, gold(lake, config), review, name)
-        told = _alerts(lake, config, name, found.tables["metrics"], str(inputs["survey"]))
-        with artifacts.publishing(root, "evaluation", inputs, options) as draft:
-            for table, schema in TABLES.items():
-                parquet.write(draft.path / f"{table}.parquet", found.tables[table].to_batches(), schema)
-            facts = {"agreement": asdict(found.agreement), "alerts": told}
-            (draft.path / FACTS_FILE).write_text(json.dumps(facts, ensure_ascii=False))
-            draft.counts |= {"judgements": judgements.num_rows, "alerts": len(told)}
-            draft.counts |= {"contested": found.tables["contested"].num_rows}
-        artifacts.switch(root, draft.generation)
-        outcome.made[str(root)] = draft.generation
-        outcome.changed = judgements.num_rows
-        outcome.detail = {"generation": draft.generation, **draft.counts}
+        with reuse_or_publish(outcome, root, "evaluation", inputs, options) as draft:
+            if not draft.reused:
+                found = assess(judge_survey(lake, config, name), judgements, gold(lake, config), review, name)
+                told = _alerts(lake, config, name, found.tables["metrics"], str(inputs["survey"]))
+                for table, schema in TABLES.items():
+                    parquet.write(draft.path / f"{table}.parquet", found.tables[table].to_batches(), schema)
+                facts = {"agreement": asdict(found.agreement), "alerts": told}
+                (draft.path / FACTS_FILE).write_text(json.dumps(facts, ensure_ascii=False))
+                draft.counts |= {"judgements": judgements.num_rows, "alerts": len(told)}
+                draft.counts |= {"contested": found.tables["contested"].num_rows}
     return outcome
 
 
 def read_assessment(lake: Lake, name: str, generation: str | None = None) -> Assessment:
-    """The current evaluation of a survey, or an earlier one. Raises: StateError before the first."""
+    """The current evaluation of a survey, or an earlier `generation`. Raises: StateError if there is none."""
     if artifacts.current(lake.evaluation(name)) is None:
-        raise StateError(f"the survey {name!r} isn't evaluated yet; run `mmprod evaluate --survey {name}`")
+        raise StateError(
+            f"the survey {name!r} has not been evaluated yet; run `mmprod evaluate survey {name}`"
+        )
     with artifacts.opened(lake.evaluation(name), generation) as opened:
         tables = {table: parquet.read(opened.path / f"{table}.parquet") for table in TABLES}
         facts = json.loads((opened.path / FACTS_FILE).read_text())
@@ -152,12 +151,12 @@ class Evaluated:
 
     @property
     def systems(self) -> list[str]:
-        """The systems, the one the survey is about first."""
+        """The systems, the survey's main one first."""
         return in_order(self.judged.systems, self.name)
 
 
 def read_evaluated(lake: Lake, config: Config, name: str) -> Evaluated:
-    """The current evaluation of a survey, with what it is about. Raises: StateError before the first."""
+    """The current evaluation of a survey, for a report. Raises: StateError if there is none."""
     assessment = read_assessment(lake, name)
     generation = str(artifacts.current(lake.evaluation(name)))
     made_at = artifacts.Manifest.read(lake.evaluation(name) / generation).created_at
@@ -181,7 +180,7 @@ def _past(lake: Lake, name: str) -> list[tuple[dict[str, Any], pa.Table]]:
 
 
 def _alerts(lake: Lake, config: Config, name: str, now: pa.Table, survey: str) -> list[str]:
-    """What has fallen since the last evaluation of an earlier survey."""
+    """The alerts: figures that have fallen since the last evaluation of an earlier survey."""
     before = [metrics for facts, metrics in _past(lake, name) if facts["survey"] != survey]
     if not before:
         return []

@@ -1,8 +1,8 @@
-"""Groups of products from files: which products somebody says are one item."""
+"""Reads groups of same items from files."""
 
 from pathlib import Path
 
-from mmprod.stages.review.foreign import read_columns
+from mmprod.stages.review.external import read_columns
 from mmprod.storage.errors import InputError
 
 _COLUMNS = ("product_id", "group_id")
@@ -11,7 +11,7 @@ _COLUMNS = ("product_id", "group_id")
 def read_groups(path: Path) -> dict[str, str]:
     """The group of each product, from CSV or Parquet with columns product_id and group_id.
 
-    Raises: InputError for other columns, empty cells, and a product that is in two groups.
+    Raises: InputError for missing columns, empty cells, and a product that is in two groups.
     """
     table = read_columns(path, _COLUMNS)
     products, groups = (table.column(name).to_pylist() for name in _COLUMNS)

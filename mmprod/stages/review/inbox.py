@@ -1,17 +1,16 @@
-"""The folder that label files are dropped into: only whole files are taken, and each exactly once.
+"""The inbox for label files: only complete files are claimed, and each exactly once.
 
-    inbox/answers.csv                 dropped by a reviewer; left alone while it may still be uploading
-    inbox/taken/NAME                  claimed; what a run that died was working on is there still
-    inbox/done/NAME                   read; the file as it came
-    inbox/returned/NAME.rejected.csv  rows of it that don't count, for whoever handed it in
-    inbox/refused/NAME                no label file at all, or one that reading failed at twice
-    inbox/returned/NAME.why.txt       why, for whoever handed it in; beside the file, too
+    inbox/answers.csv                 dropped by a reviewer; not touched while it may still be uploading
+    inbox/taken/NAME                  claimed; files of a killed run are still here
+    inbox/done/NAME                   read; the file as delivered
+    inbox/returned/NAME.rejected.csv  its unusable rows, for the reviewer
+    inbox/refused/NAME                not a label file, or one that could not be read twice
+    inbox/returned/NAME.why.txt       the reason, for the reviewer; also beside the refused file
 
-NAME is chosen here: the time, a random part, and what is harmless of the name it had.
+NAME is generated: the time, a random part, and the harmless characters of the file's name.
 """
 
 import contextlib
-import fcntl
 import logging
 import os
 import re
@@ -25,6 +24,7 @@ from pathlib import Path
 
 from mmprod.datasets.tables.private_copy import ChangedError
 from mmprod.eval.labels.workbook import whole_zip
+from mmprod.storage import locks
 from mmprod.storage.errors import StateError
 from mmprod.storage.files import make_folder, replace_file, sha256_file, sync_file
 
@@ -32,15 +32,15 @@ logger = logging.getLogger(__name__)
 
 TAKEN, DONE, RETURNED, REFUSED = "taken", "done", "returned", "refused"
 _UNFINISHED = (".part", ".partial", ".crdownload", ".download", ".tmp")
-_DEATHS = 3  # of runs in the middle of a file, after which it waits until the others have been read
-_NAME_BYTES = 120  # of the name it had; a file system allows 255 in all
+_DEATHS = 3  # of runs while reading a file; after that it is read last
+_NAME_BYTES = 120  # kept of a file's name; file systems allow 255 in all
 
 _State = tuple[int, tuple[int, int], int]  # time of last change, device and inode, size
 
 
 @dataclass(frozen=True)
 class Taken:
-    """A file that has been claimed: `path` is where it lies until it is finished or refused."""
+    """A claimed file; `path` is its place until `finish` or `refuse`."""
 
     path: Path
 
@@ -53,20 +53,20 @@ class Taken:
         return self.path.parent.parent
 
 
-def take(folder: Path, settle: float) -> Iterator[Taken]:
-    """Claim the whole files of `folder`, and give them with those a run that died had claimed, oldest first.
+def take(folder: Path, stable_seconds: float) -> Iterator[Taken]:
+    """Claim the complete files of `folder`; yields them and the files claimed by a killed run, oldest first.
 
-    Whole is a file that `settle` seconds have not changed, whose name is neither hidden nor one of a
-    download or of an open document, that no process known to /proc has open for writing and, if it is a
-    workbook, whose zip has its end. Others stay where they are. Each file is to be given to `finish` or
-    `refuse`; one that is given to neither comes again the next time, and after the others where a few runs
-    have died in the middle of it. Links are refused here.
-    Raises: StateError while another process takes files from this folder.
+    A file is complete if it has not changed for `stable_seconds` seconds, its name is not hidden and not that
+    of a download or an open document, no process visible in /proc has it open for writing, and, if it is a
+    workbook, its zip is not cut off. Other files stay in place. Pass each file to `finish` or `refuse`;
+    otherwise it is yielded again the next time, after all others if several runs have died while reading it.
+    Symbolic links are refused here.
+    Raises: StateError while another process claims files in this folder.
     """
     for name in (TAKEN, DONE, RETURNED, REFUSED):
         make_folder(folder / name)
     with _alone(folder / TAKEN):
-        for path in _settled(folder, settle):
+        for path in _unchanged(folder, stable_seconds):
             _claim(path, folder / TAKEN)
         for file in sorted(_claimed(folder), key=lambda file: (_deaths(file) >= _DEATHS, file.name)):
             if file.path.is_symlink():
@@ -78,7 +78,7 @@ def take(folder: Path, settle: float) -> Iterator[Taken]:
 
 
 def arrivals(folder: Path, every: float = 1.0) -> Iterator[None]:
-    """Each time there is a file that `take` may give; looks `every` so many seconds, for ever."""
+    """Yields whenever there is a file that `take` may claim; polls every `every` seconds, for ever."""
     while True:
         for place in (folder / TAKEN, folder):
             if place.is_dir() and any(_state(path) for path in place.iterdir()):
@@ -88,11 +88,11 @@ def arrivals(folder: Path, every: float = 1.0) -> Iterator[None]:
 
 
 def finish(file: Taken, rejected: Path | None = None, sha256: str | None = None) -> Path:
-    """Put a file away that has been read; `rejected`, a CSV of its rejected rows, is given back beside it.
+    """Move a file that was read to done/, and `rejected`, a CSV of its rejected rows, to returned/.
 
-    Where the original is now. To be called after what the file says is safe: a run that dies before
-    this takes the file again.
-    Raises: ChangedError where the file no longer has the content that was read; it comes again.
+    Returns the file's new path. Call it only after the file's answers are published: if the run dies before
+    this call, the file is read again. Raises: ChangedError if the file's content is no longer that with
+    `sha256`; it is read again the next time.
     """
     if sha256 and sha256_file(file.path) != sha256:
         _note(file, "begun").unlink(missing_ok=True)
@@ -103,9 +103,9 @@ def finish(file: Taken, rejected: Path | None = None, sha256: str | None = None)
 
 
 def refuse(file: Taken, why: str) -> Path:
-    """Put a file away that can't be read at all, and say why: beside it and to whoever handed it in.
+    """Move an unusable file to refused/ and write the reason beside it and to returned/.
 
-    Where it is now.
+    Returns the file's new path.
     """
     for place in (RETURNED, REFUSED):
         replace_file(file.inbox / place / f"{file.name}.why.txt", why.rstrip() + "\n")
@@ -113,7 +113,7 @@ def refuse(file: Taken, why: str) -> Path:
 
 
 def fail(file: Taken, why: str) -> None:
-    """Leave a file for the next time that reading failed at, if it is the first time; else refuse it."""
+    """After a failed reading: leave the file for the next run the first time, refuse it the second time."""
     failed = _note(file, "failed")
     if failed.exists():
         refuse(file, f"{why}; the time before: {failed.read_text()}")
@@ -127,7 +127,7 @@ def _claimed(folder: Path) -> list[Taken]:
 
 
 def _note(file: Taken, what: str) -> Path:
-    """Where it is noted that a file was begun, or failed at; gone when the file is put away."""
+    """The path of a note that a file was "begun" or "failed"; deleted when the file is moved away."""
     return file.path.with_name(f".{file.name}.{what}")
 
 
@@ -138,30 +138,30 @@ def _deaths(file: Taken) -> int:
 
 @contextlib.contextmanager
 def _alone(taken: Path) -> Iterator[None]:
-    """Hold the folder's lock, which goes with the process; files of a live one are never taken twice."""
-    with (taken / ".lock").open("w") as lock:
+    """Hold the folder's lock, so that no file is claimed twice; released when the process ends."""
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(locks.held(taken / ".lock", wait=False))
         except BlockingIOError:
             raise StateError(f"another process takes files from {taken.parent}: wait for it") from None
         yield
 
 
-def _settled(folder: Path, settle: float) -> list[Path]:
-    """The files that look the same after `settle` seconds, the oldest first.
+def _unchanged(folder: Path, stable_seconds: float) -> list[Path]:
+    """The complete files that have not changed within `stable_seconds` seconds, the oldest first.
 
-    They are looked at twice, so that it doesn't matter how any clock is set.
+    Their state is compared before and after the wait, so it does not depend on any clock.
     """
     before = [(state, path) for path in folder.iterdir() if (state := _state(path))]
     if not before:
         return []
-    time.sleep(settle)
+    time.sleep(stable_seconds)
     written = _open_for_writing()
     return [path for state, path in sorted(before) if _whole(path, state, written)]
 
 
 def _state(path: Path) -> _State | None:
-    """What changes when a file is written to; None for what is not to be taken."""
+    """State that changes when a file is written to; None for files that are never claimed."""
     if _hidden(path) or path.name.startswith("~$") or path.suffix.lower() in _UNFINISHED:
         return None
     try:
@@ -195,7 +195,7 @@ def _whole(path: Path, state: _State, written: set[tuple[int, int]]) -> bool:
 
 
 def _zip_cut_off(path: Path) -> bool:
-    """A zip without its end, or the name of one with nothing in it yet; what is no zip won't become one."""
+    """Whether a file is an incomplete zip: one without its end, or an .xlsx that is still empty."""
     with path.open("rb") as file:
         start = file.read(4)
     begun = start == b"PK\x03\x04" or (path.suffix.lower() == ".xlsx" and not start.strip(b"\0"))
@@ -203,7 +203,7 @@ def _zip_cut_off(path: Path) -> bool:
 
 
 def _open_for_writing() -> set[tuple[int, int]]:
-    """Device and inode of files open for writing, by the processes that /proc lets us look into."""
+    """Device and inode of all files that processes readable in /proc have open for writing."""
     found = set()
     for entry in Path("/proc").glob("[0-9]*/fdinfo/*"):
         with contextlib.suppress(OSError, StopIteration):
@@ -215,7 +215,7 @@ def _open_for_writing() -> set[tuple[int, int]]:
 
 
 def _claim(path: Path, taken: Path) -> None:
-    """Rename a file into `taken`, unless it has gone. Later claims have names that sort later."""
+    """Rename a file into `taken`, unless it no longer exists. Later claims have names that sort later."""
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
     with contextlib.suppress(FileNotFoundError):
         path.rename(taken / f"{now}-{secrets.token_hex(4)}-{_harmless(path.name)}")
@@ -224,7 +224,7 @@ def _claim(path: Path, taken: Path) -> None:
 
 
 def _harmless(name: str) -> str:
-    """What letters, digits, points and hyphens there are, cut so that the end of the name stays."""
+    """The name with other characters than letters, digits, dots and hyphens replaced; cut at its start."""
     plain = re.sub(r"[^\w.-]+", "_", os.fsencode(name).decode(errors="replace"))
     return plain.encode()[-_NAME_BYTES:].decode(errors="ignore").lstrip(".")
 

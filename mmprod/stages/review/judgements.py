@@ -1,4 +1,4 @@
-"""Reviewers' answers: label files taken in, and what all of them together say."""
+"""Reviewers' answers: collecting label files, and the verdicts of all of them together."""
 
 import logging
 import shutil
@@ -27,11 +27,11 @@ JUDGEMENTS_FILE, REJECTED_FILE = "judgements.parquet", "rejected.csv"
 
 
 def collect(lake: Lake, config: Config, store: Store, path: Path, reviewer: str = "") -> Outcome:
-    """Take a filled-in sheet in: judgements, the rejected rows with their reasons, and the file itself.
+    """Collect a filled-in sheet: publish its judgements, its rejected rows with reasons, and the file itself.
 
-    It is copied once, and read from there. The configuration says who may have answered, and how text that
-    isn't UTF-8 is encoded. The same file again changes nothing.
-    Raises: InputError for a file that can't be used as a whole, ChangedError for one that changes meanwhile.
+    The file is copied once and read from the copy. The configuration determines which reviewers are accepted,
+    and the encoding of text that isn't UTF-8. Collecting the same file again changes nothing.
+    Raises: InputError for a file that is unusable as a whole; ChangedError for one that changes while read.
     """
     root, encoding, reviewers = lake.judgements, config.review.encoding, _known(config.review)
     with timed(f"collect {path.name}") as outcome, private_copy(path, MAX_BYTES) as file:
@@ -59,18 +59,18 @@ def collect(lake: Lake, config: Config, store: Store, path: Path, reviewer: str 
 
 
 def _known(review: Review) -> tuple[str, ...]:
-    """Who may answer: whoever gets a sheet, decides or is excluded by now; anybody where no one is named."""
+    """The accepted reviewers, including adjudicators and excluded ones; empty if anybody may answer."""
     return (*review.reviewers, *review.adjudicators, *review.excluded) if review.reviewers else ()
 
 
 def _options(encoding: str | None, reviewers: Sequence[str]) -> dict[str, str]:
-    """What else decides how a file is read; with other options it is another file."""
+    """Options that affect how a file is read; with other options it counts as another file."""
     given = {"encoding": encoding or "", "reviewers": "\n".join(sorted(set(reviewers)))}
     return {name: value for name, value in given.items() if value}
 
 
 def _handed_in(root: Path) -> datetime:
-    """Now, but not before what was handed in earlier: a correction counts, however the clock was set."""
+    """The current time, but not before the latest earlier answer, so that corrections win at any clock."""
     now = datetime.now(UTC)
     for name in reversed(artifacts.generations(root)):
         with artifacts.opened(root, name) as opened:
@@ -82,18 +82,19 @@ def _handed_in(root: Path) -> datetime:
 
 
 def _taken_before(root: Path, inputs: dict[str, str]) -> str | None:
-    """The generation that was made of the same file."""
+    """The generation made from the same file, if any."""
     names = artifacts.generations(root)
     return next((name for name in names if artifacts.Manifest.read(root / name).inputs == inputs), None)
 
 
 def collect_inbox(lake: Lake, config: Config, store: Store) -> list[Outcome]:
-    """Take in every complete file of the inbox; what can't be used is given back there with the reason.
+    """Collect every complete file of the inbox; unusable files and rows are returned with the reason.
 
-    A file that changes meanwhile comes again the next time, as does one that fails for another reason than
-    its own content; the second time this one is put aside, too. Neither holds up the others.
+    A file that changes while it is read is read again the next time. A file on which reading crashes is
+    retried once, then refused. Neither blocks the others.
     """
-    return [_collect_from(file, lake, config, store) for file in inbox.take(lake.inbox, config.review.settle)]
+    files = inbox.take(lake.inbox, config.review.stable_seconds)
+    return [_collect_from(file, lake, config, store) for file in files]
 
 
 def _collect_from(file: inbox.Taken, lake: Lake, config: Config, store: Store) -> Outcome:
@@ -108,7 +109,7 @@ def _collect_from(file: inbox.Taken, lake: Lake, config: Config, store: Store) -
         why = str(refused)
         inbox.refuse(file, why)
     except (StateError, OSError):
-        raise  # of the lake or the machine
+        raise  # a fault of the lake or the machine, not of the file
     except Exception as error:
         logger.exception("%s could not be read", file.path)
         why = f"reading it failed ({type(error).__name__}: {error})"
@@ -119,7 +120,7 @@ def _collect_from(file: inbox.Taken, lake: Lake, config: Config, store: Store) -
 
 
 def ever_asked(lake: Lake) -> pa.Table:
-    """The questions of every sheet so far (QUESTION), each once: a sheet may come back late."""
+    """The questions of all sheets so far (QUESTION), without duplicates: a sheet may come back late."""
     tables = []
     for root in sorted(lake.surveys.glob("*")):
         for name in artifacts.generations(root):
@@ -134,7 +135,7 @@ def ever_asked(lake: Lake) -> pa.Table:
 
 
 def _still_live(questions: pa.Table, store: Store) -> pa.Table:
-    """Without those of which a product has been removed: they are not asked about any more."""
+    """The questions without those about removed products."""
     gone: set[str] = set()
     for column in ("anchor_id", "product_id"):
         ids = questions[column].unique().to_pylist()
@@ -147,7 +148,7 @@ def _still_live(questions: pa.Table, store: Store) -> pa.Table:
 
 
 def read_judgements(lake: Lake) -> pa.Table:
-    """All judgements of all label files so far, schema JUDGEMENT. Raises: StateError before the first."""
+    """All judgements of all label files so far, schema JUDGEMENT. Raises: StateError if there are none."""
     root = lake.judgements
     names = artifacts.generations(root)
     if not names:
@@ -166,18 +167,18 @@ def counting(judgements: pa.Table, review: Review) -> pa.Table:
 
 
 def decided(lake: Lake, config: Config) -> Verdicts:
-    """What all answers so far that count amount to, by the policy of the configuration."""
+    """The verdicts of all answers that count, by the configured policy."""
     review = config.review
     return decide(counting(read_judgements(lake), review), review.policy, review.adjudicators)
 
 
 def verdicts(lake: Lake, config: Config) -> Mapping[str, bool]:
-    """What reviewers found so far, by pair_id; empty before the first label file."""
+    """The verdicts so far by pair_id (true: same); empty before the first label file."""
     return decided(lake, config).same if artifacts.generations(lake.judgements) else {}
 
 
 def gold(lake: Lake, config: Config) -> Mapping[str, bool]:
-    """What adjudicators decided, by pair_id: answers that are known, to watch other reviewers by."""
+    """The gold answers, decided by adjudicators, by pair_id; used to check other reviewers."""
     if not artifacts.generations(lake.judgements):
         return {}
     judgements = read_judgements(lake)

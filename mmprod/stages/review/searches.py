@@ -1,4 +1,4 @@
-"""A survey of searches: do the products found for a text fit it? Picture search beside keyword search."""
+"""A survey of searches: do the products found for a text fit it? Compares picture and keyword search."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
@@ -18,8 +18,8 @@ from mmprod.retrieval.fusion import fuse_query
 from mmprod.retrieval.keyword import KeywordIndex
 from mmprod.sections import Config
 from mmprod.stages.daily.index import open_index
-from mmprod.stages.outcome import Outcome, Watch, silent, timed
-from mmprod.stages.review.survey import KEYWORDS, PICTURES, SEARCH, publish, reuse
+from mmprod.stages.outcome import Outcome, Progress, no_progress, timed
+from mmprod.stages.review.survey import KEYWORDS, PICTURES, SEARCH, fill, surveying
 from mmprod.storage import artifacts
 from mmprod.storage.errors import InputError
 
@@ -29,10 +29,10 @@ _ENDLESS = 1_000_000_000
 
 
 def read_texts(path: Path, encoding: str | None = None) -> dict[str, str]:
-    """The texts of a file, one a line, each with its category where one stands behind a tab.
+    """The categories of a file's texts. A line is a text, optionally followed by a tab and its category.
 
-    `encoding`: of a file that isn't UTF-8, told by its words when not given.
-    Raises: InputError for a file without a text, and for a text that comes twice.
+    `encoding`: of a file that isn't UTF-8; default: detected from its words.
+    Raises: InputError for a file without a text, and for a repeated text.
     """
     texts: dict[str, str] = {}
     with private_copy(path, _MAX_BYTES) as file:
@@ -55,33 +55,33 @@ def sample_searches(
     store: Store,
     encoder: Encoder,
     texts: Mapping[str, str],
-    watch: Watch = silent,
+    progress: Progress = no_progress,
 ) -> Outcome:
-    """Ask reviewers whether the products that pictures and that keywords find for `texts` fit them.
+    """Draw a survey of searches: do the products found by picture and by keyword search fit the `texts`?
 
-    `texts` are categories by text. Both searches' answers are pooled, so neither is favoured.
+    `texts`: category by text. The results of both searches are pooled, so that neither is favoured.
     """
     with timed("review sample") as outcome:
         inputs = {"index": artifacts.reference(lake.index(PROFILE)), "texts": list(texts)}
-        if reuse(lake, config, outcome, SEARCH, inputs):
-            return outcome
-        names = {text: anchor_id(text) for text in texts}
-        found = [
-            *_by_pictures(lake, encoder, names, config.review.depth),
-            *_by_keywords(store, names, config.review.depth),
-        ]
-        candidates = pa.Table.from_pylist(found, CANDIDATE)
-        publish(lake, config, store, outcome, SEARCH, inputs, _anchors(texts, names), candidates, watch)
+        with surveying(lake, config, outcome, SEARCH, inputs) as draft:
+            if not draft.reused:
+                names = {text: anchor_id(text) for text in texts}
+                found = [
+                    *_by_pictures(lake, encoder, names, config.review.depth),
+                    *_by_keywords(store, names, config.review.depth),
+                ]
+                candidates = pa.Table.from_pylist(found, CANDIDATE)
+                fill(draft, lake, config, store, SEARCH, _anchors(texts, names), candidates, progress)
     return outcome
 
 
 def anchor_id(text: str) -> str:
-    """The id a text has as an anchor; the letter keeps spreadsheets from taking it for a number."""
+    """The anchor id of a text; it begins with a letter, so that spreadsheets don't read it as a number."""
     return "q" + blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def _anchors(texts: Mapping[str, str], names: Mapping[str, str]) -> pa.Table:
-    """Texts stand for all that people might type, so their population has no end."""
+    """The anchors of the texts. They are a sample of all possible searches, an unlimited population."""
     rows = [
         {
             "anchor_id": names[text],

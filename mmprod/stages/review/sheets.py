@@ -1,4 +1,4 @@
-"""The questions of a survey as sheets, one set a reviewer, in the configured formats."""
+"""Writes the questions of a survey as sheets, one set per reviewer, in the configured formats."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,13 +9,13 @@ import pyarrow.compute as pc
 from mmprod.datasets.images.images import BadImage, thumbnail
 from mmprod.datasets.schemas import category_path
 from mmprod.datasets.store.store import Store
-from mmprod.eval.sheets.comma import write_csv
+from mmprod.eval.sheets.csv_file import write_csv
 from mmprod.eval.sheets.label_studio import write_label_studio
 from mmprod.eval.sheets.page import write_html
 from mmprod.eval.sheets.sheet import SEARCHED_FOR, Row, Side
 from mmprod.eval.sheets.workbook import write_xlsx
 from mmprod.sections import Config
-from mmprod.stages.outcome import Watch, silent
+from mmprod.stages.outcome import Progress, no_progress
 from mmprod.storage.errors import InputError
 
 _ENDINGS = {"csv": "csv", "xlsx": "xlsx", "html": "html", "label-studio": "json"}
@@ -28,14 +28,14 @@ def write_sheets(
     title: str,
     questions: pa.Table,
     texts: Mapping[str, str],
-    watch: Watch = silent,
+    progress: Progress = no_progress,
 ) -> list[str]:
-    """Write each reviewer's questions (QUESTION) below `folder`; the names of the files.
+    """Write each reviewer's questions (QUESTION) below `folder`; returns the names of the files.
 
-    `texts` are the anchors that are texts, by id. A picture that can't be shown is left out.
+    `texts`: the anchors that are texts, by id. A picture that can't be decoded is left out.
     """
     ids = [*questions["anchor_id"].to_pylist(), *questions["product_id"].to_pylist()]
-    sides = sides_of(config, store, list(dict.fromkeys(ids)), texts, watch)
+    sides = sides_of(config, store, list(dict.fromkeys(ids)), texts, progress)
     names = []
     for reviewer in sorted(set(questions["reviewer"].to_pylist())):
         own = questions.filter(pc.equal(questions["reviewer"], reviewer)).to_pylist()
@@ -48,7 +48,7 @@ def write_sheets(
 
 
 def _row(question: Mapping[str, str], sides: Mapping[str, Side]) -> Row:
-    """A text stands first always; products change places where a question is asked a second time."""
+    """A row of a sheet; a text always comes first. In repeated questions the products are swapped."""
     anchor, product = sides[question["anchor_id"]], sides[question["product_id"]]
     first, second = (product, anchor) if product.is_text else (anchor, product)
     return Row(question["question_id"], first, second, reviewer=question["reviewer"])
@@ -80,10 +80,14 @@ def texts_of(anchors: pa.Table) -> dict[str, str]:
 
 
 def sides_of(
-    config: Config, store: Store, ids: Sequence[str], texts: Mapping[str, str], watch: Watch = silent
+    config: Config,
+    store: Store,
+    ids: Sequence[str],
+    texts: Mapping[str, str],
+    progress: Progress = no_progress,
 ) -> dict[str, Side]:
-    """Products and texts as reviewers see them, by id."""
-    advance = watch("pictures of the sheets", len(ids))
+    """Products and texts as shown to reviewers, by id."""
+    advance = progress("pictures of the sheets", len(ids))
     return {id_: _side(config, store, id_, texts, advance) for id_ in ids}
 
 
@@ -102,7 +106,7 @@ def _side(
 
 
 def picture(store: Store, image_hash: bytes, side: int) -> bytes | None:
-    """A product's picture as a small JPEG; None where there is none or it can't be decoded."""
+    """A product's picture as a small JPEG; None if there is none or it can't be decoded."""
     data = store.picture(image_hash)
     try:
         return thumbnail(data, side) if data else None

@@ -1,35 +1,39 @@
-"""A survey: which anchors and pairs reviewers are asked about, and the sheets that ask."""
+"""Surveys: drawing the anchors and pairs about which reviewers are asked, and writing the sheets."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from mmprod.datasets.schemas import ANCHOR, CANDIDATE, PAIR, QUESTION, RECALL, category_path
 from mmprod.datasets.store.store import Store
+from mmprod.eval.measures.precision import Precision
 from mmprod.eval.survey.draw import draw_anchors, draw_pairs, take_candidates
 from mmprod.eval.survey.frame import Facts, Frame
-from mmprod.eval.survey.pair import pair_id, shown
+from mmprod.eval.survey.pair_ids import pair_id, shown
 from mmprod.eval.survey.plan import NOTHING_KNOWN, Plan, plan
 from mmprod.eval.survey.questions import PAIR_KEYS, questions
 from mmprod.lake import Lake
 from mmprod.sections import Config
 from mmprod.stages.daily.recall import RECALL_FILE
-from mmprod.stages.outcome import Outcome, Watch, silent, timed
+from mmprod.stages.outcome import Outcome, Progress, no_progress, timed
+from mmprod.stages.publish import reuse_or_publish
 from mmprod.stages.review.judgements import ever_asked, gold, verdicts
 from mmprod.stages.review.sheets import texts_of, write_sheets
 from mmprod.storage import artifacts, parquet
 from mmprod.storage.errors import InputError, StateError
 from mmprod.storage.files import sha256_file
 
-SEARCH = "search"  # the survey of searches; the others have the name of a profile
+SEARCH = "search"  # the survey of searches; other surveys are named after their profile
 PICTURES, KEYWORDS = "picture search", "keyword search"  # its systems
 Looks = Callable[[list[str]], list[str]]
 TABLES = {"anchors": ANCHOR, "candidates": CANDIDATE, "pairs": PAIR, "questions": QUESTION}
-"""The tables of a survey, a Parquet file each."""
+"""The tables of a survey; each is a Parquet file."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +48,14 @@ class Survey:
 
 
 def read_survey(lake: Lake, name: str, generation: str | None = None) -> Survey:
-    """The current survey of that name (`known_survey`), or an earlier one."""
+    """The current survey of that name (`known_survey`), or an earlier `generation`."""
     with artifacts.opened(lake.survey(name), generation) as opened:
         tables = {table: parquet.read(opened.path / f"{table}.parquet") for table in TABLES}
         return Survey(opened.generation, **tables)
 
 
 def known_survey(lake: Lake, config: Config, name: str | None) -> str:
-    """The survey that is meant: `name`, or the one of the configured profile. Raises: StateError if none."""
+    """The survey `name`, by default review.profile. Raises: StateError if there is no such survey."""
     chosen = name or config.review.profile
     if artifacts.current(lake.survey(chosen)) is None:
         there = sorted(path.name for path in lake.surveys.glob("*"))
@@ -62,7 +66,7 @@ def known_survey(lake: Lake, config: Config, name: str | None) -> str:
 
 @dataclass(frozen=True)
 class System:
-    """Something whose answers are reviewed: a recall table by name, and how it is told apart."""
+    """A system under review: the name and file of its recall table, and a `reference` to its version."""
 
     name: str
     path: Path
@@ -70,9 +74,9 @@ class System:
 
 
 def system(lake: Lake, config: Config, spec: str) -> System:
-    """A profile, ``PROFILE@GENERATION`` of its recall table, or ``NAME=FILE`` of RECALL's columns.
+    """The system given by a profile, ``PROFILE@GENERATION``, or ``NAME=FILE`` with the columns of RECALL.
 
-    Raises: InputError for a profile or file that isn't there, StateError for a recall table that isn't.
+    Raises: InputError for an unknown profile or a missing file; StateError for a missing recall table.
     """
     name, equals, file = spec.partition("=")
     if equals:
@@ -83,50 +87,68 @@ def system(lake: Lake, config: Config, spec: str) -> System:
     config.profile(profile)
     root = lake.recall(profile)
     with artifacts.opened(root, generation or None) as opened:
-        return System(spec, opened.path / RECALL_FILE, f"{opened.generation} {opened.manifest.created_at}")
+        return System(
+            spec,
+            opened.path / RECALL_FILE,
+            artifacts.Reference.of(opened.generation, opened.manifest.created_at),
+        )
 
 
 def plan_survey(lake: Lake, config: Config, store: Store) -> Plan:
-    """How many anchors and pairs a survey takes, by category, and how exact that makes its figures."""
+    """The number of anchors and pairs of a survey, by category, and the expected margin of its figures."""
     return _plan(
         config, _frame(config, store, system(lake, config, config.review.profile)), _prior(lake, config)
     )
 
 
 def sample(
-    lake: Lake, config: Config, store: Store, also: Sequence[str] = (), watch: Watch = silent
+    lake: Lake, config: Config, store: Store, also: Sequence[str] = (), progress: Progress = no_progress
 ) -> Outcome:
     """Draw anchors and pairs from the recall table, pooled with those of other systems; write the sheets.
 
-    Asked are the pairs that nobody has judged as they look now. The same recall tables and options give
-    the survey that is there.
+    Only pairs that nobody has judged, with their current titles and pictures, are asked. With unchanged
+    recall tables and options, the existing survey is reused.
     """
     review = config.review
     systems = [system(lake, config, spec) for spec in (review.profile, *also)]
     with timed("review sample") as outcome:
         inputs = {"recall": {one.name: one.reference for one in systems}}
-        if reuse(lake, config, outcome, review.profile, inputs):
-            return outcome
-        frame = _frame(config, store, systems[0])
-        anchors = draw_anchors(frame, _plan(config, frame, _prior(lake, config)), _batches(systems[0]))
-        found = [take_candidates(s.name, _batches(s), anchors, review.depth) for s in systems]
-        publish(lake, config, store, outcome, review.profile, inputs, anchors, pa.concat_tables(found), watch)
+        with surveying(lake, config, outcome, review.profile, inputs) as draft:
+            if not draft.reused:
+                frame = _frame(config, store, systems[0])
+                anchors = draw_anchors(
+                    frame, _plan(config, frame, _prior(lake, config)), _batches(systems[0])
+                )
+                found = [take_candidates(s.name, _batches(s), anchors, review.depth) for s in systems]
+                fill(draft, lake, config, store, review.profile, anchors, pa.concat_tables(found), progress)
     return outcome
 
 
-def publish(
+@contextmanager
+def surveying(
+    lake: Lake, config: Config, outcome: Outcome, name: str, inputs: dict[str, Any]
+) -> Iterator[artifacts.Draft]:
+    """Yields the survey drawn from the same inputs, or a draft for `fill`; see `reuse_or_publish`."""
+    root = lake.survey(name)
+    with reuse_or_publish(outcome, root, "survey", inputs, _options(config)) as draft:
+        yield draft
+        outcome.rows = draft.counts["pairs"]
+        outcome.changed = 0 if draft.reused else draft.counts["asked"]
+    outcome.detail = _detail(root, draft.generation)
+
+
+def fill(
+    draft: artifacts.Draft,
     lake: Lake,
     config: Config,
     store: Store,
-    outcome: Outcome,
     name: str,
-    inputs: dict[str, Any],
     anchors: pa.Table,
     candidates: pa.Table,
-    watch: Watch,
+    progress: Progress,
 ) -> None:
-    """Draw pairs of the `candidates`; publish them with the questions that nobody has answered, as sheets."""
-    review, root = config.review, lake.survey(name)
+    """Draw pairs from the `candidates`; write them to the draft, and sheets with the unanswered questions."""
+    review = config.review
     shown_of = looks(store, name)
     pairs = draw_pairs(candidates, review.rank_bands, shown_of, review.seed)
     judged = verdicts(lake, config)
@@ -141,30 +163,17 @@ def publish(
         review.seed,
     )
     tables = {"anchors": anchors, "candidates": candidates, "pairs": pairs, "questions": asked}
-    with artifacts.publishing(root, "survey", inputs, _options(config)) as draft:
-        for table, schema in TABLES.items():
-            parquet.write(draft.path / f"{table}.parquet", tables[table].to_batches(), schema)
-        names = write_sheets(draft.path, config, store, name, asked, texts_of(anchors), watch)
-        draft.counts |= {"anchors": anchors.num_rows, "pairs": pairs.num_rows, "asked": asked.num_rows}
-        draft.counts |= {"judged before": sum(pair in judged for pair in pairs["pair_id"].to_pylist())}
-        draft.counts |= {"sheets": names}
-    artifacts.switch(root, draft.generation)
-    outcome.rows, outcome.changed = pairs.num_rows, asked.num_rows
-    outcome.detail, outcome.made = _detail(root, draft.generation), {str(root): draft.generation}
-
-
-def reuse(lake: Lake, config: Config, outcome: Outcome, name: str, inputs: dict[str, Any]) -> bool:
-    generation = artifacts.reusable(lake.survey(name), inputs, _options(config))
-    if generation:
-        outcome.detail = _detail(lake.survey(name), generation)
-        outcome.made[str(lake.survey(name))] = generation
-        outcome.rows = outcome.reused = outcome.detail["pairs"]
-    return generation is not None
+    for table, schema in TABLES.items():
+        parquet.write(draft.path / f"{table}.parquet", tables[table].to_batches(), schema)
+    names = write_sheets(draft.path, config, store, name, asked, texts_of(anchors), progress)
+    draft.counts |= {"anchors": anchors.num_rows, "pairs": pairs.num_rows, "asked": asked.num_rows}
+    draft.counts |= {"judged before": sum(pair in judged for pair in pairs["pair_id"].to_pylist())}
+    draft.counts |= {"sheets": names}
 
 
 def _options(config: Config) -> dict[str, Any]:
-    """What of the configuration a survey depends on; how answers are judged comes later."""
-    later = {"settle", "policy", "adjudicators", "excluded", "measures", "wanted_precision"}
+    """The options on which drawing a survey depends, without those of its evaluation."""
+    later = {"stable_seconds", "policy", "adjudicators", "excluded", "measures", "wanted_precision"}
     return config.review.model_dump(mode="json", exclude={*later, "alerts", "exchange"})
 
 
@@ -175,9 +184,9 @@ def _detail(root: Path, generation: str) -> dict[str, Any]:
 
 
 def looks(store: Store, name: str) -> Looks:
-    """What tells a question apart besides its ids: the survey's name and what is shown of a product.
+    """A function that describes what reviewers see of products: the survey's name and a hash.
 
-    A text that is searched for is shown as what it is, and its id is made of it.
+    With the ids this identifies a question. A text needs no hash: its id is made from the text.
     """
 
     def shown_of(ids: list[str]) -> list[str]:
@@ -188,7 +197,7 @@ def looks(store: Store, name: str) -> Looks:
 
 
 def _known(lake: Lake, config: Config, shown_of: Looks) -> pa.Table:
-    """The questions an adjudicator has answered, as far as the products look as they did then."""
+    """The questions that an adjudicator has answered and whose products still look the same."""
     answers = gold(lake, config)
     if not answers:
         return PAIR_KEYS.empty_table()
@@ -218,7 +227,7 @@ def _plan(config: Config, frame: Frame, prior: dict[str, tuple[float, float]]) -
 
 
 def _prior(lake: Lake, config: Config) -> dict[str, tuple[float, float]]:
-    """The precision that the last evaluation found, by category; how alike an anchor's pairs are, assumed."""
+    """By category, the precision from the last evaluation and an assumed correlation of an anchor's pairs."""
     root = lake.evaluation(config.review.profile)
     if artifacts.current(root) is None:
         return {}
@@ -227,7 +236,7 @@ def _prior(lake: Lake, config: Config) -> dict[str, tuple[float, float]]:
     wanted = {
         "system": config.review.profile,
         "facet": "category",
-        "measure": "precision",
+        "measure": Precision().name,
         "variant": "pooled",
     }
     found = [row for row in rows if all(row[name] == value for name, value in wanted.items())]
@@ -235,9 +244,7 @@ def _prior(lake: Lake, config: Config) -> dict[str, tuple[float, float]]:
 
 
 def _batches(of: System) -> Iterator[pa.RecordBatch]:
-    """A recall table, read in pieces."""
-    import pyarrow.parquet as pq
-
+    """A recall table in record batches."""
     with pq.ParquetFile(of.path) as file:
         for batch in file.iter_batches(columns=RECALL.names):
             yield batch.cast(RECALL)

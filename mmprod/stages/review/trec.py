@@ -1,8 +1,8 @@
-"""A survey as TREC runs and qrels, for trec_eval and whatever else reads them."""
+"""Writes a survey as TREC runs and qrels, for trec_eval and similar programs."""
 
 from pathlib import Path
 
-from mmprod.eval.figures.judged import Judged
+from mmprod.eval.judged import Judged
 from mmprod.eval.trec import write_qrels, write_run
 
 

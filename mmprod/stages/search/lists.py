@@ -1,4 +1,4 @@
-"""Lists to take away: .xlsx and .csv for people, .parquet for programs."""
+"""Writes result lists: .xlsx and .csv for people, .parquet for programs."""
 
 import csv
 import io
@@ -8,19 +8,21 @@ from typing import Any
 
 import pyarrow as pa
 
+from mmprod.datasets.lazy import lazy
 from mmprod.eval.sheets.cells import guard
 from mmprod.storage import parquet
 from mmprod.storage.errors import InputError
 from mmprod.storage.files import replace_file
 
-_MOST_ROWS = 1_048_575  # that a worksheet holds below its heading
+openpyxl = lazy("openpyxl")  # slow to import, and few lists are workbooks
+_MOST_ROWS = 1_048_575  # limit of a worksheet, without its heading
 
 
 def write_list(table: pa.Table, path: Path) -> None:
-    """Write a table to a file, whole or not at all; formulas in it do no harm.
+    """Write a table to a file atomically; formulas in its texts are neutralised.
 
-    .xlsx: texts stay texts, so ids keep their zeros; .csv: UTF-8 with BOM for Excel; .parquet: as it is.
-    Raises: InputError for another name, and for more rows than a worksheet holds.
+    .xlsx: texts stay texts, so ids keep leading zeros; .csv: UTF-8 with BOM for Excel; .parquet: unchanged.
+    Raises: InputError for another ending, and for more rows than a worksheet holds.
     """
     if path.suffix == ".parquet":
         replace_file(path, parquet.to_bytes(table))
@@ -48,9 +50,7 @@ def _csv(table: pa.Table) -> bytes:
 
 
 def _xlsx(table: pa.Table) -> bytes:
-    from openpyxl import Workbook  # takes a second to import
-
-    book = Workbook(write_only=True)
+    book = openpyxl.Workbook(write_only=True)
     sheet = book.create_sheet("list")
     sheet.freeze_panes = "A2"
     sheet.append(table.schema.names)
@@ -62,10 +62,8 @@ def _xlsx(table: pa.Table) -> bytes:
 
 
 def _text(sheet: Any, value: str) -> Any:
-    """A cell that stays text when somebody edits it, whatever it looks like."""
-    from openpyxl.cell import WriteOnlyCell
-    from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
-
-    cell = WriteOnlyCell(sheet, ILLEGAL_CHARACTERS_RE.sub("", value))
+    """A cell that remains text even if somebody edits it."""
+    illegal = openpyxl.cell.cell.ILLEGAL_CHARACTERS_RE
+    cell = openpyxl.cell.WriteOnlyCell(sheet, illegal.sub("", value))
     cell.number_format, cell.data_type, cell.quotePrefix = "@", "s", True
     return cell

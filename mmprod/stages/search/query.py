@@ -1,4 +1,4 @@
-"""What is searched for: texts and pictures that products should fit, and others that they should not."""
+"""A search query: texts and pictures that products should fit, and others that they should not fit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,13 +15,16 @@ from mmprod.storage.errors import InputError
 
 _EMPTY = 'the query is empty: say what to look for, e.g. "red dress" or --picture lamp.jpg'
 LESS = 0.25
-"""How much what is not wanted counts against what is."""
+"""The weight of the unwanted texts and pictures in a query."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """Texts and picture files. With u the mean of the unit vectors of what is wanted and v of what isn't, the
-    query is (u - LESS · v) / |u - LESS · v|; a single text is its own vector."""
+    """Texts and picture files, wanted and unwanted.
+
+    With u the mean of the unit vectors of what is wanted, and v that of what is not, the query vector is
+    (u - LESS · v) / |u - LESS · v|; that of a single text is the text's own vector.
+    """
 
     texts: Sequence[str] = ()
     pictures: Sequence[Path] = ()
@@ -34,15 +37,15 @@ class Query:
 
     @property
     def towers(self) -> tuple[Tower, ...]:
-        """The towers that it takes."""
+        """The towers needed to encode the query."""
         found: list[Tower] = ["text"] if (*self.texts, *self.without_texts) else []
         return (*found, "image") if (*self.pictures, *self.without_pictures) else tuple(found)
 
     def vector(self, encoder: Encoder, max_pixels: int) -> np.ndarray:
-        """The query, float32 [1, d] of unit length.
+        """The query vector, float32 [1, d] of unit length.
 
-        Raises: InputError where nothing is wanted, a text is empty, a picture can't be used, or what is
-        wanted and what isn't cancel each other.
+        Raises: InputError if nothing is wanted, a text is empty, a picture is unusable, or what is wanted and
+        what is not cancel each other.
         """
         wanted = _vectors(encoder, self.texts, self.pictures, max_pixels)
         if not len(wanted):

@@ -1,4 +1,4 @@
-"""Second looks with BLIP's matching head: the top of an answer put in a better order."""
+"""Reranking: the first results are reordered by BLIP's image-text matching head."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 def rerank(
     config: Config, store: Store, encoder: "Encoder", text: str, found: Sequence[Found], first: int
 ) -> list[Found]:
-    """The `first` products of an answer, ordered by P(`text` describes the picture); the rest as they were.
+    """Reorder the `first` products by P(`text` describes the picture), their `match_score`; keep the rest.
 
-    That is their `match_score`; those without a usable picture have none and come after those that have one.
-    Raises: InputError for an encoder that can't match, or an empty text.
+    Products without a usable picture have no `match_score` and come after those that have one.
+    Raises: InputError for an encoder without a matching head, or an empty text.
     """
-    from mmprod.encoders.blip.match import match_probabilities  # seconds to import
+    from mmprod.encoders.blip.match import match_probabilities  # with torch: seconds
 
     text = normalise_title(text)
     if not text:
@@ -47,7 +47,7 @@ def rerank(
 
 
 def title_of(store: Store, product_id: str) -> str:
-    """A product's title, to match pictures of its neighbours with. Raises: InputError when it has none."""
+    """A product's title, to be matched with its neighbours' pictures. Raises: InputError if it has none."""
     record = store.get(product_id)
     if record is None or not record.title:
         raise InputError(f"product {product_id!r} has no title that pictures could be matched with")
@@ -55,7 +55,7 @@ def title_of(store: Store, product_id: str) -> str:
 
 
 def picture_of(config: Config, store: Store, record: Record) -> Image.Image | None:
-    """A product's picture as RGB; None when there is none that can be used."""
+    """A product's picture as RGB; None if it has no usable one."""
     data = store.picture(record.image_hash)
     try:
         return decode(data, config.images.max_pixels) if data else None

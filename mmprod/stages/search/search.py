@@ -1,4 +1,4 @@
-"""Answers from the current index: products for a text, or the neighbours of a product."""
+"""Search in an index: products for a query vector, or the neighbours of a product."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -22,10 +22,10 @@ from mmprod.stages.search.query import Query
 
 @dataclass(frozen=True)
 class Found:
-    """A product in an answer; scores are cosines in [-1, 1], None where the profile or product has none.
+    """A product in a result; scores are cosines in [-1, 1], None if the profile or the product has none.
 
-    `match_score` is the probability that the text describes the picture, where an answer was ordered by it.
-    `more` counts near copies that were found and folded into this one.
+    `match_score` is the probability that the text describes the picture, if results were reranked. `more`
+    counts the near copies folded into this product.
     """
 
     rank: int
@@ -41,10 +41,11 @@ class Found:
 
 @dataclass(frozen=True)
 class Wish:
-    """Which products, and how many: in a category, from a score on, near copies as one.
+    """Restrictions on a search: number of products, category, minimum score, folding of near copies.
 
-    `least` holds by category, or "all", the score from which on a product is shown. With `groups` (schema
-    GROUP) products of a group, and those of one picture, are one hit; without, each is its own.
+    `least`: the lowest score returned, a number or a mapping by category or "all". With `groups` (schema
+    GROUP) products of one group, or with one picture, are folded into one hit; without it every product is a
+    hit.
     """
 
     top: int = 10
@@ -53,7 +54,7 @@ class Wish:
     groups: pa.Table | None = None
 
     def fits(self, found: Found) -> bool:
-        """Whether a product reaches the score of its category, the narrowest that has one."""
+        """Whether a product's score reaches the minimum of the narrowest category that has one."""
         if not isinstance(self.least, Mapping):
             return found.score >= self.least
         scope = scope_of(found.category, self.least)
@@ -64,33 +65,33 @@ class Wish:
 def search_text(
     lake: Lake, store: Store, encoder: Encoder, text: str, profile: str, top: int, category: str | None = None
 ) -> list[Found]:
-    """The products whose vectors fit a text best. Raises InputError for an empty text or unknown category."""
+    """The products whose vectors fit a text best. Raises: InputError for an empty text or bad category."""
     vector = Query([text]).vector(encoder, MAX_PIXELS)
-    return search_vector(lake, store, vector, encoder.fingerprint, profile, Wish(top, category))
+    with open_index(lake, profile) as generation:
+        return search_vector(generation, store, vector, encoder.fingerprint, Wish(top, category))
 
 
 def search_vector(
-    lake: Lake, store: Store, query: np.ndarray, fingerprint: str, profile: str, wish: Wish
+    generation: Generation, store: Store, query: np.ndarray, fingerprint: str, wish: Wish
 ) -> list[Found]:
-    """The products that fit a query vector, unit float32 [1, d], of the encoder of that fingerprint best."""
-    with open_index(lake, profile) as generation:
-        vector = fuse_query(query, generation.build.weights, generation.build.dim)
-        return _answer(generation, store, vector, fingerprint, wish)
+    """The products that fit `query` best, a unit vector float32 [1, d] of the encoder `fingerprint`."""
+    vector = fuse_query(query, generation.build.weights, generation.build.dim)
+    return _answer(generation, store, vector, fingerprint, wish)
 
 
 def search_product(
     lake: Lake, store: Store, product_id: str, profile: str, top: int, category: str | None = None
 ) -> list[Found]:
-    """The products nearest to one of the index, itself left out. Raises InputError for an unknown one."""
-    return search_near(lake, store, product_id, profile, Wish(top, category))
-
-
-def search_near(lake: Lake, store: Store, product_id: str, profile: str, wish: Wish) -> list[Found]:
-    """As `search_product`, of which products and how many by `wish`."""
+    """The nearest neighbours of a product, itself excluded. Raises: InputError if the index lacks it."""
     with open_index(lake, profile) as generation:
-        row = generation.row_of(product_id)
-        vector = generation.vectors(np.array([row]))
-        return _answer(generation, store, vector, generation.build.encoder, wish, np.array([row]))
+        return search_near(generation, store, product_id, Wish(top, category))
+
+
+def search_near(generation: Generation, store: Store, product_id: str, wish: Wish) -> list[Found]:
+    """As `search_product`, in an open index and restricted by `wish`."""
+    row = np.array([generation.row_of(product_id)])
+    vector = generation.vectors(row)
+    return _answer(generation, store, vector, generation.build.encoder, wish, row)
 
 
 def _answer(
@@ -101,7 +102,7 @@ def _answer(
     wish: Wish,
     exclude_rows: np.ndarray | None = None,
 ) -> list[Found]:
-    """Looked for deeper, four times at a time, until enough are left of what is folded and too far off."""
+    """Search with growing depth, four times more each time, until enough hits are left after filtering."""
     depth = wish.top
     while True:
         hits = generation.search(
@@ -117,7 +118,7 @@ def _answer(
 
 
 def _folded(found: Sequence[Found], store: Store, groups: pa.Table) -> list[Found]:
-    """The best of each picture and group, with the number of the others."""
+    """The best product of each picture and group, with the number of the others in `more`."""
     ids = [product.product_id for product in found]
     records, group = store.get_many(ids), groups_of(groups, ids)
     kept: list[Found] = []
@@ -150,7 +151,7 @@ def _known(score: float) -> float | None:
 
 
 def as_table(found: Sequence[Found]) -> pa.Table:
-    """An answer as a table, one column for each field of Found."""
+    """Results as a table with one column for each field of Found."""
     kinds = {
         "rank": pa.int32(),
         "more": pa.int32(),

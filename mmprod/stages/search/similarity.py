@@ -1,7 +1,8 @@
-"""How alike two products are: by picture, by title, by each profile, and by whether titles fit pictures."""
+"""Similarity of two products: by picture, by title, by each profile, and by BLIP's image-text matching."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from PIL import Image
@@ -18,14 +19,18 @@ from mmprod.stages.search.rerank import picture_of
 from mmprod.storage import artifacts
 from mmprod.storage.errors import InputError
 
+if TYPE_CHECKING:
+    from mmprod.encoders import clip
+
 
 @dataclass(frozen=True)
 class Similarity:
     """Scores of two products a and b.
 
-    `image` and `text` are cosines, None where a side has no picture or no title; `profiles` the fused scores
-    as an index gives them, a missing half counting nothing; `match_ab` the probability that a's title
-    describes b's picture, `match_ba` the other way round, None unless the encoder is a BLIP and all is there.
+    `image` and `text` are cosines, None if one of the products has no picture or no title. `profiles` are the
+    fused scores, as in an index; a missing picture or title adds 0. `match_ab` is the probability that a's
+    title describes b's picture, `match_ba` the reverse; None unless the encoder is a BLIP and both products
+    have picture and title.
     """
 
     a: str
@@ -38,10 +43,10 @@ class Similarity:
 
 
 def load_comparing_encoder(lake: Lake, config: Config) -> Encoder:
-    """The configured encoder, as `similarity` wants it: its engine where there is one, but torch's of a BLIP.
+    """Load the configured encoder for `similarity`: its exported engine if there is one, but a BLIP in torch.
 
-    Only torch's can also tell whether a title fits a picture. Of an encoder that isn't of the lake, no engine
-    is known before it is loaded.
+    Only the torch model of a BLIP can also match titles with pictures. For encoders outside the lake torch is
+    used as well: their engines can be found only by the fingerprint, which needs the loaded encoder.
     """
     model = config.encoder.model
     if fingerprint := lake.encoder_fingerprint(model):
@@ -52,7 +57,7 @@ def load_comparing_encoder(lake: Lake, config: Config) -> Encoder:
 
 
 def similarity(config: Config, store: Store, encoder: Encoder, a: str, b: str) -> Similarity:
-    """Compare two products as the store knows them now. Raises: InputError for an id it does not know."""
+    """Compare two products of the store. Raises: InputError for an unknown id."""
     records = [_record(store, product_id) for product_id in (a, b)]
     pictures = [picture_of(config, store, record) for record in records]
     titles = [record.title for record in records]
@@ -76,12 +81,12 @@ def similarity(config: Config, store: Store, encoder: Encoder, a: str, b: str) -
 def _record(store: Store, product_id: str) -> Record:
     record = store.get(product_id)
     if record is None:
-        raise InputError(f"the store knows no product {product_id!r}")
+        raise InputError(f"the store has no product {product_id!r}")
     return record
 
 
 def _rows(vectors: np.ndarray, present: Sequence[bool]) -> np.ndarray:
-    """Vectors of those present, zeros for the others: float32 [n, d]."""
+    """float32 [n, d]: the vectors in the rows that are `present`, zeros in the others."""
     rows = np.zeros((len(present), vectors.shape[1]), np.float32)
     rows[np.array(present)] = vectors
     return rows
@@ -90,14 +95,11 @@ def _rows(vectors: np.ndarray, present: Sequence[bool]) -> np.ndarray:
 def _matches(
     encoder: Encoder, pictures: list[Image.Image], titles: list[str]
 ) -> tuple[float | None, float | None]:
-    """P(a's title describes b's picture) and the other way round; None where the encoder can't tell."""
-    if not hasattr(encoder, "model"):  # an engine; it needs no torch, and neither do we then
+    """P(a's title describes b's picture) and the reverse; None if the encoder can't match."""
+    if not hasattr(getattr(encoder, "model", None), "match"):  # an engine, or a torch model that is not a
+        # BLIP
         return None, None
-    from mmprod.encoders import clip
-    from mmprod.encoders.blip.match import match_probabilities
-    from mmprod.encoders.blip.network import Blip
+    from mmprod.encoders.blip.match import match_probabilities  # with torch, which an engine needs none of
 
-    if not (isinstance(encoder, clip.Encoder) and isinstance(encoder.model, Blip)):
-        return None, None
-    ab, ba = match_probabilities(encoder, pictures[::-1], titles).tolist()
+    ab, ba = match_probabilities(cast("clip.Encoder", encoder), pictures[::-1], titles).tolist()
     return ab, ba

@@ -1,1 +1,1 @@
-"""What makes encoders, and compares them."""
+"""Stages that make encoders: training, fine-tuning, comparison, export."""

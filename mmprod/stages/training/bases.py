@@ -1,4 +1,4 @@
-"""Tiny bases with random weights, made from a product table's titles."""
+"""Tiny base models with random weights, whose tokenizer is made from a product table's titles."""
 
 import shutil
 import tempfile
@@ -14,9 +14,9 @@ from mmprod.storage.files import make_folder, sync_file, sync_tree
 
 
 def make_base(config: Config, kind: Kind, table: Path, folder: Path, width: int = 64) -> Encoder:
-    """Write a random base with a tokenizer from the table's titles; the folder appears whole or not at all.
+    """Write a random base with a tokenizer from the table's titles; the folder is created atomically.
 
-    Raises InputError when the folder is there already or the table has no titles.
+    Raises: InputError if the folder exists already, or the table has no titles.
     """
     if folder.exists():
         raise InputError(f"{folder} is there already; name another folder")
@@ -24,7 +24,7 @@ def make_base(config: Config, kind: Kind, table: Path, folder: Path, width: int 
     make_folder(folder.parent)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        draft.chmod(0o755)  # mkdtemp's own mode would hide it from other users
+        draft.chmod(0o755)  # mkdtemp's default would hide it from other users
         save(encoder, draft)
         sync_tree(draft)
         draft.rename(folder)

@@ -30,7 +30,7 @@ WEIGHTINGS: Mapping[str, Weights] = {
 
 @dataclass(frozen=True)
 class Query:
-    """A text and the ids of all products that fit it."""
+    """A text query and the ids of all products that are relevant for it."""
 
     text: str
     relevant: frozenset[str]
@@ -39,10 +39,10 @@ class Query:
 def compare_weights(
     table: "EmbeddingTable", store: Store, relevant: Mapping[str, Set[str]], measures: Sequence[str]
 ) -> dict[str, Scores]:
-    """Each weighting's scores at finding `relevant` (other listings of the same item) by exact search.
+    """Scores of each weighting at finding `relevant` products, other listings of an item, by exact search.
 
-    Every product of `relevant` is a query over the whole embedding table, itself left out; one that a
-    weighting has no vector for counts 0. Holds all vectors in memory: for samples and demonstrations.
+    Every product in `relevant` is a query on the whole embedding table, itself excluded; a product without a
+    vector under a weighting scores 0. Holds all vectors in memory, so only for samples and the demo.
     """
     depth = max(int(name.rpartition("@")[2] or 10) for name in measures)
     return {
@@ -81,7 +81,7 @@ def compare_search(
 
 
 def best_possible(queries: Sequence[Query], k: int = 10) -> float:
-    """The mean P@k of perfect answers: below 1 where a query has fewer than k products that fit."""
+    """The mean P@k of a perfect ranking; below 1 if a query has fewer than k relevant products."""
     return float(np.mean([min(len(query.relevant), k) / k for query in queries]))
 
 

@@ -1,4 +1,4 @@
-"""Encoder → engine → gate → CURRENT: exported towers that are proved to say what torch says."""
+"""Encoder → engine → gate → CURRENT: exported towers whose results were compared with torch's."""
 
 import heapq
 import logging
@@ -26,14 +26,14 @@ from mmprod.sections import Config, Export
 from mmprod.stages import needs
 from mmprod.stages.encoder import load_encoder
 from mmprod.stages.outcome import Outcome, timed
-from mmprod.storage import artifacts
+from mmprod.stages.publish import reuse_or_publish
 from mmprod.storage.errors import GateError, InputError
 from mmprod.storage.files import make_folder, sync_file, sync_tree
 from mmprod.storage.room import require
 
 log = logging.getLogger(__name__)
 TITLES = "titles.txt"
-_LARGEST = 512  # pixels of a side of a picture that engines are tried on
+_LARGEST = 512  # longest side in pixels of the pictures for the gate
 
 
 def export_engine(
@@ -44,13 +44,13 @@ def export_engine(
     towers: Sequence[Tower],
     samples: Path | None = None,
 ) -> Outcome:
-    """Export towers of the configured encoder and publish them once the gate has let them through.
+    """Export towers of the configured encoder, and publish them if they pass the gate.
 
-    `precision` "auto": half where this machine computes faster in it.
-    `samples`: a folder of pictures and a titles.txt to try the engine on, in place of the lake's store.
-    Nothing is done where the current engine was made from the same encoder in the same way.
-    Raises: InputError for what can't be exported; GateError, with the checks that failed, when the gate
-    refuses: then nothing is published and what was current stays so; StateError when the disk has no room.
+    `precision` "auto": half precision if this machine is faster with it. `samples`: a folder of pictures and
+    a titles.txt as inputs of the gate, instead of products of the lake's store. Nothing is done if the
+    current engine was made from the same encoder with the same options. Raises: InputError for an encoder or
+    option that can't be exported; GateError, listing the failed checks, if the gate refuses the engine: then
+    nothing is published; StateError if there is not enough disk space.
     """
     precision = fitting_engine(kind, precision, config.encoder.device)
     check(kind, precision)
@@ -60,42 +60,42 @@ def export_engine(
     inputs = {"encoder": encoder.fingerprint, "libraries": libraries(kind), "form": FORM}
     options = {"kind": kind, "precision": precision, "towers": list(towers), "limits": vars(limits)}
     with timed(f"export {kind}") as outcome:
-        if name := artifacts.reusable(root, inputs, options):
-            outcome.detail = {**artifacts.Manifest.read(root / name).counts, "folder": str(root / name)}
-            outcome.rows = outcome.reused = len(towers)
-            outcome.made[str(root)] = name
-            return outcome
-        tried = with_hard_ones(_inputs(lake, config, samples))
-        with artifacts.publishing(root, "engine", inputs, options) as draft:
-            weights = sum(tensor.nbytes for tensor in encoder.model.state_dict().values())
-            require("the engine", needs.engine_bytes(kind, precision, weights), root)
-            spec = build(encoder, kind, precision, towers, draft.path)
-            report = _gated(draft.path, encoder, tried, limits)
-            draft.counts |= {"opset": spec.opset, "gate": report.to_dict(), "tried": len(tried.titles)}
-        artifacts.switch(root, draft.generation)
-        outcome.made[str(root)] = draft.generation
-        outcome.detail = {**draft.counts, "folder": str(root / draft.generation)}
-        outcome.rows = outcome.changed = len(towers)
+        outcome.rows = len(towers)
+        with reuse_or_publish(outcome, root, "engine", inputs, options) as draft:
+            if not draft.reused:
+                tried = with_hard_ones(_inputs(lake, config, samples))
+                weights = sum(tensor.nbytes for tensor in encoder.model.state_dict().values())
+                require("the engine", needs.engine_bytes(kind, precision, weights), root)
+                spec = build(encoder, kind, precision, towers, draft.path)
+                report = _gated(draft.path, encoder, tried, limits)
+                draft.counts |= {"opset": spec.opset, "gate": report.to_dict(), "tried": len(tried.titles)}
+        outcome.detail["folder"] = str(draft.path)
     return outcome
 
 
+def export_served(lake: Lake, config: Config) -> Outcome:
+    """Export the configured encoder in the format that `serving.engine` names."""
+    precision: Precision = "fp16" if config.serving.engine == "onnx-fp16" else "fp32"
+    return export_engine(lake, config, "onnx", precision, ("image", "text"))
+
+
 def limits_of(section: Export, precision: Precision) -> Limits:
-    """What the configuration asks of an engine of that precision."""
+    """The gate's limits for engines of that precision."""
     if precision == "fp32":
         return Limits(section.min_cosine, section.min_recall)
     return Limits(section.min_cosine_half, section.min_recall_half)
 
 
 def check_free(folder: Path) -> None:
-    """InputError where a folder to be written is there already."""
+    """Raise InputError if the folder exists."""
     if folder.exists():
         raise InputError(f"{folder} is there already; name another folder")
 
 
 def copy_engine(source: Path, target: Path) -> None:
-    """Copy a published engine to a folder that is not there yet; it appears whole.
+    """Copy a published engine to a new folder, which is created atomically.
 
-    Raises: StateError when the disk has no room.
+    Raises: StateError if there is not enough disk space.
     """
     require("a copy of the engine", sum(path.stat().st_size for path in source.rglob("*")), target.parent)
     make_folder(target.parent)
@@ -107,14 +107,14 @@ def copy_engine(source: Path, target: Path) -> None:
 
 
 def _gated(folder: Path, encoder: Encoder, tried: Inputs, limits: Limits) -> Report:
-    """What the gate says of the engine as it lies on disk; GateError when it refuses."""
+    """Run the gate on the engine's files; returns its report. Raises: GateError if it refuses the engine."""
     report = gate(load_engine(folder, encoder.device), encoder, Truth.of(encoder, tried), limits)
     if report.refused:
         found = "\n".join(str(refused) for refused in report.refused)
         raise GateError(f"the engine is not let through by the gate, nothing is published:\n{found}")
     if (folder / RAW).exists() and (others := differences(encoder, folder, tried)):
         raise GateError(
-            f"{RAW} makes other tokens or pixels than the encoder, nothing is published: {others}"
+            f"{RAW} produces other tokens or pixels than the encoder, nothing is published: {others}"
         )
     return report
 
@@ -123,13 +123,13 @@ def _inputs(lake: Lake, config: Config, samples: Path | None) -> Inputs:
     if samples:
         return _of_folder(samples, config.images.max_pixels)
     if not lake.store.exists():
-        raise InputError(f"{lake.root} has no store to try the engine on; name a folder with --samples")
+        raise InputError(f"{lake.root} has no store with products for the gate; name a folder with --samples")
     with Store.open(lake.store, read_only=True) as store:
         return _of_store(store, config)
 
 
 def _of_store(store: Store, config: Config) -> Inputs:
-    """Products of the store that have both, the same ones every time: those of the smallest hashes."""
+    """Products of the store with picture and title; always the same ones: those of the smallest hashes."""
     ids = heapq.nsmallest(config.export.samples, store.live_ids(), key=_hash)
     records = [record for record in store.get_many(ids) if record and record.title]
     sources = ((r.product_id, store.picture(r.image_hash)) for r in records)
@@ -140,7 +140,7 @@ def _of_store(store: Store, config: Config) -> Inputs:
 def _of_folder(folder: Path, max_pixels: int) -> Inputs:
     """Every picture of a folder and every line of its titles.txt."""
     if not (folder / TITLES).is_file():
-        raise InputError(f"{folder} holds no {TITLES}: a title a line, beside the pictures")
+        raise InputError(f"{folder} has no {TITLES}: write one title a line, beside the pictures")
     lines = (normalise_title(line) for line in (folder / TITLES).read_text(encoding="utf-8").splitlines())
     files = (path for path in sorted(folder.iterdir()) if path.is_file() and path.name != TITLES)
     pictures = dict(_decoded(((path.name, path.read_bytes()) for path in files), max_pixels))
@@ -148,12 +148,12 @@ def _of_folder(folder: Path, max_pixels: int) -> Inputs:
 
 
 def _decoded(sources: Iterator[tuple[str, bytes]], max_pixels: int) -> Iterator[tuple[str, Image.Image]]:
-    """Pictures that are all held at once, so large ones smaller: engine and encoder are given the same."""
+    """Decoded pictures; large ones are reduced, as all are held in memory."""
     for name, data in sources:
         try:
             picture = decode(data, max_pixels, draft_size=_LARGEST)
         except BadImage as bad:
-            log.info("%s is not tried: %s", name, bad.reason)
+            log.info("%s is not used by the gate: %s", name, bad.reason)
             continue
         picture.thumbnail((_LARGEST, _LARGEST))
         yield name, picture

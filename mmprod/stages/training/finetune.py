@@ -1,9 +1,9 @@
-"""Fine-tuning as a stage: pairs from a store, a base, the trainer; out comes an encoder of the lake.
+"""The fine-tuning stage: trains a base encoder on a store's pairs and publishes an encoder of the lake.
 
     lake/training/<name>/<key>/   pairs, checkpoints, best.pt, board (TensorBoard)
     lake/encoders/<name>/gNNNNNN  the best model, with its model card
 
-`key` is a hash of all that decides the result, so the same command continues what was interrupted.
+`key` is a hash of everything that determines the result, so the same command continues an interrupted run.
 """
 
 import copy
@@ -38,8 +38,8 @@ from mmprod.encoders.training.trainer import Best, Scalars, Trainer, fit, prepar
 from mmprod.lake import Lake
 from mmprod.sections import Config
 from mmprod.stages.encoder import load_encoder
-from mmprod.stages.outcome import Advance, Outcome, Watch, silent, timed
-from mmprod.stages.training.held_out import METRICS, HeldOut, judge_of
+from mmprod.stages.outcome import Advance, Outcome, Progress, no_progress, timed
+from mmprod.stages.training.held_out import METRICS, HeldOut, evaluator_of
 from mmprod.stages.training.model_card import model_card
 from mmprod.stages.training.pairs import Selected, select_pairs
 from mmprod.stages.training.samples import sheet
@@ -48,24 +48,24 @@ from mmprod.storage.errors import InputError, StateError
 from mmprod.storage.files import replace_file
 
 PAIRS, RUN = "pairs.parquet", "run.json"
-_SHOWN = 512  # held-out pictures that TensorBoard's samples are searched in
+_SHOWN = 512  # held-out pictures searched for TensorBoard's samples
 
 
 def finetune_encoder(
-    lake: Lake, config: Config, store_path: Path, task: Task, name: str, watch: Watch = silent
+    lake: Lake, config: Config, store_path: Path, task: Task, name: str, progress: Progress = no_progress
 ) -> Outcome:
-    """Adapt the configured encoder to the pairs of a store and publish the best model as ``lake:name``.
+    """Fine-tune the configured encoder on the pairs of a store and publish the best model as ``lake:name``.
 
-    Continues after a crash from the last checkpoint. What was published from the same base, pairs and
-    options is kept as it is. Under ``torchrun`` every process calls this; the first one publishes, and waits
-    for the lake's lock to do so: the caller must not hold it, so that nightly runs go on meanwhile.
-    Raises: InputError when there are too few pairs, or the base can't do the task.
+    Continues from the last checkpoint after a crash. An encoder already published from the same base, pairs
+    and options is reused. Under ``torchrun`` every process calls this; only the first one publishes. It waits
+    for the lake's lock to do so, and the caller must not hold that lock, so that nightly runs go on
+    meanwhile. Raises: InputError if there are too few pairs, or the base can't do the task.
     """
     with timed("finetune") as outcome:
         base = load_encoder(lake, config)
         config = _fitted(config, base.device)
         with Store.open(store_path, read_only=True) as store:
-            selected = select_pairs(lake, config, store, watch)
+            selected = select_pairs(lake, config, store, progress)
         inputs = {"base": base.fingerprint, "pairs": _fingerprint(selected.pairs), "task": task}
         options = config.finetune.model_dump(mode="json")
         root = lake.encoder(name)
@@ -79,7 +79,7 @@ def finetune_encoder(
         if rank() == 0:
             _keep(folder, store_path, selected.pairs)
         work = Work(config, task, base, selected, store_path, folder)
-        model, best = work.train(watch)
+        model, best = work.train(progress)
         if rank() == 0:
             with lake.writing(wait=True):
                 generation = work.publish(root, model, best, inputs, options)
@@ -89,9 +89,9 @@ def finetune_encoder(
 
 
 def _fitted(config: Config, device: str) -> Config:
-    """The configuration with the precision that training computes in here: it is part of what a run is.
+    """The configuration with the precision resolved for this machine, as it is part of a run's identity.
 
-    Readers of pictures take their share of the threads.
+    Also limits this process's threads, to leave cores for the picture readers.
     """
     options = config.finetune
     limit(max(1, threads() - options.workers))
@@ -100,7 +100,7 @@ def _fitted(config: Config, device: str) -> Config:
 
 
 class Work:
-    """One fine-tuning: its base, its pairs, and the folder it keeps its checkpoints in."""
+    """One fine-tuning run: its base, its pairs, and the folder of its checkpoints."""
 
     def __init__(
         self, config: Config, task: Task, base: Encoder, selected: Selected, store: Path, folder: Path
@@ -109,11 +109,11 @@ class Work:
         self.store, self.folder, self.options = store, folder, config.finetune
         self.train_pairs = _of(selected.pairs, TRAIN)
         self.held_out = HeldOut.read(store, _of(selected.pairs, HELD_OUT), self.options.eval_pairs)
-        self.judge = judge_of(task, self.held_out, self._encoder)
+        self.evaluate = evaluator_of(task, self.held_out, self._encoder)
 
-    def train(self, watch: Watch) -> tuple[Any, Best]:
-        """The best model and what it reached on held-out pairs; `before`: what the base reached."""
-        self.before = self.judge(self.base.model)
+    def train(self, progress: Progress) -> tuple[Any, Best]:
+        """Train; returns the best model and its held-out scores. Sets `before`, the base's scores."""
+        self.before = self.evaluate(self.base.model)
         options, model = self.options, copy.deepcopy(self.base.model)
         prepare(model, options)
         size = options.batch_size * world()
@@ -125,25 +125,25 @@ class Work:
         if metric not in self.before:
             raise InputError(f"finetune.metric {metric!r}: there are {', '.join(sorted(self.before))}")
         resumed = checkpoint.latest_step(self.folder)
-        advance = watch("finetune", steps)
+        advance = progress("finetune", steps)
         advance(resumed)
         with Board(self.folder / "board", resumed) as board:
             if not resumed and rank() == 0:
                 board.scalars(0, self.before)
             tell = self._telling(trainer, board, advance)
-            model = fit(trainer, self._loader(), sampler, self.folder, self.judge, metric, tell)
+            model = fit(trainer, self._loader(), sampler, self.folder, self.evaluate, metric, tell)
         return model, trainer.best
 
     def _telling(self, trainer: Trainer, board: Board, advance: Advance) -> Callable[[int, Scalars], None]:
-        """Moves the progress bar and, in the first process, writes scalars and sample retrievals."""
+        """A callback that advances progress and, in the first process, writes scalars and samples."""
         some = self.held_out.thinned(_SHOWN)
 
         def tell(step: int, scalars: Scalars) -> None:
             advance(1)
             if rank() == 0:
                 board.scalars(step, scalars)
-                judged = step % self.options.eval_steps == 0 or step == trainer.steps
-                if judged and self.base.width:
+                evaluated = step % self.options.eval_steps == 0 or step == trainer.steps
+                if evaluated and self.base.width:
                     board.pictures(step, "retrievals", sheet(some, self._encoder(trainer.finished())))
 
         return tell
@@ -151,7 +151,7 @@ class Work:
     def publish(
         self, root: Path, model: Any, best: Best, inputs: dict[str, Any], options: dict[str, Any]
     ) -> str:
-        """The model as a new generation in use; its name."""
+        """Publish the model as a new generation and put it in use; returns its name."""
         with artifacts.publishing(root, "encoder", inputs, options) as draft:
             encoder = self._encoder(model)
             save(encoder, draft.path)
@@ -195,7 +195,7 @@ def _of(pairs: pa.Table, split: str) -> pa.Table:
 
 
 def _fingerprint(pairs: pa.Table) -> str:
-    """Changes with any pair, its picture, title or split."""
+    """A hash that changes with any pair, its picture, title or split."""
     digest = hashlib.sha256()
     for batch in pairs.to_batches():
         digest.update(batch.serialize())
@@ -203,27 +203,27 @@ def _fingerprint(pairs: pa.Table) -> str:
 
 
 def run_folder(lake: Lake, name: str, inputs: dict[str, Any], options: dict[str, Any]) -> Path:
-    """Where the run of encoder `name` keeps its checkpoints, by all that decides its result."""
+    """The folder of a run of encoder `name`; it depends on everything that determines the result."""
     text = json.dumps([inputs, options], sort_keys=True)
     return lake.training(name) / hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def read_held_out(folder: Path, at_most: int) -> HeldOut:
-    """The held-out pairs of a run; StateError when its folder was removed."""
+    """The held-out pairs of a run. Raises: StateError if its folder was removed."""
     if not (folder / PAIRS).is_file():
-        raise StateError(f"{folder} is gone, and with it the run's curves; fine-tune again to have them")
+        raise StateError(f"{folder} was removed, and with it the run's curves; fine-tune again to get them")
     store = Path(json.loads((folder / RUN).read_text())["store"])
     return HeldOut.read(store, _of(parquet.read(folder / PAIRS), HELD_OUT), at_most)
 
 
 def _keep(folder: Path, store: Path, pairs: pa.Table) -> None:
-    """What a report needs later: which pairs of which store."""
+    """Record the pairs and their store for a later report."""
     replace_file(folder / RUN, json.dumps({"store": str(store.resolve())}))
     replace_file(folder / PAIRS, parquet.to_bytes(pairs))
 
 
 def _tell(root: Path, generation: str) -> dict[str, Any]:
-    """What is shown of a generation: each overall measure, of the base and now."""
+    """Details of a generation for the outcome: each overall measure, of the base and of the new model."""
     counts = artifacts.Manifest.read(root / generation).counts
     before, after = counts["before"], counts["measures"]
     overall = (name for name in sorted(after) if not name.startswith("mAP "))

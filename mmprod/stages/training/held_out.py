@@ -1,4 +1,4 @@
-"""What a model in training is judged by, on pairs held out of it: retrieval, same item, captions."""
+"""Evaluation during training, on held-out pairs: retrieval, same item, captions."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from mmprod.datasets.store.store import Store
 from mmprod.encoders.blip.caption import Style, caption_pictures
 from mmprod.encoders.clip import Encoder
 from mmprod.encoders.training.options import Task
-from mmprod.encoders.training.trainer import Judge, Scalars
+from mmprod.encoders.training.trainer import Evaluator, Scalars
 from mmprod.eval.captions import bleu, rouge_l
 from mmprod.eval.retrieval import means, text_to_picture
 from mmprod.stages.training.compare import WEIGHTINGS
@@ -28,7 +28,7 @@ _BATCH, _CAPTIONS = 64, 128
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Pairs that are never trained on: encoded pictures as stored, titles, who is who, and categories."""
+    """Pairs that are never trained on: encoded pictures as stored, titles, identities, categories."""
 
     pictures: list[bytes]
     titles: list[str]
@@ -37,10 +37,10 @@ class HeldOut:
 
     @classmethod
     def read(cls, store_path: Path, pairs: pa.Table, at_most: int) -> "HeldOut":
-        """The pairs of a `PAIR` table, thinned to `at_most`. InputError when fewer than 2 are there."""
+        """The pairs of a `PAIR` table, thinned to `at_most`. Raises: InputError if there are fewer than 2."""
         if len(pairs) < 2:
             raise InputError(
-                f"{len(pairs)} held-out pairs are too few to judge by; raise pairs.held_out or select more"
+                f"{len(pairs)} held-out pairs are too few for evaluation; raise pairs.held_out or select more"
             )
         some = pairs.take(spread(len(pairs), at_most))
         with Store.open(store_path, read_only=True) as store:
@@ -49,7 +49,7 @@ class HeldOut:
         return cls(pictures, some["title"].to_pylist(), identity(some), levels)
 
     def thinned(self, at_most: int) -> "HeldOut":
-        """At most so many of the pairs, evenly spread."""
+        """At most `at_most` of the pairs, evenly spread."""
         rows = spread(len(self), at_most)
         pictures, titles, levels = (
             [of[row] for row in rows] for of in (self.pictures, self.titles, self.categories)
@@ -70,7 +70,7 @@ class HeldOut:
         return np.concatenate(parts)
 
     def captions(self, encoder: Encoder, rows: np.ndarray) -> list[str]:
-        """Captions of the pictures of `rows` by beam search. Raises: InputError for an encoder that can't."""
+        """Beam-search captions of the pictures of `rows`. Raises: InputError if the encoder can't caption."""
         written: list[str] = []
         for part in np.array_split(rows, math.ceil(len(rows) / _BATCH)):
             pictures = [decode(self.pictures[row]) for row in part]
@@ -79,14 +79,14 @@ class HeldOut:
 
 
 def spread(number: int, at_most: int) -> np.ndarray:
-    """At most so many of the rows 0 to `number` - 1, evenly spread: int64, ascending."""
+    """At most `at_most` of the rows 0 to `number` - 1, evenly spread: int64, ascending."""
     return np.unique(np.linspace(0, number - 1, min(at_most, number)).astype(int))
 
 
-def judge_of(task: Task, held_out: HeldOut, encoder_of: Callable[[Any], Encoder]) -> Judge:
-    """The judge of a task; `encoder_of` makes an encoder of a model."""
-    judges = {"retrieval": retrieval, "same-item": same_item, "caption": captions}
-    return lambda model: judges[task](held_out, encoder_of(model))
+def evaluator_of(task: Task, held_out: HeldOut, encoder_of: Callable[[Any], Encoder]) -> Evaluator:
+    """The function that evaluates a model at a task; `encoder_of` wraps a model as an encoder."""
+    evaluators = {"retrieval": retrieval, "same-item": same_item, "caption": captions}
+    return lambda model: evaluators[task](held_out, encoder_of(model))
 
 
 def retrieval(held_out: HeldOut, encoder: Encoder) -> Scalars:
@@ -98,7 +98,7 @@ def retrieval(held_out: HeldOut, encoder: Encoder) -> Scalars:
 
 
 def same_item(held_out: HeldOut, encoder: Encoder) -> Scalars:
-    """R@1 of another listing of the same item, by weights; items listed once do not ask."""
+    """R@1 of another listing of the same item, by weights; items with one listing are not queried."""
     items = held_out.identity[:, 0]
     listed = np.unique(items[items >= 0], return_counts=True)
     asked = np.flatnonzero(np.isin(items, listed[0][listed[1] > 1]))
@@ -116,7 +116,7 @@ def same_item(held_out: HeldOut, encoder: Encoder) -> Scalars:
 
 
 def captions(held_out: HeldOut, encoder: Encoder) -> Scalars:
-    """BLEU-4 and ROUGE-L, 0 to 100, of captions by beam search against the titles, of up to 128 pictures."""
+    """BLEU-4 and ROUGE-L, 0 to 100, of beam-search captions against titles, on up to 128 pictures."""
     rows = spread(len(held_out), _CAPTIONS)
     written = held_out.captions(encoder, rows)
     wanted = [[held_out.titles[row]] for row in rows]

@@ -1,4 +1,4 @@
-"""A model card: what a published model is, what it learned from and how well it does, as Markdown."""
+"""Model cards in Markdown: what a published model is, its training data and its accuracy."""
 
 from collections import Counter
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ def model_card(
     before: dict[str, float],
     best: Best,
 ) -> str:
-    """The card of encoder `name`; `before` is what its base reached, `best` what it does."""
+    """The card of encoder `name`; `before` are the base's scores, `best` its own."""
     parts = [
         f"# {name}",
         f"Fine-tuned for {_TASKS[task]} on {datetime.now(UTC):%Y-%m-%d} from `{config.encoder.model}` "

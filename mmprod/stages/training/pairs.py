@@ -1,4 +1,4 @@
-"""Product store → training pairs, and every other product with the reason why it is none."""
+"""Product store → training pairs, and every rejected product with its reason."""
 
 import os
 from collections import Counter
@@ -18,15 +18,15 @@ from mmprod.datasets.vectors import from_column
 from mmprod.lake import Lake
 from mmprod.sections import Config
 from mmprod.stages.encoder import load_encoder
-from mmprod.stages.outcome import Watch, silent
+from mmprod.stages.outcome import Progress, no_progress
 from mmprod.storage.errors import StateError
 
-_OTHERS = 256  # titles that a picture is compared with
+_OTHERS = 256  # titles with which each picture is compared
 
 
 @dataclass(frozen=True)
 class Selected:
-    """`pairs` (schema `PAIR`) and, of every other live product, the first reason (schema `REJECTED`)."""
+    """`pairs` (schema `PAIR`), and every other live product with the first reason (schema `REJECTED`)."""
 
     pairs: pa.Table
     rejected: pa.Table
@@ -38,12 +38,12 @@ class Selected:
 
     @property
     def reasons(self) -> dict[str, int]:
-        """Products by reason, in the order in which the rules were applied."""
+        """Number of rejected products by reason, in the order of the rules."""
         return dict(Counter(self.rejected["reason"].to_pylist()))
 
     @property
     def splits(self) -> dict[str, int]:
-        """Pairs by split."""
+        """Number of pairs by split."""
         counts = Counter(self.pairs["split"].to_pylist())
         return {name: counts[name] for name in (TRAIN, HELD_OUT)}
 
@@ -52,14 +52,14 @@ def select_pairs(
     lake: Lake,
     config: Config,
     store: Store,
-    watch: Watch = silent,
+    progress: Progress = no_progress,
     agreement: Mapping[str, float] | None = None,
 ) -> Selected:
-    """The training pairs of a store by the rules of ``[pairs]``; the same store and rules, the same pairs.
+    """The training pairs of a store by the rules of ``[pairs]``; deterministic.
 
-    Every picture that passes the other rules is decoded once, a few milliseconds each and core. `agreement`
-    says how well picture and title fit, by product id; without it, and with ``min_agreement`` on, it is
-    worked out from the lake's embeddings. Raises: InputError, StateError.
+    Every picture that passes the other rules is decoded once, which takes a few milliseconds of a core.
+    `agreement`: how well picture and title fit, by product id; if not given and ``min_agreement`` is set, it
+    is computed from the lake's embeddings. Raises: InputError, StateError.
     """
     selection, quality = config.pairs, config.pairs.quality
     if agreement is None:
@@ -67,7 +67,7 @@ def select_pairs(
     table, missing = candidates(store.iterate())
     table, unselected = select(table, selection)
     workers = len(os.sched_getaffinity(0))
-    advance = watch("judge pairs", len(table))
+    advance = progress("judge pairs", len(table))
     table, bad = judge(table, store, quality, agreement, config.images.max_pixels, workers, advance)
     table, over = cap(table, selection)
     pairs = split(numbered(table), selection.held_out, selection.seed)
@@ -75,10 +75,10 @@ def select_pairs(
 
 
 def agreement_of(lake: Lake, config: Config) -> dict[str, float]:
-    """Product id → share in [0, 1] of 256 other titles that fit the picture less well than its own.
+    """Product id → share in [0, 1] of 256 other titles that fit the picture less well than its own title.
 
-    By the cosine of image and text vectors under the configured encoder; 0.5 is what a title has by chance,
-    whatever the encoder. Raises: StateError when the lake has no vectors of this encoder.
+    Fit is the cosine of image and text vectors under the configured encoder; a random title has 0.5 with any
+    encoder. Raises: StateError if the lake has no vectors of this encoder.
     """
     encoder = load_encoder(lake, config)
     root = lake.embeddings(config.encoder.model, encoder.fingerprint)

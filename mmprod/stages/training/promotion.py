@@ -1,4 +1,4 @@
-"""A candidate encoder beside the one in use: what it would change, and putting it in its place."""
+"""A candidate encoder: comparing it with the one in use, and replacing that one by it."""
 
 import heapq
 import shutil
@@ -18,7 +18,8 @@ from mmprod.retrieval import exact
 from mmprod.retrieval.fusion import fuse
 from mmprod.sections import Config
 from mmprod.stages.daily.embed import bring_up
-from mmprod.stages.outcome import Advance, Outcome, Watch, silent, timed
+from mmprod.stages.outcome import Advance, Outcome, Progress, no_progress, timed
+from mmprod.stages.publish import reuse_or_publish
 from mmprod.storage import artifacts
 from mmprod.storage.errors import InputError
 
@@ -28,7 +29,7 @@ _NEAR = 10
 
 @dataclass(frozen=True)
 class Standing:
-    """An encoder on a sample of products: how often a title finds its own picture first, or among ten."""
+    """An encoder's scores on a sample: how often a title finds its own picture first, or among ten."""
 
     encoder: str  # fingerprint
     recall_1: float
@@ -37,7 +38,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two encoders on the same products; `overlap`: mean share of ten 1:1 neighbours in common."""
+    """Two encoders on the same products; `overlap`: mean share of equal ones among ten 1:1 neighbours."""
 
     products: int
     current: Standing
@@ -48,10 +49,10 @@ class Comparison:
 def compare_encoders(
     config: Config, store: Store, current: Encoder, candidate: Encoder, number: int, advance: Advance
 ) -> Comparison:
-    """Embed a sample of the live products with both encoders, beside the lake, and compare.
+    """Embed a sample of the live products with both encoders, without changing the lake, and compare.
 
-    The sample is the same each time: the products whose ids hash lowest. Raises: InputError when fewer than
-    two have a title and a picture that can be decoded.
+    The sample is always the same: the products with the lowest hashes of their ids. Raises: InputError if
+    fewer than two of them have a title and a picture that can be decoded.
     """
     pictures, titles = _inputs(config, store, number)
     if len(titles) < 2:
@@ -68,7 +69,7 @@ def compare_encoders(
 
 
 def _inputs(config: Config, store: Store, number: int) -> tuple[list[bytes], list[str]]:
-    """Pictures, as stored, that can be decoded, and titles of the sample."""
+    """The decodable pictures of the sample, as stored, and their titles."""
     pictures, titles = [], []
     ids = heapq.nsmallest(number, store.live_ids(), key=_hash)
     for record in store.get_many(ids):
@@ -103,18 +104,18 @@ def _neighbours(vectors: np.ndarray) -> list[np.ndarray]:
 
 
 def promote_encoder(
-    lake: Lake, config: Config, store: Store, candidate: str, watch: Watch = silent
+    lake: Lake, config: Config, store: Store, candidate: str, progress: Progress = no_progress
 ) -> list[Outcome]:
     """Publish the lake's encoder `candidate` as a new generation of the configured one and switch to it.
 
-    First its vectors are brought up to the store, so that whatever reads embeddings next finds all of them;
-    with most of them made before (`bring_up` with `candidate`), that is quick. Indexes and searches go on
-    with the generation they were made with until `index` has brought them along, so nothing that serves
-    changes here. `artifacts.rollback` goes back.
-    Raises: InputError when the configured encoder is not of the lake, or is the candidate itself.
+    First its embedding table is brought up to date with the store, so that the next stage finds all vectors;
+    that is quick if most were made before (`bring_up` with `candidate`). Indexes and searches continue with
+    the encoder generation they were built with until the indexes are rebuilt, so what is served does not
+    change here. `artifacts.rollback` reverts the switch. Raises: InputError if the configured encoder is not
+    of the lake, or is the candidate itself.
     """
     source, target = lake.succession(config.encoder.model, candidate)
-    embedded = bring_up(lake, config, store, watch, candidate=candidate)
+    embedded = bring_up(lake, config, store, progress, candidate=candidate)
     return [embedded, _switch(source, target, candidate)]
 
 
@@ -123,17 +124,10 @@ def _switch(source: Path, target: Path, candidate: str) -> Outcome:
         counts = opened.manifest.counts
         inputs = {"candidate": candidate, "fingerprint": counts["fingerprint"]}
         outcome.rows = 1
-        if name := artifacts.reusable(target, inputs, {}):
-            outcome.reused, outcome.made = 1, {str(target): name}
-            outcome.detail = {"generation": name, "fingerprint": counts["fingerprint"]}
-            return outcome
-        with artifacts.publishing(target, "encoder", inputs, {}) as draft:
-            for name in opened.manifest.files:
+        with reuse_or_publish(outcome, target, "encoder", inputs, {}) as draft:
+            for name in () if draft.reused else opened.manifest.files:
                 (draft.path / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(opened.path / name, draft.path / name)
             draft.counts |= counts
-        artifacts.switch(target, draft.generation)
-        outcome.made[str(target)] = draft.generation
-        outcome.changed = 1
         outcome.detail = {"generation": draft.generation, "fingerprint": counts["fingerprint"]}
     return outcome

@@ -1,4 +1,4 @@
-"""What a model finds for some held-out titles: to look at, in TensorBoard and in the report."""
+"""Sample retrievals of a model for some held-out titles, shown in TensorBoard and in the report."""
 
 from dataclasses import dataclass
 
@@ -16,8 +16,10 @@ _FOUND, _SIDE, _LINE = 8, 96, 16
 
 @dataclass(frozen=True)
 class Answer:
-    """A held-out title (`asked` is its row), the rows whose pictures fit it best, and which are right: the
-    title's own picture, and those of the same item, picture or title."""
+    """The result of one held-out title, given by its row `asked`.
+
+    `found`: the rows whose pictures fit best. `right`: whether each is correct, i.e. the title's own picture
+    or one of the same item, picture or title."""
 
     asked: int
     found: list[int]
@@ -25,7 +27,7 @@ class Answer:
 
 
 def answers(held_out: HeldOut, encoder: Encoder, number: int) -> list[Answer]:
-    """Answers to `number` titles, evenly spread over the held-out pairs."""
+    """The results of `number` titles, evenly spread over the held-out pairs."""
     asked = spread(len(held_out), number)
     vectors = encoder.titles([held_out.titles[row] for row in asked])
     _, found = exact.search(vectors, held_out.images(encoder), min(_FOUND, len(held_out)))
@@ -37,7 +39,7 @@ def answers(held_out: HeldOut, encoder: Encoder, number: int) -> list[Answer]:
 
 
 def sheet(held_out: HeldOut, encoder: Encoder, number: int = 6) -> torch.Tensor:
-    """A picture uint8 [3, h, w]: a line for each title with what was found for it, right ones framed."""
+    """An image, uint8 [3, h, w]: one line per title with the pictures found; correct ones are framed."""
     given = answers(held_out, encoder, number)
     page = Image.new("RGB", (_FOUND * _SIDE, len(given) * (_SIDE + _LINE)), "white")
     for line, answer in enumerate(given):

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mmprod.datasets.embeddings.plan import due, plan
+from mmprod.datasets.embeddings.plan import outdated, plan
 from mmprod.datasets.embeddings.table import Row
 from mmprod.datasets.identity import EMPTY
 from mmprod.datasets.store.record import Record
@@ -47,7 +47,7 @@ def test_only_rows_that_are_not_as_they_should_be_are_due() -> None:
     rows = {name: row(name) for name in ("same", "picture", "title", "gone", "failed")}
     rows["no picture"] = row("no picture", image=None)
     inside = {change.product_id for change in changes if change.live}
-    found = due(changes, rows, inside, {"failed"})
+    found = outdated(changes, rows, inside, {"failed"})
     assert [change.product_id for change in found] == ["picture", "title", "new", "gone", "failed"]
 
 

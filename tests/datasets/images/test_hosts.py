@@ -253,7 +253,7 @@ class Clock:
 
 def test_one_request_tries_a_host_that_was_left_alone() -> None:
     clock = Clock()
-    hosts = Hosts(failures=3, pause=10, patience=60, now=clock)
+    hosts = Hosts(failures=3, pause=10, timeout=60, now=clock)
     hosts.answered("a")
     for _ in range(3):
         assert hosts.admit("a")
@@ -273,7 +273,7 @@ def test_one_request_tries_a_host_that_was_left_alone() -> None:
 
 def test_a_host_is_waited_for_if_it_has_answered_and_not_for_ever() -> None:
     clock = Clock()
-    hosts = Hosts(failures=1, pause=10, patience=60, now=clock)
+    hosts = Hosts(failures=1, pause=10, timeout=60, now=clock)
     hosts.failed("never there")
     hosts.answered("there before")
     hosts.failed("there before")

@@ -284,7 +284,7 @@ def changes(store, day):
 
 
 def test_changes_stay_in_the_order_of_the_table_until_they_are_forgotten(store, day_tables, monkeypatch):
-    monkeypatch.setattr("mmprod.datasets.store.shard.CHUNK", 4)
+    monkeypatch.setattr("mmprod.datasets.store.view.CHUNK", 4)
     rows = [*reversed(others(10)), {"product_id": None, "refused": "no id"}, *others(1)]
     for _ in range(2):  # the replay adds nothing
         run(store, day_tables, MONDAY, rows, batch_rows=3)

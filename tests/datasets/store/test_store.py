@@ -51,7 +51,7 @@ def test_records_come_in_the_order_asked_for(store):
 
 
 def test_all_are_seen_once_in_chunks(store, monkeypatch):
-    monkeypatch.setattr("mmprod.datasets.store.shard.CHUNK", 7)
+    monkeypatch.setattr("mmprod.datasets.store.view.CHUNK", 7)
     live = [f"p{i:05d}" for i in range(100)]
     assert sorted(record.product_id for record in store.iterate()) == sorted(store.live_ids()) == live
     assert len(list(store.iterate(live_only=False))) == 120
@@ -73,7 +73,7 @@ def test_a_consumer_reads_what_changed_since_its_position(store, ingest, day_tab
 
 
 def test_a_consumer_may_read_in_spans(store, ingest, day_tables, monkeypatch):
-    monkeypatch.setattr("mmprod.datasets.store.shard.CHUNK", 7)
+    monkeypatch.setattr("mmprod.datasets.store.view.CHUNK", 7)
     start, middle = tuple(at // 2 for at in store.head()), store.head()
     ingest(store, TUESDAY, day_tables.catalogue(30, "newer"), full=False)
     cuts = [None, start, middle, store.head()]

@@ -28,7 +28,7 @@ PLAN: dict[str, Any] = {
     "precision": "fp32", "alpha_steps": 5, "queue_size": 20, "momentum": 0.8,
 }  # fmt: skip
 TITLES = [" ".join(str((7 * row + k) % 50 + 2) for k in range(1 + row % 5)) for row in range(PAIRS)]
-Judge = Callable[[Any], Scalars]
+Evaluator = Callable[[Any], Scalars]
 
 
 class Pictures:
@@ -95,7 +95,7 @@ def new_trainer(kind: str = "clip", **changes: Any) -> Trainer:
 def train(
     folder: Path,
     kind: str = "clip",
-    judge: Judge = size,
+    evaluate: Evaluator = size,
     on_step: Callable[[int, Scalars], None] = lambda step, scalars: None,
     **changes: Any,
 ) -> tuple[Any, Trainer]:
@@ -106,7 +106,7 @@ def train(
     who = identities(items)
     sampler = Sampler(PAIRS, options.batch_size * world(), options.seed, who[:, 0] if items else None)
     loader = Loader(Pictures(), TITLES, who, lambda texts: trim(trainer.model, tokenize(texts)))
-    return fit(trainer, loader, sampler, folder, judge, "size", on_step), trainer
+    return fit(trainer, loader, sampler, folder, evaluate, "size", on_step), trainer
 
 
 def main() -> None:

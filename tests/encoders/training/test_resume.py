@@ -86,7 +86,7 @@ def test_going_on_equals_never_stopping(driver: ModuleType, tmp_path: Path, name
 
 def test_after_the_last_step_only_the_best_model_is_read(driver: ModuleType, tmp_path: Path) -> None:
     best, _ = driver.train(tmp_path)
-    again, _ = driver.train(tmp_path, on_step=dies_after(1), judge=lambda model: pytest.fail("judged anew"))
+    again, _ = driver.train(tmp_path, on_step=dies_after(1), evaluate=lambda model: pytest.fail("again"))
     assert equal(best.state_dict(), again.state_dict())
 
 

@@ -29,18 +29,18 @@ def test_average_of_weights_by_hand(driver: ModuleType, recipe: dict[str, Any]) 
 
 
 def test_the_best_model_is_returned_not_the_last(driver: ModuleType, tmp_path: Path) -> None:
-    judged: list[dict[str, torch.Tensor]] = []
+    evaluated: list[dict[str, torch.Tensor]] = []
 
-    def judge(model: Any) -> dict[str, float]:
-        judged.append(copy.deepcopy(model.state_dict()))
+    def evaluate(model: Any) -> dict[str, float]:
+        evaluated.append(copy.deepcopy(model.state_dict()))
         assert not model.training
-        return {"size": np.float64([0.2, 0.9, 0.5][len(judged) - 1]), "other": 1.0}
+        return {"size": np.float64([0.2, 0.9, 0.5][len(evaluated) - 1]), "other": 1.0}
 
     told: dict[int, dict[str, float]] = {}
-    best, trainer = driver.train(tmp_path, judge=judge, on_step=told.__setitem__)
+    best, trainer = driver.train(tmp_path, evaluate=evaluate, on_step=told.__setitem__)
     assert trainer.best.step == 6 and trainer.best.scalars == {"size": 0.9, "other": 1.0}
-    assert all(torch.equal(v, judged[1][k]) for k, v in best.state_dict().items())
-    assert not all(torch.equal(v, judged[2][k]) for k, v in best.state_dict().items())
+    assert all(torch.equal(v, evaluated[1][k]) for k, v in best.state_dict().items())
+    assert not all(torch.equal(v, evaluated[2][k]) for k, v in best.state_dict().items())
     assert [step for step in told if "size" in told[step]] == [3, 6, 9]
     assert told.keys() == set(range(1, 10))
     assert {"contrastive", "loss", "lr", "scale", "pairs_per_second"} <= told[1].keys()
@@ -48,12 +48,12 @@ def test_the_best_model_is_returned_not_the_last(driver: ModuleType, tmp_path: P
 
 def test_an_unknown_metric_is_refused(driver: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"metric 'size' is not measured: there are R@1, mAP"):
-        driver.train(tmp_path, judge=lambda model: {"R@1": 0.5, "mAP": 0.4})
+        driver.train(tmp_path, evaluate=lambda model: {"R@1": 0.5, "mAP": 0.4})
 
 
 def test_measures_that_are_no_numbers_give_no_model(driver: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(StateError, match="no measure was a number after 9 steps"):
-        driver.train(tmp_path, judge=lambda model: {"size": math.nan})
+        driver.train(tmp_path, evaluate=lambda model: {"size": math.nan})
 
 
 @pytest.mark.parametrize("precision", ["fp32", "amp_bf16"])

@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 
 from mmprod.datasets.schemas import ANCHOR, CANDIDATE, PAIR
-from mmprod.eval.figures.judged import Judged
+from mmprod.eval.judged import Judged
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@ import pytest
 
 from mmprod.datasets.schemas import METRIC, check
 from mmprod.eval.figures.metrics import figures
+from mmprod.eval.measures.named import parse
 
 
 def test_every_system_scope_and_variant_has_its_figure(catalogue_of):
@@ -10,7 +11,7 @@ def test_every_system_scope_and_variant_has_its_figure(catalogue_of):
     judged = catalogue_of(sizes, [0.9, 0.5, 0.2], systems=2).survey(
         np.random.default_rng(0), 30, answered=0.8
     )
-    table = figures(judged, ["precision", "P@5"])
+    table = figures(judged, [parse("precision"), parse("P@5")])
     check(table, METRIC, "metrics")
     rows = {
         tuple(r[k] for k in ("system", "facet", "scope", "measure", "variant")): r for r in table.to_pylist()
@@ -37,7 +38,9 @@ def test_weights_count_by_hand(judged_of):
     """Category c stands for 6,000 anchors, d for 3,000; all of them in one population of 9,000."""
     found = {"s": {"a": ["x", "y"], "b": ["x", "y"], "e": ["x"]}}
     same = {"a/x": True, "a/y": False, "b/x": True, "b/y": True, "e/x": False}
-    rows = figures(judged_of(found, same, category={"e": "d"}), ["precision", "P@2"]).to_pylist()
+    rows = figures(
+        judged_of(found, same, category={"e": "d"}), [parse("precision"), parse("P@2")]
+    ).to_pylist()
     values = {(r["scope"], r["measure"]): r["value"] for r in rows if r["variant"] in ("", "pooled")}
     assert values == pytest.approx(
         {
@@ -55,5 +58,5 @@ def test_weights_count_by_hand(judged_of):
 
 
 def test_nothing_judged_gives_the_coverage_alone(judged_of):
-    rows = figures(judged_of({"s": {"a": ["x"]}}, {}), ["precision", "P@1"]).to_pylist()
+    rows = figures(judged_of({"s": {"a": ["x"]}}, {}), [parse("precision"), parse("P@1")]).to_pylist()
     assert {(r["measure"], r["value"], r["n"]) for r in rows} == {("judged", 0.0, 1)}

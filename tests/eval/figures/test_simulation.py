@@ -7,6 +7,7 @@ import pytest
 
 from mmprod.eval.figures.anchors import anchor_values
 from mmprod.eval.figures.metrics import scopes
+from mmprod.eval.measures.named import parse
 
 SIZES = {
     ("large", "top"): 100,
@@ -27,8 +28,8 @@ def surveys(catalogue, rounds, size, bands, answered, measures, seed):
         judged = catalogue.survey(rng, size, bands, answered)
         for system, name in enumerate(judged.systems):
             for measure in measures:
-                values = anchor_values(judged, name, measure, "pooled")
-                for facet, scope, part in scopes(judged.frame, values.places):
+                values = anchor_values(judged, name, parse(measure), "pooled")
+                for facet, scope, part in scopes(judged.sample, values.places):
                     if facet != "sales":
                         found = values.share(part)
                         seen.setdefault((system, measure, scope), []).append(
@@ -85,7 +86,7 @@ def test_without_weights_the_figures_would_be_wrong(catalogue_of):
     for _ in range(40):
         judged = catalogue.survey(rng, 60)
         plain.append(np.mean(list(judged.same.values())))
-        weighted.append(anchor_values(judged, "s0", "P@10", "pooled").share().value)
+        weighted.append(anchor_values(judged, "s0", parse("P@10"), "pooled").share().value)
     truth = truth_of(catalogue, 0, "P@10", "all")
     error = np.std(weighted) / math.sqrt(40)
     assert abs(np.mean(weighted) - truth) < 3.5 * error < abs(np.mean(plain) - truth)

@@ -10,7 +10,7 @@ from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.datavalidation import DataValidation
 from openpyxl.worksheet.formula import ArrayFormula
 
-from mmprod.eval.labels import archive, write_rejected
+from mmprod.eval.labels import workbook_parts, write_rejected
 from mmprod.storage.errors import InputError
 
 SHEET = "xl/worksheets/sheet1.xml"
@@ -184,7 +184,7 @@ def test_zip_bombs_are_refused_before_they_unpack(answers, read, forms, monkeypa
         forms.xlsx(answers), lambda xml: xml.replace(b"</sheetData>", b" " * (2 << 20) + b"</sheetData>")
     )
     assert read(data).judgements.num_rows == 30
-    monkeypatch.setattr(archive, "MAX_XML", 1 << 20)
+    monkeypatch.setattr(workbook_parts, "MAX_XML", 1 << 20)
     with pytest.raises(InputError, match="the limit is 1048576: split it"):
         read(data)
     with pytest.raises(InputError, match="the limit is 1000"):

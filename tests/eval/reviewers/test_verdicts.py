@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmprod.eval.reviewers.answers import latest
+from mmprod.eval.reviewers.latest_answers import latest
 from mmprod.eval.reviewers.verdicts import CONTESTED, contested, decide
 from mmprod.storage.errors import InputError
 

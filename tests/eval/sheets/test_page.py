@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from mmprod.eval.sheets.comma import write_csv
+from mmprod.eval.sheets.csv_file import write_csv
 from mmprod.eval.sheets.page import write_html
 from mmprod.eval.sheets.sheet import COLUMNS, Row, Side
 from mmprod.storage.errors import InputError

@@ -11,7 +11,7 @@ import pytest
 
 from mmprod.datasets.schemas import QUESTION
 from mmprod.eval.labels.read import read_labels
-from mmprod.eval.sheets.comma import write_csv
+from mmprod.eval.sheets.csv_file import write_csv
 from mmprod.eval.sheets.label_studio import write_label_studio
 from mmprod.eval.sheets.page import write_html
 from mmprod.eval.sheets.workbook import write_xlsx

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mmprod.datasets.schemas import ANCHOR, CANDIDATE, PAIR, check
 from mmprod.eval.survey.draw import draw_anchors, draw_pairs, take_candidates
-from mmprod.eval.survey.pair import pair_id
+from mmprod.eval.survey.pair_ids import pair_id
 from mmprod.eval.survey.plan import plan
 from mmprod.storage.errors import InputError
 

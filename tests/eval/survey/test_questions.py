@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmprod.datasets.schemas import PAIR, QUESTION, check
-from mmprod.eval.survey.pair import pair_id, repeat_id
+from mmprod.eval.survey.pair_ids import pair_id, repeat_id
 from mmprod.eval.survey.questions import PAIR_KEYS, questions
 from mmprod.storage.errors import InputError
 

@@ -16,8 +16,8 @@ from mmprod.datasets.store.store import Store
 from mmprod.demo.catalogue import render_catalogue
 from mmprod.eval.compare.alerts import Rule, alerts
 from mmprod.eval.compare.history import HISTORY, history
-from mmprod.eval.figures.judged import Judged
 from mmprod.eval.figures.metrics import figures
+from mmprod.eval.judged import Judged
 from mmprod.eval.reviewers.verdicts import decide
 from mmprod.eval.survey.draw import draw_anchors, draw_pairs, take_candidates
 from mmprod.eval.survey.frame import Facts, Frame
@@ -28,8 +28,9 @@ from mmprod.report.page import Card
 from mmprod.report.page import Page as Report
 from mmprod.report.review.evaluation import evaluation_page
 from mmprod.sections import Review
-from mmprod.stages.daily.ingest import ingest_table, open_store
+from mmprod.stages.daily.ingest import ingest_table
 from mmprod.stages.review.evaluation import Evaluated, assess
+from mmprod.stages.store import open_store
 
 SYSTEMS = {"similar_item": 0.11, "titles_only": 0.17}  # and how far their scores are off
 REVIEW = Review(

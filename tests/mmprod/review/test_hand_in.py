@@ -10,10 +10,10 @@ import pytest
 
 from mmprod.config import Config
 from mmprod.sections import Review
-from mmprod.stages.daily.ingest import open_store
 from mmprod.stages.review import judgements
 from mmprod.stages.review.judgements import collect, collect_inbox, read_judgements
 from mmprod.stages.review.survey import sample
+from mmprod.stages.store import open_store
 from mmprod.storage.errors import InputError
 
 
@@ -42,7 +42,7 @@ def sheet_of(day, config: Config, folder: Path, reviewer: str = "anna") -> Path:
 
 
 def test_a_file_that_fails_holds_up_no_other_and_is_put_aside_the_second_time(day, monkeypatch) -> None:
-    config, inbox = with_review(day.config, settle=0), day.lake.inbox
+    config, inbox = with_review(day.config, stable_seconds=0), day.lake.inbox
     sheet_of(day, config, inbox)
     (inbox / "abyss.csv").write_text("pair_id,anchor_id,product_id,label,reviewer\n")
     os.utime(inbox / "abyss.csv", (1, 1))
@@ -65,7 +65,7 @@ def test_a_file_that_fails_holds_up_no_other_and_is_put_aside_the_second_time(da
 
 def test_what_is_added_to_a_file_after_it_was_read_is_read_the_next_time(day, monkeypatch) -> None:
     """Never a mixture: first the file as it was, then as it is."""
-    config = with_review(day.config, settle=0)
+    config = with_review(day.config, stable_seconds=0)
     path = sheet_of(day, config, day.lake.inbox)
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:3]))

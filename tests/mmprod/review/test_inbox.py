@@ -25,9 +25,9 @@ def drop(folder, name, content=b"pair_id,label\n"):
     return folder / name
 
 
-def took(folder, settle=0.0):
+def took(folder, stable_seconds=0.0):
     """The contents of the files that are taken, each finished."""
-    return [inbox.finish(file).read_bytes() for file in inbox.take(folder, settle)]
+    return [inbox.finish(file).read_bytes() for file in inbox.take(folder, stable_seconds)]
 
 
 def test_files_are_taken_once_oldest_first_and_kept(tmp_path):
@@ -84,11 +84,11 @@ def test_a_file_still_growing_is_left_until_it_stays(tmp_path):
     writer = threading.Thread(target=upload)
     writer.start()
     try:
-        assert took(tmp_path, settle=0.1) == []
+        assert took(tmp_path, stable_seconds=0.1) == []
     finally:
         stop.set()
         writer.join()
-    assert len(took(tmp_path, settle=0.1)) == 1
+    assert len(took(tmp_path, stable_seconds=0.1)) == 1
 
 
 def test_a_file_open_for_writing_is_left_and_one_open_for_reading_not(tmp_path):

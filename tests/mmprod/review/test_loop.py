@@ -17,13 +17,14 @@ import pytest
 
 from mmprod.config import Config
 from mmprod.demo.reviewer import SimulatedReviewer
-from mmprod.stages.daily.ingest import ingest_table, open_store
+from mmprod.stages.daily.ingest import ingest_table
 from mmprod.stages.encoder import load_encoder
 from mmprod.stages.review.conflicts import write_conflicts
 from mmprod.stages.review.evaluation import evaluate, judge_survey, read_assessment, read_history
 from mmprod.stages.review.judgements import collect, collect_inbox, decided, read_judgements
 from mmprod.stages.review.searches import read_texts, sample_searches
 from mmprod.stages.review.survey import plan_survey, read_survey, sample
+from mmprod.stages.store import open_store
 from mmprod.storage.errors import InputError, StateError
 
 Truth = Callable[[str, str], bool]
@@ -136,7 +137,7 @@ def test_figures_are_those_of_the_truth_when_everything_is_asked(day, truth) -> 
 
 
 def test_the_inbox_takes_returns_and_refuses(day, truth) -> None:
-    config = with_review(day.config, settle=0)
+    config = with_review(day.config, stable_seconds=0)
     detail = ask(day, config)
     inbox = day.lake.inbox
     inbox.mkdir(parents=True)
@@ -270,7 +271,7 @@ def test_what_cannot_be_asked_is_said(day, tmp_path: Path) -> None:
 
 
 def test_a_watched_inbox_takes_files_while_another_run_writes_to_the_lake(day, truth) -> None:
-    config = with_review(day.config, settle=0)
+    config = with_review(day.config, stable_seconds=0)
     detail = ask(day, config)
     command = [Path(sys.executable).with_name("mmprod"), "review", "collect", "--watch", "--json"]
     environment = {**os.environ, "MMPROD_REVIEW__SETTLE": "0"}

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from mmprod.serving.gateway.settings import Settings
-from mmprod.serving.gateway.triton import regions
+from mmprod.serving.gateway.triton import region_prefix
 
 ROOT = Path(__file__).parents[3]
 
@@ -77,7 +77,7 @@ class Gateway:
     @property
     def regions(self) -> set[str]:
         """What its servers share in memory."""
-        return {path.name for path in Path("/dev/shm").glob(f"{regions(self.settings)}*")}
+        return {path.name for path in Path("/dev/shm").glob(f"{region_prefix(self.settings)}*")}
 
     def models(self, triton: int) -> dict[str, int]:
         """Processes of a server's group that run, by the model each one runs; the server itself as ""."""
@@ -129,7 +129,7 @@ def template(world: Any, environment: Path) -> Settings:
         body_seconds=5.0,
         deadline=4.0,
         requests=256,
-        patience=60.0,
+        start_seconds=60.0,
         probe_seconds=1.0,
         log_share=1.0,
     )

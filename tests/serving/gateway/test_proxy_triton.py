@@ -69,7 +69,7 @@ REFUSED = {
     "bad_request: inference request batch-size must be <= 64": {"inputs": [tensor("TITLE", *["x"] * 65)]},
     "bad_request: outputs has 'SCORE'": {"inputs": [tensor("TITLE", "x")], "outputs": [{"name": "SCORE"}]},
     "bad_request: shape": {"inputs": [tensor("TITLE", "x", shape=[2**62, 2**62])]},
-    "bad_request: no JSON": b"{",
+    "bad_request: not JSON": b"{",
     "bad_request: JSON nested": b"[" * 100_000,
     "bad_request: timeout": {"inputs": [tensor("TITLE", "x")], "parameters": {"timeout": -1}},
     "too_large: a body": b" " * 1_000_001,

@@ -27,7 +27,7 @@ RIGHT: dict[str, Any] = {
     "body_seconds": 10,
     "deadline": 5.5,
     "requests": 256,
-    "patience": 60,
+    "start_seconds": 60,
     "probe_seconds": 5,
     "log_share": 0.01,
 }
@@ -75,6 +75,13 @@ def test_a_wrong_value_is_refused_by_name(tmp_path: Path, key: str, value: Any) 
 def test_every_key_has_to_be_there(tmp_path: Path, key: str) -> None:
     with pytest.raises(InputError, match=key):
         _read(tmp_path, {name: value for name, value in RIGHT.items() if name != key})
+
+
+def test_unknown_and_missing_keys_are_told_apart(tmp_path: Path) -> None:
+    """So a file with a key of an earlier version shows its new name."""
+    earlier = {name: value for name, value in RIGHT.items() if name != "start_seconds"} | {"patience": 60}
+    with pytest.raises(InputError, match="unknown keys: patience; missing keys: start_seconds"):
+        _read(tmp_path, earlier)
 
 
 def test_one_port_for_two_is_refused(tmp_path: Path) -> None:

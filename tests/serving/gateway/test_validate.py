@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmprod.serving.errors import Refused
 from mmprod.serving.gateway.validate import VALUES, check_inference
-from mmprod.serving.refused import Refused
-from mmprod.serving.repository import MODELS, Model
+from mmprod.serving.repository import MODELS, ModelSpec
 
 MODEL = {model.name: model for model in MODELS}
 TEXT, PAIR, SEARCH = (MODEL[name] for name in ("text_encoder", "pair_similarity", "product_search"))
@@ -21,12 +21,12 @@ def title(*texts: Any, **change: Any) -> dict[str, Any]:
     return {name: value for name, value in (found | change).items() if value is not None}
 
 
-def check(request: Any, model: Model = TEXT, shared_memory: bool = False) -> None:
+def check(request: Any, model: ModelSpec = TEXT, shared_memory: bool = False) -> None:
     body = request if isinstance(request, bytes) else json.dumps(request).encode()
     check_inference(model, body, None, shared_memory)
 
 
-def refusal(request: Any, model: Model = TEXT, shared_memory: bool = False) -> str:
+def refusal(request: Any, model: ModelSpec = TEXT, shared_memory: bool = False) -> str:
     with pytest.raises(Refused) as refused:
         check(request, model, shared_memory)
     return str(refused.value)
@@ -72,7 +72,7 @@ BAD: dict[str, Any] = {
     "half": b'{"inputs": [',
     "two": b"{}{}",
     "a byte order mark": b"\xef\xbb\xbf{}",
-    "no UTF-8": b'{"id": "\xff"}',
+    "not UTF-8": b'{"id": "\xff"}',
     "UTF-16": '{"inputs": []}'.encode("utf-16"),
     "half a surrogate pair": b'{"inputs": [{"name": "TITLE", "datatype": "BYTES", "shape": [1, 1], '
     b'"data": ["\\ud800"]}]}',
@@ -160,11 +160,11 @@ def test_k_is_a_number_of_32_bits(value: Any) -> None:
     )
 
 
-def test_inputs_of_unlike_lengths_are_refused() -> None:
+def test_inputs_of_different_lengths_are_refused() -> None:
     names = ("A_TITLE", "B_TITLE", "PROFILE")
     inputs = [title(*["x"] * (1 + row // 2), name=name) for row, name in enumerate(names)]
     assert refusal({"inputs": inputs}, PAIR) == (
-        "lengths: inputs of unlike lengths: {'A_TITLE': 1, 'B_TITLE': 1, 'PROFILE': 2}"
+        "lengths: inputs have different lengths: {'A_TITLE': 1, 'B_TITLE': 1, 'PROFILE': 2}"
     )
     assert "needs the inputs PROFILE" in refusal({"inputs": inputs[:2]}, PAIR)
 
@@ -248,14 +248,14 @@ REQUEST = st.fixed_dictionaries(
 
 
 @given(REQUEST, st.sampled_from(MODELS), st.booleans())
-def test_any_request_passes_or_is_refused(request: Any, model: Model, shared_memory: bool) -> None:
+def test_any_request_passes_or_is_refused(request: Any, model: ModelSpec, shared_memory: bool) -> None:
     """Nothing else is raised; and what passes has all that is needed, in the number that its shape tells."""
     try:
         check(json.dumps(request).encode(), model, shared_memory)
     except Refused:
         return
     names = [tensor["name"] for tensor in request["inputs"]]
-    assert set(model.needed) <= set(names) <= set(model.inputs)
+    assert set(model.required) <= set(names) <= set(model.inputs)
     for tensor in request["inputs"]:
         assert tensor["shape"][0] == len(tensor["data"])
 

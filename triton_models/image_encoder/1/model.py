@@ -1,10 +1,10 @@
-"""Pictures in, unit vectors out."""
+"""Pictures to unit vectors."""
 
 import os
 import site
 import sys
 
-if folder := os.environ.get("MMPROD_SITE"):  # the backend leaves PYTHONPATH out of account
+if folder := os.environ.get("MMPROD_SITE"):  # the backend ignores PYTHONPATH
     sys.path.insert(0, folder)
     site.addsitedir(folder)
 
@@ -12,6 +12,6 @@ from mmprod.serving.models import EncoderModel
 
 
 class TritonPythonModel(EncoderModel):
-    """PICTURE string [n, 1], the bytes of files → VECTOR float32 [n, d], ENCODER string [n, 1]."""
+    """PICTURE string [n, 1], bytes of files or data URLs → VECTOR float32 [n, d], ENCODER string [n, 1]."""
 
     tower = "image"

@@ -1,10 +1,10 @@
-"""Products in, their vectors out."""
+"""Products to their image and text vectors."""
 
 import os
 import site
 import sys
 
-if folder := os.environ.get("MMPROD_SITE"):  # the backend leaves PYTHONPATH out of account
+if folder := os.environ.get("MMPROD_SITE"):  # the backend ignores PYTHONPATH
     sys.path.insert(0, folder)
     site.addsitedir(folder)
 
@@ -12,5 +12,5 @@ from mmprod.serving.models import ProductModel
 
 
 class TritonPythonModel(ProductModel):
-    """TITLE, PICTURE, either or both: string [n, 1], empty where a product has none
-    → IMAGE, TEXT float32 [n, d], zeros where it has none; ENCODER string [n, 1]."""
+    """TITLE, PICTURE, either or both: string [n, 1], empty if a product has none
+    → IMAGE, TEXT float32 [n, d], zeros for what is missing; ENCODER string [n, 1]."""

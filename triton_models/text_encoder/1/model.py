@@ -1,10 +1,10 @@
-"""Titles in, unit vectors out."""
+"""Titles to unit vectors."""
 
 import os
 import site
 import sys
 
-if folder := os.environ.get("MMPROD_SITE"):  # the backend leaves PYTHONPATH out of account
+if folder := os.environ.get("MMPROD_SITE"):  # the backend ignores PYTHONPATH
     sys.path.insert(0, folder)
     site.addsitedir(folder)
 

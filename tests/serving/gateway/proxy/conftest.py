@@ -56,10 +56,10 @@ class Source:
         self.counts: Counter[str] = Counter(restarts=2, reloads_switched=3)
         self.current: Backend | None = None
         self.ready = True
-        self.suspected = 0
+        self.probes = 0
 
-    def suspect(self) -> None:
-        self.suspected += 1
+    def probe_soon(self) -> None:
+        self.probes += 1
 
 
 class Stand:
@@ -93,7 +93,7 @@ class Stand:
         """As at the start."""
         self.triton.told()
         self.source.current = Backend("g000007", self.triton.address, self.triton.address)
-        self.source.ready, self.source.suspected = True, 0
+        self.source.ready, self.source.probes = True, 0
 
     def close(self) -> None:
         """End the thread."""
@@ -191,7 +191,7 @@ def _settings(folder: Path) -> Settings:
     ports = {"port": Stand.free(), "metrics_port": Stand.free()}
     bounds = {"body_bytes": MOST, "body_seconds": SECONDS, "deadline": SECONDS, "requests": 4}
     rest = {"libraries": "", "host": "127.0.0.1", "threads": 1, "config_name": ""}
-    last = {"shared_memory": True, "patience": 1.0, "probe_seconds": 1.0, "log_share": 1.0}
+    last = {"shared_memory": True, "start_seconds": 1.0, "probe_seconds": 1.0, "log_share": 1.0}
     return Settings(folder=folder, **nowhere, **ports, **bounds, **rest, **last)  # type: ignore[arg-type]
 
 

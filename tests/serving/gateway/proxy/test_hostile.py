@@ -88,7 +88,7 @@ def test_clients_that_leave_midway_are_forgotten(stand: Any) -> None:
     assert stand.post().status_code == 200
     time.sleep(0.3)
     backend = stand.source.current
-    assert backend and backend.in_flight == 0 and not stand.source.suspected
+    assert backend and backend.in_flight == 0 and not stand.source.probes
 
 
 def test_a_client_that_takes_no_answers_is_cut_off(stand: Any) -> None:

@@ -86,7 +86,7 @@ def test_health_is_what_the_supervisor_says(stand: Any) -> None:
     answer = stand.post()
     assert stand.error(answer) == (503, "unavailable") and answer.headers["Retry-After"] == "1"
     assert httpx.get(f"{stand.url}/v2/health/live").status_code == 200
-    assert len(stand.triton.asked) == 1 and not stand.source.suspected
+    assert len(stand.triton.asked) == 1 and not stand.source.probes
 
 
 TOLD = {  # Triton's own words
@@ -107,7 +107,7 @@ def test_errors_of_triton_are_told_in_the_services_words(stand: Any, message: st
     assert stand.error(answer) == (wanted, code)
     assert ("Retry-After" in answer.headers) == (wanted == 503)
     assert "request id" not in answer.text and "secret" not in answer.text
-    assert stand.source.suspected == (code in ("unavailable", "failed"))
+    assert stand.source.probes == (code in ("unavailable", "failed"))
 
 
 def test_a_triton_that_breaks_off_hangs_or_is_gone_is_told_of_at_once(stand: Any) -> None:
@@ -119,7 +119,7 @@ def test_a_triton_that_breaks_off_hangs_or_is_gone_is_told_of_at_once(stand: Any
     assert time.monotonic() - begin < 3 * SECONDS
     stand.source.current = Backend("g000007", f"127.0.0.1:{stand.free()}", "")
     assert stand.error(stand.post()) == (503, "unavailable")
-    assert stand.source.suspected == 3
+    assert stand.source.probes == 3
 
 
 def test_a_model_that_has_ended_is_not_waited_for(stand: Any) -> None:

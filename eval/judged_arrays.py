@@ -1,0 +1,81 @@
+"""A survey's tables as arrays: its anchors, the pairs drawn from its pool, and a system's ranked lists."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmprod.eval.estimate import Floats, Ints
+from mmprod.storage.errors import InputError
+
+UNJUDGED = -1
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The anchors that were drawn, one entry each in the order of ANCHOR.
+
+    `stratum` numbers the strata (category and band); `population` is the anchors there are in it.
+    `category` and `band` index `categories` and `bands`, the names in order.
+    """
+
+    ids: list[str]
+    weight: Floats
+    population: Floats
+    stratum: Ints
+    category: Ints
+    band: Ints
+    categories: list[str]
+    bands: list[str]
+
+    def code_of(self, category: str) -> int:
+        """The number of a category. Raises: InputError for one that no anchor has."""
+        if category not in self.categories:
+            raise InputError(f"no anchor of category {category!r}; there are {', '.join(self.categories)}")
+        return self.categories.index(category)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The pairs that were drawn, one entry each in the order of PAIR.
+
+    `part` numbers the anchors' rank bands, from which pairs were drawn at random. By part: `size` is how
+    many pairs were pooled, `judged` how many of them have a verdict, `of` their anchor, `first` the first
+    rank of the band. By pair: `verdict` is 1 same, 0 not, -1 unjudged.
+    """
+
+    anchor: Ints
+    verdict: NDArray[np.int8]
+    part: Ints
+    size: Floats
+    judged: Floats
+    of: Ints
+    first: Ints
+
+    @cached_property
+    def stands_for(self) -> Floats:
+        """float64[pairs]: how many products of its rank band each pair stands for, 0 where it is unjudged.
+
+        The judged pairs of a part count as drawn at random, without replacement, from all that were pooled
+        in it: drawn by the survey, and answered at random. With m verdicts on M products, each judged
+        product stands for M/m of them (Horvitz & Thompson, JASA 47, 1952).
+        """
+        each = self.size / np.maximum(self.judged, 1)
+        return np.where(self.verdict == UNJUDGED, 0, each[self.part])
+
+
+@dataclass(frozen=True)
+class Lists:
+    """A system's ranked lists, end to end by anchor and rank; an entry is a product in a list.
+
+    `pair` is its place in `Pool`, -1 where it was not drawn; `band` the number of its rank band among
+    the survey's, by its best rank over all systems; `row` its place in CANDIDATE.
+    """
+
+    anchor: Ints
+    rank: Ints
+    verdict: NDArray[np.int8]
+    band: Ints
+    pair: Ints
+    row: Ints

@@ -1,0 +1,37 @@
+"""R@k: of an anchor's same products, the share among the first k."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from mmprod.eval.measures.counted_lists import CountedLists, Fractions
+from mmprod.eval.measures.measure import EstimatedMeasure
+from mmprod.eval.measures.sampled_lists import SampledLists
+
+
+@dataclass(frozen=True)
+class Recall(EstimatedMeasure):
+    """Same products among the first k over all same products that any system found:
+
+        R@k = Σ_{r≤k} y_r / R
+
+    trec_eval's recall (Buckley & Voorhees 2005) with the pool for all there is. Anchors with R = 0 have no
+    value. The estimate divides by an estimated R; anchors with a rank band without verdict have none.
+    """
+
+    kind: ClassVar[str] = "R"
+    called: ClassVar[str] = "recall"
+    meaning: ClassVar[str] = (
+        "Of the same products that any system found for an anchor, the share that is among the first {k}."
+    )
+    headline: ClassVar[bool] = True
+
+    def counted(self, lists: CountedLists, k: int) -> Fractions:
+        size = np.minimum(lists.relevant, 1)
+        return lists.fractions(lists.same_by(k), lists.relevant, size, lists.judged.depth)
+
+    def estimated(self, lists: SampledLists, k: int) -> Fractions:
+        depth, size = lists.judged.depth, np.minimum(lists.relevant, 1)
+        known, whole = lists.judged.finished(depth, least=1), lists.judged.finished(depth)
+        return Fractions(lists.same_by(k), lists.relevant, size, known, whole)
