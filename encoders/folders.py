@@ -55,7 +55,7 @@ def fetch(name: str) -> Path:
             huggingface_hub.snapshot_download(repository, revision=revision or None, allow_patterns=wanted)
         )
     except (OSError, ValueError) as error:
-        raise InputError(f"encoder transformers:{name} can't be had: {error}") from error
+        raise InputError(f"encoder transformers:{name} is not available: {error}") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def read_preprocessing(folder: Path, side: int) -> dict[str, Any]:
     for a missing file or a size other than the tower's.
     """
     if not (folder / PICTURES).is_file():
-        raise InputError(f"{folder} holds no {PICTURES}, which says how to preprocess pictures; add it")
+        raise InputError(f"{folder} holds no {PICTURES}, which says how pictures are preprocessed; add it")
     content = read_json(folder / PICTURES)
     cropped = content.get("do_center_crop", True)
     size = content.get("crop_size" if cropped else "size", side)

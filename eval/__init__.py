@@ -1,1 +1,1 @@
-"""Sampling pairs for review, reading labels, and the figures they give."""
+"""Sampling pairs for review, reading labels, and computing figures from them."""

@@ -1,4 +1,4 @@
-"""The area under the ROC curve of weighted answers that come in clusters, with its error."""
+"""The area under the ROC curve of weighted, clustered answers, with its standard error."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ from mmprod.eval.estimate import Floats, Ints, mean
 
 @dataclass(frozen=True)
 class Auc:
-    """An AUC, or the difference of two of the same answers.
+    """An AUC, or the difference of two AUCs of the same answers.
 
-    `influence`, float64[n], is what each answer adds to its error, to first order; it sums to 0.
+    `influence`, float64[n]: the contribution of each answer to its error, to first order; sums to 0.
     """
 
     value: float
@@ -23,11 +23,12 @@ class Auc:
 
 
 def auc(scores: Floats, same: NDArray[np.bool_], weights: Floats, fold: Ints) -> Auc:
-    """The share of (same, different) twos of one fold in which the same one scores higher, ties half.
+    """The share of (same, different) pairs of answers, both of one fold, in which "same" scores higher.
 
-    Twos weigh the product of their weights; all arrays are [n]. With one fold it is sklearn's
-    roc_auc_score, which knows neither folds nor errors. Cross-validated scores are on a scale of their
-    own in each fold, so only within one can they be compared. At least one fold must have both answers.
+    Ties count half. A pair of answers is weighted by the product of its weights; all arrays are [n]. With one
+    fold this is sklearn's roc_auc_score, which has neither folds nor errors. Cross-validated scores have
+    another scale in each fold, so they are compared only within a fold. At least one fold must have both
+    answers.
     """
     ordered, opposite = np.zeros(len(scores)), np.zeros(len(scores))
     for number in np.unique(fold):
@@ -43,9 +44,9 @@ def auc(scores: Floats, same: NDArray[np.bool_], weights: Floats, fold: Ints) ->
 def interval(found: Auc, clusters: Ints, strata: Ints) -> tuple[float | None, float | None]:
     """The 95 % interval by Student's t over clusters (int64[n], anchors) within strata; None for too few.
 
-    From the sums of the influence by cluster: Obuchowski, Biometrics 53 (1997), which is DeLong, DeLong &
-    Clarke-Pearson's (Biometrics 44, 1988) where each answer is its own cluster. For large samples, and
-    too narrow where an AUC is nearly 1.
+    Computed from the sums of the influence by cluster: Obuchowski, Biometrics 53 (1997), equal to DeLong,
+    DeLong & Clarke-Pearson (Biometrics 44, 1988) if each answer is its own cluster. For large samples; too
+    narrow if an AUC is nearly 1.
     """
     names, first, place = np.unique(clusters, return_index=True, return_inverse=True)
     count = len(names)
@@ -56,7 +57,7 @@ def interval(found: Auc, clusters: Ints, strata: Ints) -> tuple[float | None, fl
 
 
 def _weight_below(scores: Floats, others: Floats, weights: Floats) -> Floats:
-    """The weight of `others` below each score, and half of those level with it."""
+    """The weight of `others` below each score, plus half the weight of those equal to it."""
     order = np.argsort(others)
     sums = np.append(0.0, np.cumsum(weights[order]))
     below, upto = (sums[np.searchsorted(others[order], scores, side)] for side in ("left", "right"))

@@ -21,11 +21,10 @@ _INSTALL = 'needs the libraries of training: pip install "mmprod[train]"'
 def bleu(captions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Corpus BLEU-4 (Papineni et al. 2002) as sacrebleu computes it, 0 to 100.
 
-    sacrebleu's signature is ``nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp``: with ``tok:zh`` where any text
-    has a Chinese character, and ``nrefs:N``, or ``nrefs:var`` where captions differ in how many they have.
-
-    `references` holds one or several texts for each caption; the n-grams of all of them count, and the
-    length nearest to the caption's. Raises: InputError as `rouge_l` does.
+    sacrebleu's signature is ``nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp``, with ``tok:zh`` if any text
+    has a Chinese character, and with ``nrefs:N``, or ``nrefs:var`` if captions differ in the number of their
+    references. `references`: one or several texts for each caption; the n-grams of all of them count, and
+    the length nearest to the caption's. Raises: InputError as `rouge_l`.
     """
     _check(captions, references)
     chinese = any(map(_CHINESE.search, chain(captions, *references)))
@@ -40,11 +39,10 @@ def bleu(captions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
 def rouge_l(captions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """ROUGE-L (Lin 2004): the mean over captions of the F1 of the longest common subsequence, 0 to 100.
 
-    Of several references the best counts. Tokens are runs of a-z and 0-9 in lower case, as rouge-score's
-    own, no stemming, and single Chinese characters.
-
-    Raises: InputError for no caption, for a caption without references, for lists of different lengths and
-    where the library is missing.
+    Of several references the best counts. Tokens are runs of a-z and 0-9 in lower case without stemming, as
+    in rouge-score, and single Chinese characters.
+    Raises: InputError for no caption, for a caption without references, for lists of different lengths, and
+    if the library is missing.
     """
     _check(captions, references)
     try:
@@ -57,7 +55,7 @@ def rouge_l(captions: Sequence[str], references: Sequence[Sequence[str]]) -> flo
 
 
 class _Tokenizer:
-    """What rouge-score asks to make tokens."""
+    """The tokenizer passed to rouge-score."""
 
     def tokenize(self, text: str) -> list[str]:
         return _WORD.findall(text.lower())

@@ -1,9 +1,9 @@
 """Population figures from a stratified sample of anchors, with 95 % intervals.
 
-The survey is a two-stage one: anchors are drawn without replacement within strata, and of each anchor's
-pairs some are drawn and answered. Figures are weighted ratios Σwy / Σw; their variance is the linearised
-one between the anchors of a stratum with the finite population correction, plus what sampling within the
-anchors adds. Cochran, Sampling Techniques, 3rd ed. (1977), sections 5A.2, 6.11 and 11.9; Särndal,
+The survey has two stages: anchors are drawn without replacement within strata, and some of each anchor's
+pairs are drawn and answered. Figures are weighted ratios Σwy / Σw; their variance is the linearised one
+between the anchors of a stratum, with the finite population correction, plus that of sampling within the
+anchors. Cochran, Sampling Techniques, 3rd ed. (1977), sections 5A.2, 6.11 and 11.9; Särndal,
 Swensson, Wretman, Model Assisted Survey Sampling (1992), results 4.3.1 and 5.6.2.
 """
 
@@ -17,20 +17,20 @@ from numpy.typing import NDArray
 from mmprod.datasets.lazy import lazy
 from mmprod.storage.errors import InputError
 
-scipy = lazy("scipy")  # not everything that counts measures needs intervals
+scipy = lazy("scipy")  # slow to import; not needed without intervals
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 CONFIDENCE = 0.95
 CAUTION = 2.0
-"""In how many anchors the rarer answer must have been seen for its variance to weigh as much as caution."""
+"""The number of anchors with the rarer answer at which its variance and the worst case weigh the same."""
 ROUNDS = 1_000
 """Resamples of a bootstrap."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure, its 95 % interval and how many rows (pairs or anchors) are behind it."""
+    """A figure, its 95 % interval, and the number of rows (pairs or anchors) it is based on."""
 
     value: float
     low: float
@@ -40,10 +40,10 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Mean:
-    """A weighted mean, its standard error, and the degrees of freedom that is told with (0: not at all).
+    """A weighted mean, its standard error, and the error's degrees of freedom (0: the error is unknown).
 
-    `worth` is how many clusters of equal weight from an endless population the sample is worth by its
-    weights alone, inf where the whole population was seen.
+    `worth`: the equivalent number of clusters of equal weight from an infinite population, by the sample's
+    weights alone; inf if the whole population was seen.
     """
 
     value: float
@@ -53,7 +53,7 @@ class Mean:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval by Student's t; endless where there is no degree of freedom."""
+        """The 95 % interval by Student's t; infinite without a degree of freedom."""
         half = quantile(self.freedom) * self.error if self.freedom else np.inf
         return self.value - half, self.value + half
 
@@ -67,16 +67,18 @@ def share(
     within: Floats | None = None,
     unknown: Floats | None = None,
 ) -> Estimate:
-    """The weighted mean of values in [0, 1], as `mean` has it, with a Wilson interval.
+    """The weighted mean of values in [0, 1], as in `mean`, with a Wilson interval.
 
     Wilson's score interval (JASA 22, 1927) at an effective size n, with Student's t at the degrees of
     freedom instead of the normal quantile (Korn & Graubard, Survey Methodology 24, 1998; Franco, Little,
-    Louis, Slud, J. Survey Statistics and Methodology 7, 2019): within [0, 1], and it holds near the ends.
+    Louis, Slud, J. Survey Statistics and Methodology 7, 2019): it stays within [0, 1] and is valid near the
+    ends.
         1/n = (e · v / p(1-p) + 2 / n_0) / (e + 2)
-    with v the variance of the mean, e the number of anchors that the rarer answer comes from (Kish's
-    effective number), and n_0 what the anchors are worth by their weights alone, were the pairs of each
-    all alike. So where the rarer answer was hardly or never seen, and v says little, the interval leans on
-    the worst case. The point alone where all of the population was seen, 0 to 1 without a degree of freedom.
+    with v the variance of the mean, e the number of anchors with the rarer answer (Kish's effective number),
+    and n_0 the effective number of anchors by their weights alone, i.e. if the pairs of each anchor were all
+    alike (`Mean.worth`). So if the rarer answer was seen hardly or never, and v is unreliable, the interval
+    tends to the worst case. It is the point alone if the whole population was seen, and 0 to 1 without a
+    degree of freedom.
 
     Raises: InputError as `mean`, and for values outside [0, 1].
     """
@@ -102,26 +104,27 @@ def mean(
         values: float64[n], y.
         weights: float64[n], 0 or more: how much of the population a row stands for. Rows of weight 0 are
             sampled but outside the domain of the figure; their clusters count as drawn.
-        clusters: int64[n], the anchor of each row, which has one stratum.
-        strata: int64[n], where the anchor was drawn.
-        population: float64[n], anchors there are in the row's stratum (N_h); inf for no finite correction.
-        within: float64[n, 3], where only a part of an anchor's pairs is known: c, with c[:, 0] -
-            2 r c[:, 1] + r² c[:, 2] the variance of w(y - r) given the anchor; 0 for rows wholly known.
-        unknown: float64[n], the part of a row's pairs that has no verdict; 0 for rows wholly known. It
-            counts towards `Mean.worth`, so that answers which are all alike don't pass for certainty.
+        clusters: int64[n], the anchor of each row; an anchor belongs to one stratum.
+        strata: int64[n], the stratum of the anchor.
+        population: float64[n], number of anchors in the row's stratum (N_h); inf: no finite correction.
+        within: float64[n, 3], if only a part of an anchor's pairs is known: c, with c[:, 0] -
+            2 r c[:, 1] + r² c[:, 2] the variance of w(y - r) given the anchor; 0 for rows fully known.
+        unknown: float64[n], the share of a row's pairs without a verdict; 0 for rows fully known. It
+            reduces `Mean.worth`, so that equal answers to a part are not taken for certainty.
 
     With z_i = Σ w(y - value) over the rows of anchor i, n_h anchors drawn of N_h, f_h = n_h / N_h:
         error² (Σw)² = Σ_h (1 - f_h) n_h/(n_h - 1) Σ_i (z_i - z̄_h)² + Σ_h f_h Σ_i within_i
-    so what sampling within anchors adds remains where all anchors of a stratum were drawn. Strata with
-    one anchor of several are collapsed into one (Cochran, section 5A.12), which errs on the wide side.
-    The degrees of freedom are Satterthwaite's (Biometrics 2, 1946), at most anchors minus strata.
+    so the variance of sampling within anchors remains even if all anchors of a stratum were drawn. Strata
+    of which one of several anchors was drawn are collapsed into one (Cochran, section 5A.12), which widens
+    the interval. The degrees of freedom are Satterthwaite's (Biometrics 2, 1946), at most anchors minus
+    strata.
 
-    Raises: InputError for no row of positive weight, negative weights, or more anchors than there are.
+    Raises: InputError for no row of positive weight, negative weights, or more anchors than the population.
     """
     total = float(weights.sum())
     if not total > 0 or weights.min() < 0:
         raise InputError(f"{len(values)} rows with weights that sum to {total:g}: nothing to average")
-    value = float(np.clip(weights @ values / total, values.min(), values.max()))  # but for rounding it is
+    value = float(np.clip(weights @ values / total, values.min(), values.max()))  # clips rounding errors
     names, first, cluster = np.unique(clusters, return_index=True, return_inverse=True)
     residual = totals(cluster, weights * (values - value), len(names))
     inner = np.zeros(len(names))
@@ -155,19 +158,20 @@ def bootstrap(
     Args:
         statistic: from float64[k, ROUNDS], the totals of the columns of `sums` in each resample, to
             float64[m, ROUNDS].
-        sums: float64[c, k], what each cluster (anchor, group) adds to the totals, weighted.
+        sums: float64[c, k], each cluster's (anchor's, group's) weighted contribution to the totals.
         strata: int64[c], the stratum of each cluster.
         seed: the same seed gives the same intervals.
 
     n_h - 1 of the n_h clusters of a stratum are drawn with replacement and scaled up by n_h / (n_h - 1),
     which makes the variance unbiased in small strata (Rao & Wu, JASA 83, 1988). A stratum of one cluster
-    stays as it is. No finite population correction: wide where most of a population was drawn.
+    is not resampled. There is no finite population correction, so intervals are wide if most of a population
+    was drawn.
     Returns: lower and upper bounds, float64[m] each.
     """
     random = np.random.default_rng(seed)
     drawn = np.zeros((sums.shape[1], ROUNDS))
     for stratum in np.unique(strata):
-        # Clusters that add the same are drawn together: a million take few distinct sums.
+        # Clusters with equal sums are drawn together: a million clusters have few distinct sums.
         kinds, counts = np.unique(sums[strata == stratum], axis=0, return_counts=True)
         size = counts.sum()
         if size == 1:
@@ -181,12 +185,12 @@ def bootstrap(
 
 
 def totals(places: Ints, amounts: NDArray[Any], count: int) -> Floats:
-    """float64[count]: the sum of the amounts (any number or bool [n]) of each place (int64[n])."""
+    """float64[count]: the sums of the amounts (any number type or bool, [n]) by place (int64[n])."""
     return np.asarray(np.bincount(places, amounts, count), np.float64)
 
 
 def wilson(value: float, n: float, z: float | None = None) -> tuple[float, float]:
-    """Wilson's score interval for a share seen in `n` independent trials, n > 0 (may be fractional).
+    """Wilson's score interval for a share observed in `n` independent trials, n > 0 (may be fractional).
 
     (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n); z is 1.96, the 95 % interval, unless given.
     """
@@ -203,7 +207,7 @@ def quantile(freedom: float) -> float:
 
 
 def _witnesses(values: Floats, weights: Floats, clusters: Ints) -> float:
-    """How many clusters the rarer answer comes from: Kish's effective number of them, 0 for none."""
+    """Kish's effective number of clusters with the rarer answer; 0 for none."""
     rarer = weights * (values if weights @ values < weights @ (1 - values) else 1 - values)
     mass = totals(np.unique(clusters, return_inverse=True)[1], rarer, len(values))
     if not mass.any():
@@ -224,7 +228,7 @@ def _wilson_of(found: Mean, witnesses: float) -> tuple[float, float]:
 
 
 def _collapsed(strata: Ints, population: Floats) -> tuple[Ints, Floats, Floats]:
-    """Strata of the clusters after collapsing: number of each cluster's, clusters drawn, population."""
+    """Strata after collapsing: each cluster's stratum, and by stratum clusters drawn and population."""
     names, first, group = np.unique(strata, return_index=True, return_inverse=True)
     size = np.bincount(group).astype(np.float64)
     there = population[first]
@@ -232,7 +236,7 @@ def _collapsed(strata: Ints, population: Floats) -> tuple[Ints, Floats, Floats]:
         worst = int(np.argmax(size - there))
         raise InputError(f"{size[worst]:g} anchors of a stratum of {there[worst]:g} were drawn")
     lone = (size == 1) & (there > 1)
-    if lone.sum() == 1 and len(names) > 1:  # its neighbour joins it
+    if lone.sum() == 1 and len(names) > 1:  # it is joined with another stratum
         lone[np.flatnonzero(~lone)[0]] = True
     if lone.sum() > 1:
         group = np.unique(np.where(lone, len(names), np.arange(len(names)))[group], return_inverse=True)[1]

@@ -1,4 +1,4 @@
-"""How much pictures should count against titles, and from which score on, as the labels have it."""
+"""Fits the weight of pictures against titles, and the score threshold, to the labels."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -16,20 +16,20 @@ from mmprod.eval.judged_arrays import UNJUDGED
 from mmprod.storage.errors import InputError
 
 GRID = np.arange(21) / 20
-"""Weights of the picture that are tried; the title has the rest."""
+"""Candidate weights of the picture; the title has the rest."""
 SIMPLE: Mapping[str, float] = {"1_1": 0.5, "7_3": 0.7}
-"""The weightings to keep where fitting is no better, the simplest first."""
+"""Weights that are advised unless fitting is significantly better, the simplest first."""
 FOLDS = 5
 LEAST = 10
-"""Anchors with a same product, and anchors with another, that a scope must have to be fitted."""
+"""The number of anchors with a same product, and with a different one, that a fit needs."""
 
 WEIGHTS = pa.schema(
     [
         pa.field("scope", pa.string(), nullable=False),  # "all" or a category
         pa.field("pairs", pa.int64(), nullable=False),  # judged, with both scores
         pa.field("anchors", pa.int64(), nullable=False),
-        pa.field("image_weight", pa.float64(), nullable=False),  # that fits all of them best
-        pa.field("auc", pa.float64(), nullable=False),  # of fitting, at anchors not fitted to
+        pa.field("image_weight", pa.float64(), nullable=False),  # the best fit to all pairs
+        pa.field("auc", pa.float64(), nullable=False),  # cross-validated
         pa.field("low", pa.float64()),  # 95 % interval
         pa.field("high", pa.float64()),
         pa.field("auc_1_1", pa.float64(), nullable=False),  # of equal weights, at the same anchors
@@ -41,7 +41,7 @@ WEIGHTS = pa.schema(
         pa.field("gain_7_3_low", pa.float64()),
         pa.field("gain_7_3_high", pa.float64()),
         pa.field("advised", pa.float64(), nullable=False),  # weight of the picture; the fitted one if better
-        pa.field("threshold", pa.float64()),  # of the score at that weight; null where none reaches `wanted`
+        pa.field("threshold", pa.float64()),  # of the score at that weight; null if no score reaches `wanted`
         pa.field("precision", pa.float64()),  # from the threshold on, and the lower bound of its interval
         pa.field("precision_low", pa.float64()),
     ]
@@ -51,24 +51,22 @@ Row = dict[str, object]
 
 
 def fit_weights(judged: Judged, system: str, wanted: float = 0.95, seed: int = 0) -> pa.Table:
-    """The weight w of score = w·image + (1-w)·text that tells same from different best, as WEIGHTS.
+    """The weight w of score = w·image + (1-w)·text that separates same from different best, as WEIGHTS.
 
-    Over all and for each category with at least LEAST anchors that have a same product and LEAST that
-    have another. Best is the highest ROC AUC of the judged pairs, weighted to the population: the chance
-    that a same pair scores above a different one of whatever anchor, as a threshold needs it; among equals
-    the w nearest 1:1. `auc` is cross-validated: the weight tried on a fifth of the anchors was
-    fitted to the other four, and only pairs of one fifth are compared with each other. Intervals and those
-    of the gains are Student's over anchors within strata from the linearised AUC (`auc.interval`), the
-    folds' weights taken as given. 1:1 is `advised` where
-    the interval of the gain over it reaches down to 0, else 7:3 by the same rule, else the fitted weight:
-    with few labels that is 1:1, which then isn't shown to be the best, only not to be worse.
-
+    It is fitted overall, and for each category with at least LEAST anchors that have a same product and
+    LEAST that have a different one. The best w has the highest ROC AUC of the judged pairs, weighted to the
+    population: the probability that a same pair scores above a different one of any anchor, as a threshold
+    requires; of equal ones, the w nearest to 1:1. `auc` is cross-validated: the weight applied to a fifth of
+    the anchors is fitted to the other four fifths, and only pairs of the same fifth are compared. The
+    intervals of auc and gains are Student's, over anchors within strata, from the linearised AUC
+    (`auc.interval`), with the folds' weights treated as fixed.
+    1:1 is `advised` if the interval of the gain over it includes 0, else 7:3 by the same rule, else the
+    fitted weight. With few labels that is 1:1; this does not show that 1:1 is best, only that nothing was
+    shown to be better.
     The threshold is the smallest score whose precision is at least `wanted` (see `figures.thresholds`).
-
-    Pairs without one of the scores are left out of the fit. All pairs are candidates that the system found
-    at its own weights; how others it would find at another weight fare, only a survey of them tells.
-
-    Raises: InputError for an unknown system and for too few anchors over all.
+    Pairs that lack one of the scores are left out of the fit. All pairs are candidates that the system found
+    at its own weights; what it would find at another weight can only be evaluated by a new survey.
+    Raises: InputError for an unknown system and for too few anchors overall.
     """
     rows = _judged_rows(judged, system)
     parts = [(scope, part) for scope, part in _scopes(judged, rows) if min(_sides(part)) >= LEAST]
@@ -76,7 +74,7 @@ def fit_weights(judged: Judged, system: str, wanted: float = 0.95, seed: int = 0
         same, other = _sides(rows)
         raise InputError(
             f"{system!r}: {same} anchors have a same product with both scores, {other} have another, "
-            f"but weights want {LEAST} of each: label more"
+            f"but fitting weights needs {LEAST} of each: label more"
         )
     fits = [{"scope": scope} | _fit(part, judged.sample.stratum, seed) for scope, part in parts]
     return pa.Table.from_pylist(list(_with_thresholds(judged, system, fits, wanted)), schema=WEIGHTS)
@@ -84,7 +82,7 @@ def fit_weights(judged: Judged, system: str, wanted: float = 0.95, seed: int = 0
 
 @dataclass(frozen=True)
 class _Rows:
-    """Judged pairs with both scores, an entry each; `anchor` numbers the anchors of the survey."""
+    """Judged pairs with both scores, one entry each; `anchor`: index of the survey's anchor."""
 
     anchor: Ints
     same: NDArray[np.bool_]
@@ -109,7 +107,7 @@ def _judged_rows(judged: Judged, system: str) -> _Rows:
 
 
 def _component(judged: Judged, name: str) -> Floats:
-    """float64, NaN where there is none."""
+    """A score column as float64, NaN where it is null."""
     return np.asarray(judged.candidates.column(name).to_numpy(), np.float64)
 
 
@@ -120,7 +118,7 @@ def _scopes(judged: Judged, rows: _Rows) -> Iterator[tuple[str, _Rows]]:
 
 
 def _sides(rows: _Rows) -> tuple[int, int]:
-    """How many anchors have a same product, and how many have another."""
+    """The number of anchors with a same product, and of those with a different one."""
     return len(np.unique(rows.anchor[rows.same])), len(np.unique(rows.anchor[~rows.same]))
 
 
@@ -147,8 +145,10 @@ def _fit(rows: _Rows, strata: Ints, seed: int) -> Row:
 
 
 def _folds(rows: _Rows, seed: int) -> Ints:
-    """int64[n]: the fold of each entry's anchor. Anchors are shuffled, then dealt to the folds in turn:
-    those with both answers first, those with "same" alone, the others. So every fold can be compared."""
+    """int64[n]: the fold of each entry's anchor.
+
+    Shuffled anchors are dealt to the folds in turn: first those with both answers, then those with only
+    "same", then the others. So every fold has both answers."""
     anchors, entry = np.unique(rows.anchor, return_inverse=True)
     same = np.bincount(entry, rows.same) > 0
     other = np.bincount(entry, ~rows.same) > 0
@@ -180,7 +180,7 @@ def _with_thresholds(judged: Judged, system: str, fits: list[Row], wanted: float
 
 
 def _rescored(judged: Judged, system: str, image_weight: Floats) -> Judged:
-    """With the system's scores at the weight of each anchor, a missing one counting 0; ranks as they were."""
+    """A copy with the system's scores recomputed by each anchor's weight, missing ones as 0; same ranks."""
     lists = judged.lists(system)
     weight = image_weight[lists.anchor]
     image, text = (

@@ -1,4 +1,4 @@
-"""Joins of the survey's tables on names, as numbers; and the refusal of tables that don't fit together."""
+"""Joins of a survey's tables by integer codes, and checks that the tables fit together."""
 
 from typing import Any
 
@@ -11,13 +11,13 @@ from mmprod.storage.errors import InputError
 
 
 def codes(column: pa.ChunkedArray) -> tuple[Ints, list[str]]:
-    """A column of names as int64[n] numbers into its distinct names, which are in order."""
+    """A column of names as int64[n] indices into its sorted distinct names."""
     names = sorted(column.unique().to_pylist())
     return pc.index_in(column, value_set=pa.array(names, pa.string())).to_numpy().astype(np.int64), names
 
 
 def places(column: pa.ChunkedArray, among: Any, what: str) -> Ints:
-    """int64[n], the place of each value among distinct ones. Raises: InputError for one that isn't there."""
+    """int64[n], the index of each value in `among`, distinct values. Raises: InputError if one is missing."""
     values = among.combine_chunks() if isinstance(among, pa.ChunkedArray) else among
     found = pc.index_in(column, value_set=values)
     if found.null_count:
@@ -27,7 +27,7 @@ def places(column: pa.ChunkedArray, among: Any, what: str) -> Ints:
 
 
 def match(keys: Ints, among: Ints) -> Ints:
-    """int64[n], a place of each key among other numbers, -1 where it isn't there."""
+    """int64[n], an index of each key in `among`, -1 if it is missing."""
     if not len(among):
         return np.full(len(keys), -1)
     order = np.argsort(among)
@@ -36,7 +36,7 @@ def match(keys: Ints, among: Ints) -> Ints:
 
 
 def refuse_repeated(numbers: Ints, what: str) -> None:
-    """Raise InputError unless all numbers differ."""
+    """Raise InputError unless all numbers are distinct."""
     ordered = np.sort(numbers)  # many times faster than np.unique, which hashes
     distinct = len(numbers) - int(np.count_nonzero(ordered[1:] == ordered[:-1]))
     if distinct != len(numbers):

@@ -1,4 +1,4 @@
-"""A survey with its verdicts, and the joins that every figure needs, made once."""
+"""A survey with its verdicts, and the joins that all figures need, computed once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,16 +18,15 @@ from mmprod.storage.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """What was asked and what is known.
+    """A survey and the verdicts on its pairs.
 
     Args:
         anchors: ANCHOR, a stratified sample with its weights.
-        candidates: CANDIDATE, each system's whole lists of these anchors, as deep as was pooled.
+        candidates: CANDIDATE, each system's complete lists for these anchors, down to the pooled depth.
         pairs: PAIR, drawn from the pool of all systems' candidates by anchor and rank band.
-        same: the verdict by pair_id; pairs without one are unjudged, verdicts on other pairs unused.
-
-    Raises: InputError for other columns, anchors that are repeated or unknown, strata with fewer anchors
-    than were drawn, lists whose ranks aren't 1 to n, repeated products, pairs of no candidate.
+        same: the verdict by pair_id; pairs without one are unjudged, verdicts on other pairs are ignored.
+    Raises: InputError for other columns, repeated or unknown anchors, strata with fewer anchors than were
+    drawn, lists whose ranks aren't 1 to n, repeated products, pairs without a candidate.
     """
 
     anchors: pa.Table
@@ -61,7 +60,7 @@ class Judged:
 
     @cached_property
     def systems(self) -> tuple[str, ...]:
-        """The systems that found candidates, in order of name."""
+        """The systems that have candidates, in order of name."""
         return tuple(sorted(self.candidates.column("system").unique().to_pylist()))
 
     @cached_property
@@ -91,7 +90,7 @@ class Judged:
 
     @cached_property
     def pool(self) -> Pool:
-        """The drawn pairs as arrays, and the (anchor, rank band) parts they were drawn from."""
+        """The drawn pairs as arrays, and the (anchor, rank band) parts from which they were drawn."""
         anchor = self._anchor_codes(self.pairs, "pairs")
         first = self.pairs.column("rank_band").to_numpy().astype(np.int64)
         deepest = int(first.max(initial=0)) + 1
@@ -106,7 +105,7 @@ class Judged:
 
     @property
     def depth(self) -> int:
-        """The last rank of a candidate, or the one down to which every candidate could have been drawn."""
+        """The pooled depth: the last rank down to which every candidate could have been drawn."""
         return min(self._missed - 1, int(self.candidates.column("rank").to_numpy().max(initial=0)))
 
     def covers(self, k: int) -> bool:
@@ -130,13 +129,13 @@ class Judged:
 
     @cached_property
     def band_firsts(self) -> Ints:
-        """The first ranks of the survey's rank bands, rising; `Lists.band` numbers them."""
+        """The first ranks of the survey's rank bands, ascending; `Lists.band` is an index into it."""
         return np.asarray(self.pairs.column("rank_band").unique().sort().to_numpy(), np.int64)
 
     def finished(self, k: int, least: int | None = None) -> NDArray[np.bool_]:
-        """bool[anchors]: whether every rank band that begins by rank `k` has enough verdicts.
+        """bool[anchors]: whether every rank band that begins at rank `k` or above has enough verdicts.
 
-        Enough is all that were pooled in it, or `least` of them where that is given.
+        Enough are verdicts on all products pooled in it, or, if given, on `least` of them.
         """
         pool = self.pool
         wanted = pool.size if least is None else np.minimum(pool.size, least)
@@ -158,7 +157,7 @@ class Judged:
         order = np.lexsort((rank, anchor))
         row = mine[order]
         pair = self._pair_of[row]
-        verdict = np.append(self.pool.verdict, np.int8(UNJUDGED))[pair]  # -1 takes the last
+        verdict = np.append(self.pool.verdict, np.int8(UNJUDGED))[pair]  # index -1 is the last, UNJUDGED
         _, best, inverse = self._pooled
         band = np.searchsorted(self.band_firsts, best[inverse[row]], "right") - 1
         return Lists(anchor[order], rank[order].astype(np.int64), verdict, np.maximum(band, 0), pair, row)
@@ -177,7 +176,7 @@ class Judged:
 
     @cached_property
     def _keys(self) -> Ints:
-        """A number for the anchor and product of each candidate; the systems' candidates share them."""
+        """A number for the (anchor, product) of each candidate, equal for all systems."""
         return self._anchor_of * len(self._products) + self._product_codes(self.candidates, "candidates")
 
     @cached_property
@@ -187,12 +186,12 @@ class Judged:
 
     @cached_property
     def _pair_of(self) -> Ints:
-        """The place in PAIR of each candidate's anchor and product, -1 where it was not drawn."""
+        """The row in PAIR of each candidate, -1 if it was not drawn."""
         return match(self._keys, self._pair_keys)
 
     @cached_property
     def _pooled(self) -> tuple[Ints, Ints, Ints]:
-        """Each pooled product once: its anchor, its best rank over the systems, and candidate -> product."""
+        """Each pooled product once: its anchor, its best rank in any system; and each candidate's product."""
         keys, inverse = np.unique(self._keys, return_inverse=True)
         best = np.full(len(keys), np.iinfo(np.int64).max)
         np.minimum.at(best, inverse, self.candidates.column("rank").to_numpy())

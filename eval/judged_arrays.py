@@ -16,8 +16,8 @@ UNJUDGED = -1
 class Sample:
     """The anchors that were drawn, one entry each in the order of ANCHOR.
 
-    `stratum` numbers the strata (category and band); `population` is the anchors there are in it.
-    `category` and `band` index `categories` and `bands`, the names in order.
+    `stratum`: number of the stratum (category and band); `population`: number of anchors in it. `category`
+    and `band` are indices into `categories` and `bands`, the sorted names.
     """
 
     ids: list[str]
@@ -40,9 +40,9 @@ class Sample:
 class Pool:
     """The pairs that were drawn, one entry each in the order of PAIR.
 
-    `part` numbers the anchors' rank bands, from which pairs were drawn at random. By part: `size` is how
-    many pairs were pooled, `judged` how many of them have a verdict, `of` their anchor, `first` the first
-    rank of the band. By pair: `verdict` is 1 same, 0 not, -1 unjudged.
+    A part is a rank band of an anchor, from which pairs were drawn at random. By pair: `anchor`; `verdict`, 1
+    same, 0 not, -1 unjudged; `part`, the part's number. By part: `size`, the number of pooled pairs;
+    `judged`, how many of them have a verdict; `of`, their anchor; `first`, the first rank of the band.
     """
 
     anchor: Ints
@@ -55,11 +55,11 @@ class Pool:
 
     @cached_property
     def stands_for(self) -> Floats:
-        """float64[pairs]: how many products of its rank band each pair stands for, 0 where it is unjudged.
+        """float64[pairs]: how many products of its rank band each pair represents, 0 if it is unjudged.
 
-        The judged pairs of a part count as drawn at random, without replacement, from all that were pooled
-        in it: drawn by the survey, and answered at random. With m verdicts on M products, each judged
-        product stands for M/m of them (Horvitz & Thompson, JASA 47, 1952).
+        The judged pairs of a part are treated as drawn at random, without replacement, from all pairs pooled
+        in it: drawn by the survey, and answered at random. With m verdicts on M products, each judged product
+        represents M/m of them (Horvitz & Thompson, JASA 47, 1952).
         """
         each = self.size / np.maximum(self.judged, 1)
         return np.where(self.verdict == UNJUDGED, 0, each[self.part])
@@ -67,10 +67,10 @@ class Pool:
 
 @dataclass(frozen=True)
 class Lists:
-    """A system's ranked lists, end to end by anchor and rank; an entry is a product in a list.
+    """A system's ranked lists, concatenated by anchor and rank; an entry is a product in a list.
 
-    `pair` is its place in `Pool`, -1 where it was not drawn; `band` the number of its rank band among
-    the survey's, by its best rank over all systems; `row` its place in CANDIDATE.
+    `pair`: its index in `Pool`, -1 if it was not drawn; `band`: the index of its rank band, by its best rank
+    over all systems; `row`: its row in CANDIDATE.
     """
 
     anchor: Ints

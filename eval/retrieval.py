@@ -1,8 +1,8 @@
-"""Title → picture and picture → title retrieval: vectors in, numbers out.
+"""Measures of title → picture and picture → title retrieval, computed from vectors.
 
-A query's places are the ranks, from 1, of its relevant candidates among all candidates. Ties go against the
-model: whatever scores as much as a relevant candidate comes before it, so that vectors which are all alike
-get the worst figures, not lucky ones.
+A query's places are the ranks, from 1, of its relevant candidates among all candidates. Ties count against
+the model: a candidate that scores the same as a relevant one ranks before it, so that identical vectors get
+the worst figures.
 """
 
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ Places = list[NDArray[np.int64]]
 
 ALL = "all"
 _PICTURE, _TITLE = 1, 2  # columns of an identity: item, picture and title numbers
-_CHUNK = 256  # queries whose scores are held at once
+_CHUNK = 256  # queries per block of scores
 
 
 def places(scores: NDArray[np.floating], relevant: NDArray[np.bool_]) -> Places:
-    """For each query the places of its relevant candidates, ascending; empty where it has none.
+    """For each query the places of its relevant candidates, ascending; empty if it has none.
 
     `scores` [q, n], higher is better; `relevant` bool [q, n].
     Raises: InputError for other shapes and for scores that are NaN.
@@ -29,26 +29,29 @@ def places(scores: NDArray[np.floating], relevant: NDArray[np.bool_]) -> Places:
     if scores.shape != relevant.shape or scores.ndim != 2:
         raise InputError(f"scores have shape {scores.shape}, relevance {relevant.shape}: want both [q, n]")
     if np.isnan(scores).any():
-        raise InputError(f"{int(np.isnan(scores).sum())} of {scores.size} scores are NaN: no order is right")
+        raise InputError(
+            f"{int(np.isnan(scores).sum())} of {scores.size} scores are NaN: they can't be ranked"
+        )
     return [_places(row, mask) for row, mask in zip(scores, relevant, strict=True)]
 
 
 def _places(scores: NDArray[np.floating], relevant: NDArray[np.bool_]) -> NDArray[np.int64]:
     found, others = np.sort(scores[relevant])[::-1], np.sort(scores[~relevant])
-    before = len(others) - np.searchsorted(others, found, side="left")  # not relevant, and no worse
+    before = len(others) - np.searchsorted(others, found, side="left")  # irrelevant candidates that score at
+    # least as much
     return before + np.arange(1, len(found) + 1)
 
 
 def recall_at(found: Places, k: int) -> NDArray[np.float64]:
-    """R@k of each query: 1 where a relevant candidate is among the best k, else 0.
+    """R@k of each query: 1 if a relevant candidate is among the best k, else 0.
 
-    The R@k of image-text retrieval, which trec_eval calls success at k.
+    This is the R@k of image-text retrieval; trec_eval calls it success at k.
     """
     return np.array([float(len(row) > 0 and row[0] <= k) for row in found])
 
 
 def average_precision(found: Places) -> NDArray[np.float64]:
-    """AP of each query: 1/R Σ_i i / place_i over its R relevant candidates, however far down; 0 if R = 0."""
+    """AP of each query: 1/R Σ_i i / place_i over its R relevant candidates, without a cut-off; 0 if R = 0."""
     return np.array([np.mean(np.arange(1, len(row) + 1) / row) if len(row) else 0.0 for row in found])
 
 
@@ -60,13 +63,12 @@ def text_to_picture(
 ) -> Values:
     """Figures of finding pictures by titles among N held-out pairs: "R@k" and "mAP", float64 [N] each.
 
-    Every pair's title is a query (a title that comes twice asks twice). Candidates are the distinct
-    pictures. Relevant is each picture of a pair that shares the query's item, picture or title, its own
-    picture among them.
+    Every pair's title is a query (a repeated title is several queries). Candidates are the distinct pictures.
+    Relevant are the pictures of all pairs that share the query's item, picture or title, including its own.
 
     Args:
-        text, image: float [N, d], row i of pair i; compared by inner product, so give unit rows for cosine.
-        identity: int64 [N, 3], item, picture and title numbers; -1 is unknown and equal to nothing.
+        text, image: float [N, d], row i of pair i; compared by inner product, so pass unit rows for cosine.
+        identity: int64 [N, 3], item, picture and title numbers; -1: unknown, equal to nothing.
         ks: the cut-offs of R@k.
 
     Memory: 256 x N scores, never N x N. Raises: InputError for shapes that do not fit and for NaN.
@@ -80,14 +82,14 @@ def picture_to_text(
     identity: NDArray[np.int64],
     ks: Sequence[int] = (1, 5, 10),
 ) -> Values:
-    """The same from pictures to the distinct titles: every pair's picture is a query."""
+    """As `text_to_picture`, from pictures to the distinct titles: every pair's picture is a query."""
     return _retrieve(image, text, identity, _TITLE, ks)
 
 
 def means(values: Values, categories: Sequence[str]) -> dict[str, dict[str, float]]:
-    """The mean of each figure over all queries ("all") and over those of each category, by name.
+    """The mean of each figure over all queries ("all") and over those of each category.
 
-    `values` are [N] each, `categories` the N queries' categories. Sorted by category after "all".
+    `values`: [N] each; `categories`: the categories of the N queries. Sorted by category after "all".
     Raises: InputError for lengths that differ, for no query, and for a category called "all".
     """
     names = np.array(categories, dtype=object)
@@ -95,7 +97,7 @@ def means(values: Values, categories: Sequence[str]) -> dict[str, dict[str, floa
     if not len(names) or set(lengths.values()) - {len(names)}:
         raise InputError(f"{len(names)} categories for figures of lengths {lengths}: want one for each query")
     if ALL in categories:
-        raise InputError(f"a category is called {ALL!r}, which stands for every query: rename it")
+        raise InputError(f"a category is called {ALL!r}, which stands for all queries: rename it")
     scopes = {ALL: np.ones(len(names), bool), **{name: names == name for name in sorted(set(categories))}}
     return {
         scope: {name: float(column[mask].mean()) for name, column in values.items()}
@@ -128,14 +130,14 @@ def _retrieve(
 
 
 def _distinct(numbers: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The first row of each distinct number, and each row's place among these; every -1 is its own."""
+    """The first row of each distinct number, and each row's index among these; every -1 is distinct."""
     names = np.where(numbers >= 0, numbers, -1 - np.arange(len(numbers)))
     _, first, place = np.unique(names, return_index=True, return_inverse=True)
     return first, place
 
 
 def _positives(identity: NDArray[np.int64], rows: NDArray[np.intp]) -> NDArray[np.bool_]:
-    """Which of all pairs share an item, a picture or a title with each of `rows`, itself among them."""
+    """bool [rows, N]: which pairs share an item, a picture or a title with each of `rows`, or are it."""
     same: NDArray[np.bool_] = rows[:, None] == np.arange(len(identity))
     for numbers in identity.T:
         own = numbers[rows, None]

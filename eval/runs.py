@@ -1,4 +1,4 @@
-"""Rankings against what is relevant: trec_eval's measures per query, through ir-measures."""
+"""Evaluates rankings against relevant products: trec_eval's measures per query, through ir-measures."""
 
 import math
 from collections import defaultdict
@@ -20,7 +20,7 @@ Qrels = Mapping[str, Mapping[str, int]]
 
 @dataclass(frozen=True)
 class Scores:
-    """What each query got: `values[measure]` is float64[q], its i-th value that of ``queries[i]``."""
+    """Scores per query: `values[measure]` is float64[q]; its i-th value is that of ``queries[i]``."""
 
     queries: tuple[str, ...]
     values: Mapping[str, Floats]
@@ -29,15 +29,14 @@ class Scores:
 def evaluate_run(run: Run, qrels: Qrels, measures: Sequence[str]) -> Scores:
     """trec_eval's value of each measure for each query of `qrels`, sorted by query.
 
-    A query that `run` doesn't answer, or that has nothing relevant, gets 0 and counts; a query without
-    qrels isn't evaluated. Scores are compared as float32 and ties go to the larger id, as in trec_eval:
-    give `ranked_run` where an order should hold as it is.
-
-    Measures are written as in ir-measures: ``P@10`` (divided by 10 even where less came back), ``R@10``,
+    A query without results in `run`, or without relevant products, counts with 0; a query without qrels is
+    not evaluated. Scores are compared as float32, and ties are won by the larger id, as in trec_eval: use
+    `ranked_run` to keep a given order.
+    Measures are named as in ir-measures: ``P@10`` (divided by 10 also for fewer results), ``R@10``,
     ``Success@1``, ``nDCG@10``, ``RR``, ``AP`` and ``AP@10``. The denominator of AP@k is R, the number of
-    relevant products of the query, also where R > k (trec_eval's map_cut). ``AP(rel=2)@10`` cuts grades.
-
-    Raises: InputError for no query, a score that isn't finite, a measure trec_eval doesn't have.
+    relevant products of the query, also if R > k (trec_eval's map_cut). ``AP(rel=2)@10``: relevant from
+    grade 2.
+    Raises: InputError for no query, a score that isn't finite, and a measure that trec_eval doesn't have.
     """
     if not qrels:
         raise InputError("no query to evaluate: the qrels are empty")
@@ -49,15 +48,15 @@ def evaluate_run(run: Run, qrels: Qrels, measures: Sequence[str]) -> Scores:
     place = {query: i for i, query in enumerate(queries)}
     values = {name: np.zeros(len(queries)) for name in measures}
     evaluator = ir_measures.pytrec_eval.evaluator(list(parsed), qrels)
-    for metric in evaluator.iter_calc(run):  # yields the unanswered queries too, as 0
+    for metric in evaluator.iter_calc(run):  # also yields queries without results, as 0
         values[parsed[metric.measure]][place[metric.query_id]] = metric.value
     return Scores(queries, values)
 
 
 def ranked_run(ranked: Mapping[str, Sequence[str]]) -> dict[str, dict[str, float]]:
-    """Lists of ids, best first, as a run that keeps their order.
+    """Convert lists of ids, best first, to a run that keeps their order.
 
-    Raises: InputError for an id that comes twice in a list.
+    Raises: InputError for a repeated id in a list.
     """
     run = {query: {name: float(-i) for i, name in enumerate(ids)} for query, ids in ranked.items()}
     for query, ids in ranked.items():
@@ -69,18 +68,18 @@ def ranked_run(ranked: Mapping[str, Sequence[str]]) -> dict[str, dict[str, float
 def ranked_scores(
     ranked: Mapping[str, Sequence[str]], relevant: Mapping[str, Set[str]], measures: Sequence[str]
 ) -> Scores:
-    """`evaluate_run` of lists of ids, best first, where for each query the set of relevant ids is known.
+    """`evaluate_run` for lists of ids, best first, and a set of relevant ids for each query.
 
-    Every query of `relevant` counts: with 0 where it has no list, an empty list or an empty set.
+    Every query of `relevant` counts; it scores 0 if it has no list, an empty list or an empty set.
     """
     qrels = {query: dict.fromkeys(names, 1) for query, names in relevant.items()}
     return evaluate_run(ranked_run(ranked), qrels, measures)
 
 
 def same_items(item_of: Mapping[str, str]) -> dict[str, set[str]]:
-    """For each product whose item is listed more than once, the other listings: `relevant` above.
+    """For each product whose item has several listings, the other listings: `relevant` in `ranked_scores`.
 
-    `item_of` gives the item a product is a listing of. Items listed once have no answer and are left out.
+    `item_of`: the item of each product. Items with one listing are left out.
     """
     groups: defaultdict[str, set[str]] = defaultdict(set)
     for product, item in item_of.items():
@@ -89,7 +88,7 @@ def same_items(item_of: Mapping[str, str]) -> dict[str, set[str]]:
 
 
 def parse_measure(name: str) -> Any:
-    """The ir-measures measure called `name`. Raises InputError for one that trec_eval can't compute."""
+    """The measure `name` of ir-measures. Raises: InputError for one that trec_eval can't compute."""
     try:
         measure = ir_measures.parse_measure(name)
         known = ir_measures.pytrec_eval.supports(measure)

@@ -1,4 +1,4 @@
-"""Tests of significance: paired differences, and several tests at once."""
+"""Tests of significance: for paired differences, and the correction for several tests."""
 
 from collections.abc import Sequence
 
@@ -8,21 +8,21 @@ from mmprod.eval.estimate import Floats
 
 ROUNDS = 9_999
 CELLS = 4_000_000
-"""Signs drawn at a time."""
+"""Random signs per block."""
 
 
 def sign_flip(differences: Floats, seed: int) -> float:
-    """Two-sided p of the paired randomisation test: how often random signs sum to as much or more.
+    """Two-sided p of the paired randomisation test: how often random signs give at least this absolute sum.
 
-    If at each anchor the two systems might as well have been exchanged, every difference could as well
-    have the other sign (Fisher, Design of Experiments, 1935; for retrieval Smucker, Allan & Carterette,
-    CIKM 2007). Weighted differences are exchanged as they are, so anchors may weigh differently. ROUNDS
-    random assignments; (1 + as extreme ones) / (1 + ROUNDS), never 0 (Phipson & Smyth, SAGMB 9, 2010).
-    1 where there is no difference. scipy's permutation_test does the same in twenty times the time.
+    Under the null hypothesis the two systems are exchangeable at each anchor, so every difference has a
+    random sign (Fisher, Design of Experiments, 1935; for retrieval Smucker, Allan & Carterette, CIKM 2007).
+    The signs of weighted differences are flipped, so anchors may have different weights. With ROUNDS random
+    assignments, p = (1 + number at least as extreme) / (1 + ROUNDS), never 0 (Phipson & Smyth, SAGMB 9,
+    2010); 1 if there is no difference. scipy's permutation_test takes twenty times as long.
 
     Args: differences float64[n], weights multiplied in; the same seed gives the same p.
     """
-    noise = 1e-12 * float(np.abs(differences).sum())  # what adding up in another order may change
+    noise = 1e-12 * float(np.abs(differences).sum())  # possible effect of another order of summation
     moved = differences[np.abs(differences) > noise]
     if not len(moved):
         return 1.0
@@ -38,10 +38,10 @@ def sign_flip(differences: Floats, seed: int) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p of several tests, adjusted: at most a share L of such families have one at or below L by chance.
+    """Adjusted p of several tests: the probability that any is at or below L by chance is at most L.
 
-    Holm, Scandinavian Journal of Statistics 6 (1979), however the tests depend on each other. The same
-    as statsmodels' multipletests, which stops for a garbage collection of a tenth of a second each time.
+    Holm, Scandinavian Journal of Statistics 6 (1979), valid for any dependence of the tests. Equal to
+    statsmodels' multipletests, which runs a garbage collection of a tenth of a second at each call.
     """
     p = np.array(p_values, np.float64)
     order = np.argsort(p)

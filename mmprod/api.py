@@ -133,7 +133,7 @@ class OpenLake:
         """The vectors of these products under the configured encoder; products without vectors are left out.
 
         Columns: product_id, image, text: float16 of unit length, null where there is no picture or title.
-                Raises: StateError if nothing has been embedded yet.
+        Raises: StateError if nothing has been embedded yet.
         """
         table = read_embeddings(self._reader.lake, self._reader.config)
         return table.vectors_of(product_ids)
@@ -142,7 +142,7 @@ class OpenLake:
         """The recall table of a profile: the neighbours of every product, or only of `product_ids`.
 
         Columns: anchor_id, product_id, rank, score, image_score, text_score.
-                Raises: InputError for an unknown profile; StateError if the table is missing or damaged.
+        Raises: InputError for an unknown profile; StateError if the table is missing or damaged.
         """
         self._reader.config.profile(profile)
         table = read_recall(self._reader.lake, profile)

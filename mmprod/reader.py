@@ -18,8 +18,8 @@ from mmprod.encoders.export.spec import Tower
 from mmprod.lake import Lake
 from mmprod.sections import Config
 from mmprod.stages.daily.groups import read_groups
-from mmprod.stages.daily.index import open_index
 from mmprod.stages.encoder import load_query_encoder
+from mmprod.stages.open_index import open_index
 from mmprod.stages.search.similarity import load_comparing_encoder
 from mmprod.stages.store import open_store
 from mmprod.storage import artifacts

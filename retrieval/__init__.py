@@ -1,1 +1,1 @@
-"""Faiss index, exact search (the oracle), recall table and the keyword baseline."""
+"""Search: vector fusion, the Faiss index, exact search (the reference), recall table, keyword baseline."""

@@ -1,4 +1,4 @@
-"""Search of a Faiss index with a row filter and a complete answer: what it can't find, exact search does."""
+"""Search in a Faiss index with a row filter; queries with too few results are answered by exact search."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from mmprod.storage.errors import InputError
 if TYPE_CHECKING:
     import faiss
 else:
-    faiss = lazy("faiss")  # slow to import, and only who has an index to read or write needs it
+    faiss = lazy("faiss")  # slow to import, needed only to read or write an index
 
 _BLOCK = 8192
 
@@ -20,13 +20,13 @@ _BLOCK = 8192
 def search(
     index: "faiss.Index", queries: np.ndarray, k: int, nprobe: int, allowed: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k allowed rows of largest inner product, as far as the index finds them.
+    """The k allowed rows with the largest inner product, as far as the index finds them.
 
-    queries: float32 (q, d); nprobe: lists looked through (without lists: ignored);
-    allowed: bool (ntotal,), None for all rows. Under a filter as many more lists are looked through as
-    fewer rows are allowed, so about as many vectors are compared as without.
+    queries: float32 (q, d); nprobe: number of lists searched (ignored by an index without lists);
+    allowed: bool (ntotal,), None for all rows. With a filter, nprobe is divided by the share of allowed rows,
+    so that about as many vectors are compared as without a filter.
     Returns scores float32 (q, c) and rows int64 (q, c), c = min(k, rows allowed), best first, equal scores
-    by row number. A query for which the index finds fewer than c is answered exactly.
+    by row number. A query for which the index finds fewer than c rows is answered by exact search.
     """
     width = min(k, index.ntotal if allowed is None else int(allowed.sum()))
     if not width or not len(queries):
@@ -42,7 +42,7 @@ def search(
 def _parameters(
     index: "faiss.Index", nprobe: int, allowed: np.ndarray | None
 ) -> "faiss.SearchParameters | None":
-    """Faiss wants the parameter class of each layer of the index, outermost first."""
+    """Search parameters: Faiss requires the matching class for each layer of the index, outermost first."""
     selector = None if allowed is None else faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
     share = 1.0 if allowed is None else float(allowed.mean())
 
@@ -76,6 +76,6 @@ def _exactly(
 
 
 def _stored(index: "faiss.Index", rows: np.ndarray) -> Iterator[np.ndarray]:
-    """The vectors of these rows as the index holds them, float32 (n_i, d), in blocks."""
+    """The vectors of these rows as stored in the index, float32 (n_i, d), in blocks."""
     for start in range(0, len(rows), _BLOCK):
         yield index.reconstruct_batch(rows[start : start + _BLOCK])

@@ -1,4 +1,4 @@
-"""Category filter: which rows lie under "Home" or "Home > Lighting"."""
+"""Category filter: the rows of an index in or below a category such as "Home > Lighting"."""
 
 import numpy as np
 import pyarrow as pa
@@ -9,10 +9,10 @@ from mmprod.storage.errors import InputError
 
 
 class Categories:
-    """The category paths of an index, one a row, each kept once."""
+    """The category path of each row of an index; each distinct path is stored once."""
 
     def __init__(self, column: pa.ChunkedArray) -> None:
-        """column: category paths as in ITEM, "" where unknown."""
+        """column: category paths as in ITEM, "" if unknown."""
         encoded = column.combine_chunks().dictionary_encode()
         self._codes = to_numpy(encoded.indices)
         self._paths: list[str] = encoded.dictionary.to_pylist()
@@ -23,7 +23,7 @@ class Categories:
         return path
 
     def rows(self, category: str) -> np.ndarray:
-        """Bool (n,): rows of `category` or of a category below it. InputError, with close names, if none."""
+        """Bool (n,): the rows in or below `category`. InputError, with similar names, if there are none."""
         wanted = [i for i, path in enumerate(self._paths) if within(path, (category,))]
         if not wanted:
             some = " or ".join(map(repr, near(category, self._paths)))

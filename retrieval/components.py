@@ -1,13 +1,13 @@
-"""The image and the text score behind a fused score."""
+"""The image score and the text score that make up a fused score."""
 
 import numpy as np
 
 
 def spans(weights: tuple[float, float], width: int, dim: int) -> tuple[slice | None, slice | None]:
-    """Where the image and the text half lie in a fused vector; None where there is none.
+    """The slices of the image half and the text half in a fused vector; None for a half that is absent.
 
-    A vector of dimension 2 * `width` holds both; one of `width` holds the only weighted modality, or,
-    with two weights, a mixture that can't be taken apart.
+    A vector of dimension 2 * `width` has both halves. One of dimension `width` has the only modality with a
+    weight or, if both have one, a mixture that can't be separated.
     """
     w_img, w_txt = weights
     if dim == 2 * width:
@@ -23,8 +23,8 @@ def component_scores(
 
     left, right: float (…, dim), broadcast against each other; weights: (w_img, w_txt), sum 1; width: d of
     the encoder. Score = inner product of the halves / weight, so that
-    w_img * image_score + w_txt * text_score is the inner product of the vectors (NaN counting 0).
-    Returns two float32 (…): NaN where a weight is 0 or either side's half is all zero (no such modality).
+    w_img * image_score + w_txt * text_score is the inner product of the vectors (NaN counts as 0).
+    Returns two float32 (…): NaN if the weight is 0 or if either half is all zero (modality missing).
     """
     image, text = spans(weights, width, left.shape[-1])
     return _score(left, right, image, weights[0]), _score(left, right, text, weights[1])

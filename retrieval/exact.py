@@ -1,7 +1,7 @@
-"""Exact nearest neighbours by inner product: the oracle of every other search, and the search of small sets.
+"""Exact nearest neighbours by inner product: the reference for approximate search, and search in small sets.
 
-Scores are summed in float64 and rounded to float32, so equal vectors get equal scores wherever they stand
-and whatever the block sizes are; a float32 matrix product does not give that.
+Scores are summed in float64 and rounded to float32. So equal vectors get equal scores, independent of their
+position and of block sizes; a float32 matrix product does not guarantee that.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,10 +20,10 @@ def search(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k rows of `base` with the largest inner product, for each query.
 
-    queries: float (q, d); base: float (n, d); exclude: row numbers never returned. Nothing is normalised.
+    queries: float (q, d); base: float (n, d); exclude: rows that are never returned. Nothing is normalised.
     Returns scores float32 (q, c) and rows int64 (q, c), c = min(k, rows not excluded), best first,
     equal scores by row number. Memory beyond the inputs does not grow with n.
-    Raises InputError for k < 1, unlike dimensions, NaN or inf.
+    Raises InputError for k < 1, different dimensions, NaN or inf.
     """
     return search_blocks(queries, [base], k, exclude)
 
@@ -31,7 +31,7 @@ def search(
 def search_blocks(
     queries: np.ndarray, blocks: Iterable[np.ndarray], k: int, exclude: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As `search`, over a base that comes in blocks (n_i, d); rows are numbered through all of them."""
+    """As `search`, for a base in blocks (n_i, d); rows are numbered consecutively over all blocks."""
     if k < 1:
         raise InputError(f"k is {k}, want 1 or more")
     wide = queries.astype(np.float64)
@@ -51,7 +51,7 @@ def _parts(x: np.ndarray, size: int) -> Iterator[np.ndarray]:
 def _pieces(
     blocks: Iterable[np.ndarray], exclude: np.ndarray | None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Row numbers and float64 vectors, BASE_BLOCK at most at a time, without the excluded ones."""
+    """Row numbers and float64 vectors, at most BASE_BLOCK at a time, without excluded rows."""
     start = 0
     for block in blocks:
         for piece in _parts(block, BASE_BLOCK):
@@ -64,9 +64,9 @@ def _pieces(
 
 
 def _keys(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """One int64 for (score, row), larger for a better score and, at equal score, for an earlier row.
+    """One int64 sort key for (score, row): larger for a better score and, at equal scores, a smaller row.
 
-    The bits of a float32 order as integers once those of negative numbers are flipped.
+    Float32 bit patterns sort like integers once those of negative numbers are flipped.
     """
     narrow = scores.astype(np.float32) + np.float32(0)  # + 0 turns -0.0 into 0.0
     if not np.isfinite(narrow).all():
@@ -78,7 +78,7 @@ def _keys(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def _largest(keys: np.ndarray, k: int) -> np.ndarray:
-    """The k largest of each row, descending. Keys are distinct, so the choice is unique."""
+    """The k largest keys of each row, descending. Keys are distinct, so the result is unique."""
     if keys.shape[1] > k:
         keys = np.partition(keys, keys.shape[1] - k, axis=1)[:, -k:]
     descending: np.ndarray = np.sort(keys, axis=1)[:, ::-1]

@@ -1,4 +1,4 @@
-"""The folder of an index generation: what is in it, how it is written, when it fits together."""
+"""The folder of an index generation: its files, writing and reading them, and consistency checks."""
 
 import json
 from collections.abc import Mapping
@@ -23,23 +23,23 @@ INDEX, ITEMS, BUILD = "index.faiss", "items.parquet", "build.json"
 
 @dataclass(frozen=True)
 class Build:
-    """How a generation was made; its build.json."""
+    """The content of build.json: how a generation was made."""
 
     profile: str
     weights: tuple[float, float]  # image, text; sum 1
-    encoder: str  # fingerprint of the encoder of all vectors and of every query
-    dim: int  # of the fused vectors: width or 2 * width
+    encoder: str  # fingerprint of the encoder of all vectors and queries
+    dim: int  # dimension of the fused vectors: width or 2 * width
     width: int  # d of the encoder
     factory: str  # Faiss factory string as built, see resolve_factory
-    nprobe: int  # lists a search looks through; 1 where the index has none
+    nprobe: int  # lists searched by default; 1 for an index without lists
     count: int
 
 
 def save(folder: Path, index: "faiss.Index", items: pa.Table, build: Build) -> None:
-    """Write the three files of a generation into an existing folder; syncing and renaming are the caller's.
+    """Write the three files of a generation into an existing folder; the caller syncs and renames it.
 
-    items: schema ITEM, row i is vector i. Raises StateError when index, items and `build` don't fit
-    together, or an id is repeated.
+    items: schema ITEM, row i is vector i. Raises StateError when index, items and `build` are inconsistent,
+    or an id is repeated.
     """
     check(items, ITEM, ITEMS)
     _fits(folder, index, items, build)
@@ -50,10 +50,10 @@ def save(folder: Path, index: "faiss.Index", items: pa.Table, build: Build) -> N
 
 
 def load(folder: Path, sha256: Mapping[str, str]) -> tuple["faiss.Index", pa.Table, Build]:
-    """Read the three files and check that they belong together.
+    """Read the three files and check that they are consistent.
 
-    sha256: what files must hash to, by file name; a file it doesn't name is checked for readability only.
-    Raises StateError, with both values, for a damaged file, or unlike counts or dimensions.
+    sha256: the expected hash by file name; a file without an entry is checked for readability only.
+    Raises StateError, with both values, for a damaged file, or for different counts or dimensions.
     """
     build = _read_build(folder / BUILD, sha256.get(BUILD))
     items = _read_items(folder / ITEMS, sha256.get(ITEMS))

@@ -2,9 +2,9 @@
 
 A profile with weights (w_img, w_txt), w_img + w_txt = 1, represents a product as
 [√w_img · image, √w_txt · text]. The inner product of two such vectors is exactly
-w_img · cos(image, image') + w_txt · cos(text, text'). A text query q asks with [√w_img · q, √w_txt · q].
-A half of weight 0 is left out. A product without a picture or without a title has zeros in that half:
-no evidence, no credit; its scores lack that term.
+w_img · cos(image, image') + w_txt · cos(text, text'). A text query q becomes [√w_img · q, √w_txt · q].
+A half of weight 0 is left out. A product without a picture or without a title has zeros in that half, so
+this term of its scores is 0.
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ def check_weights(weights: Weights) -> Weights:
 
 
 def fuse(image: np.ndarray, text: np.ndarray, weights: Weights) -> np.ndarray:
-    """Image and text vectors float [n, d], unit or zero rows, to fused float32 [n, d or 2d]."""
+    """Fuse image and text vectors float [n, d], unit or zero rows, to float32 [n, d or 2d]."""
     if image.shape != text.shape:
         raise InputError(f"image vectors {image.shape} and text vectors {text.shape} must have one shape")
     halves = zip(check_weights(weights), (image, text), strict=True)
@@ -32,10 +32,10 @@ def fuse(image: np.ndarray, text: np.ndarray, weights: Weights) -> np.ndarray:
 
 
 def fuse_query(query: np.ndarray, weights: Weights, dim: int) -> np.ndarray:
-    """Text queries, unit float [n, d], as vectors to ask an index of dimension `dim` with: float32 [n, dim].
+    """Text queries, unit float [n, d], as query vectors for an index of dimension `dim`: float32 [n, dim].
 
-    One of two halves is asked with each half, [√w_img · q, √w_txt · q]; an index of one modality or of the
-    half-width form (dim = d) with q itself.
+    For an index with two halves the query is [√w_img · q, √w_txt · q]; for one modality or the half-width
+    form (dim = d) it is q itself.
     """
     if dim == query.shape[1]:
         return query.astype(np.float32)
@@ -43,9 +43,9 @@ def fuse_query(query: np.ndarray, weights: Weights, dim: int) -> np.ndarray:
 
 
 def half_width(image: np.ndarray, text: np.ndarray, weights: Weights) -> np.ndarray:
-    """The cheaper form normalise(w_img · image + w_txt · text), float32 [n, d]; rows of zeros stay zero.
+    """The cheaper form normalise(w_img · image + w_txt · text), float32 [n, d]; zero rows stay zero.
 
-    Half the memory, but its inner product mixes in the cross terms cos(image, text').
+    Takes half the memory, but the inner product also contains the cross terms cos(image, text').
     """
     w_image, w_text = check_weights(weights)
     mixed = w_image * image.astype(np.float32) + w_text * text.astype(np.float32)

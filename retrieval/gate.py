@@ -1,4 +1,4 @@
-"""The gate before a generation goes live: does it find what exact search finds, is it plausible?"""
+"""The gate before a generation is put in use: recall against exact search, and plausibility checks."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -12,7 +12,7 @@ from mmprod.retrieval.vectors import check_vectors, take_rows
 
 QUERIES = 200
 K = 10
-_CLOSE = 1e-6  # scores this near count as equal
+_CLOSE = 1e-6  # scores that differ by less count as equal
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Check:
 
 @dataclass(frozen=True)
 class GateReport:
-    """Outcome of all checks that could be made."""
+    """The results of all checks that were made."""
 
     checks: tuple[Check, ...]
 
@@ -51,19 +51,19 @@ def gate(
     max_shrink: float = 0.3,
     seed: int = 0,
 ) -> GateReport:
-    """Compare a generation with the vectors it was built from.
+    """Check a generation against the vectors it was built from.
 
     vectors: blocks (n_i, dim) as given to `build`, read up to four times. previous: number of products of
-    the generation now live. Checks, in this order; when one of the first three fails the rest is left out:
+    the generation now in use. Checks, in this order; if one of the first three fails, the others are skipped:
 
-    - count: vectors, of which the index must hold as many, and at least one;
-    - unusable: vectors that are NaN, inf, zero or of norm over 1; none allowed;
-    - shrink: share of `previous` that is gone, at most `max_shrink`;
-    - recall@10: of 200 sampled products, the share of the true ten nearest that a search returns (a hit is
-      right when its true score reaches the tenth best, so equal vectors may stand for each other);
-    - self: share of them whose search returns them, or an equal vector, among the ten;
-    - similarity: mean cosine of pairs of them, by picture or by title, whichever is larger, at most
-      `max_similarity`: above, the vectors are collapsed.
+    - count: number of vectors; the index must hold as many, and at least one;
+    - unusable: number of vectors that are NaN, inf, zero or of norm over 1; none allowed;
+    - shrink: lost share of `previous`, at most `max_shrink`;
+    - recall@10: for 200 sampled products, the share of the true ten nearest that a search returns (a hit is
+      right if its true score reaches the tenth best, so equal vectors are interchangeable);
+    - self: share of the sampled products whose search returns them, or an equal vector, among the ten;
+    - similarity: mean cosine of pairs of sampled products, by picture or by title, whichever is larger; at
+      most `max_similarity`: above, the vectors have collapsed.
     """
     first = _plausible(generation, vectors, previous, max_shrink)
     if not all(check.ok for check in first):
@@ -104,7 +104,7 @@ def _plausible(
 def _recall(
     generation: Generation, vectors: Iterable[np.ndarray], queries: np.ndarray
 ) -> tuple[float, float]:
-    """Recall@10 and self-retrieval, both on true scores: a lossy index's own scores prove nothing."""
+    """Recall@10 and self-retrieval, both by true scores, since scores of a lossy index are inexact."""
     _, rows = approximate.search(generation.index, queries, K, generation.build.nprobe)
     true, _ = exact.search_blocks(queries, vectors, K)
     hits = take_rows(vectors, rows.ravel()).reshape(*rows.shape, -1)

@@ -1,4 +1,4 @@
-"""An opened index generation: search, look-up and component scores over one consistent set of files."""
+"""An opened index generation: search, look-up of products, and component scores."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ MAX_K = 10_000
 
 @dataclass(frozen=True)
 class Hits:
-    """Answers to q queries, best first; every query has the same number c of them."""
+    """The results of q queries, best first; every query has the same number c of results."""
 
     ids: list[list[str]]  # (q, c) product ids
     scores: np.ndarray  # float32 (q, c), inner products
@@ -33,14 +33,14 @@ class Hits:
 
 
 class Generation:
-    """An index with its products, read once and never changed.
+    """An index with its products, read once and immutable.
 
-    Faiss starts threads at the first search: forking a process after it hangs the child. Start workers with
+    Faiss starts threads at the first search, so a child process forked after it hangs. Start workers with
     "spawn" and open the generation in each.
     """
 
     def __init__(self, index: "faiss.Index", items: pa.Table, build: Build) -> None:
-        """Parts that belong together; `open` reads and checks them."""
+        """Takes consistent parts; use `open`, which reads and checks them."""
         self.index = index
         self.build = build
         self.ids: pa.Array = items["product_id"].combine_chunks()
@@ -53,8 +53,8 @@ class Generation:
     def open(cls, path: Path, sha256: Mapping[str, str] | None = None) -> Self:
         """Open a generation's folder (index.faiss, items.parquet, build.json).
 
-        sha256: what the files must hash to, by name, as the manifest records. Without it flipped bytes in
-        the index go unnoticed. Raises StateError, with both values, when a file is damaged or of another
+        sha256: the expected hashes by file name, from the manifest. Without them, flipped bytes in the index
+        are not detected. Raises StateError, with both values, when a file is damaged or belongs to another
         generation than the others.
         """
         return cls(*folder.load(path, sha256 or {}))
@@ -72,14 +72,14 @@ class Generation:
         category: str | None = None,
         exclude_rows: np.ndarray | None = None,
     ) -> Hits:
-        """The k products of largest inner product, or all there are when fewer than k qualify.
+        """The k products with the largest inner product; fewer if fewer than k qualify.
 
         queries: float16 or float32 (q, dim), fused with this generation's weights, norm ≤ 1; encoder: the
-        fingerprint they were made with; nprobe: lists looked through, instead of the built-in number;
-        category: only products at or below this path ("Home", "Home > Lighting"); exclude_rows: never
-        returned. Equal scores come by row number.
-        Raises StateError for another encoder; InputError for k outside 1 … 10,000, nprobe outside the
-        index's lists, an unusable query vector or an unknown category.
+        fingerprint of the encoder that made them; nprobe: number of lists searched, if not the default;
+        category: only products in or below this path ("Home", "Home > Lighting"); exclude_rows: rows that are
+        never returned. Equal scores are ordered by row number.
+        Raises StateError for another encoder; InputError for k outside 1 … 10,000, nprobe over the number of
+        lists, an unusable query vector or an unknown category.
         """
         if encoder != self.build.encoder:
             raise StateError(
@@ -100,15 +100,15 @@ class Generation:
         return ids
 
     def row_of(self, product_id: str) -> int:
-        """Row of a product; InputError when it is not in this generation."""
+        """The row of a product; InputError when it is not in this generation."""
         return int(self.rows_of([product_id])[0])
 
     def rows_of(self, product_ids: Sequence[str]) -> np.ndarray:
-        """Rows of m products, int64 (m,); InputError for the first that is not in this generation."""
+        """The rows of m products, int64 (m,); InputError for the first that is not in this generation."""
         return self._lookup.rows(product_ids)
 
     def category_of(self, row: int) -> str:
-        """Category path of a row, "" where unknown."""
+        """Category path of a row, "" if unknown."""
         return self._categories.path(row)
 
     def vector(self, product_id: str) -> np.ndarray:
@@ -117,19 +117,19 @@ class Generation:
         return fused
 
     def vectors(self, rows: np.ndarray) -> np.ndarray:
-        """Fused vectors of rows, float32 (m, dim), as the index holds them; a missing half is exactly 0."""
+        """Fused vectors of rows, float32 (m, dim), as stored in the index; a missing half is exactly 0."""
         found: np.ndarray = self.index.reconstruct_batch(np.ascontiguousarray(rows, dtype=np.int64))
         image, text = spans(self.build.weights, self.build.width, self.build.dim)
         for span, has in ((image, self._has_image), (text, self._has_text)):
             if span is not None:
-                found[~has[rows], span] = 0  # a lossy index gives back almost 0
+                found[~has[rows], span] = 0  # a lossy index returns only approximately 0
         return found
 
     def component_scores(self, queries: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Image and text score of each query (q, dim) with each of its hits, rows (q, c).
 
-        Returns two float32 (q, c), NaN where either side has no such modality or its weight is 0; all NaN
-        for half-width vectors, which can't be taken apart. See `components.component_scores`.
+        Returns two float32 (q, c), NaN if either side lacks the modality or its weight is 0; all NaN for
+        half-width vectors, which can't be separated. See `components.component_scores`.
         """
         image, text = (np.empty(rows.shape, np.float32) for _ in range(2))
         step = max(1, 2**24 // max(1, rows.shape[1] * self.build.dim))  # 64 MB of vectors at a time

@@ -1,4 +1,4 @@
-"""Which row a product is in, at a cost that doesn't grow with the catalogue."""
+"""Look-up of a product's row by its id, with little memory."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,12 +14,12 @@ _BLOCK = 100_000
 class Lookup:
     """Rows by product id.
 
-    A look-up is a binary search among the 64-bit hashes of all ids, sorted, and then a comparison with the
-    very ids of the few rows found. It takes 12 bytes a product beside the ids.
+    A look-up is a binary search in the sorted 64-bit hashes of all ids, then a comparison of the ids of the
+    few matching rows. It takes 12 bytes a product in addition to the ids.
     """
 
     def __init__(self, ids: pa.StringArray) -> None:
-        """ids: of rows 0, 1, … Raises: StateError where one is repeated."""
+        """ids: those of rows 0, 1, … Raises: StateError if one is repeated."""
         self._ids = ids
         hashes = np.fromiter(_hashes(ids), np.int64, len(ids))
         order = np.argsort(hashes)
@@ -27,20 +27,20 @@ class Lookup:
         self._require_distinct()
 
     def rows(self, ids: Sequence[str]) -> np.ndarray:
-        """The row of each of m products, int64 (m,). Raises: InputError for the first that has none."""
+        """The row of each of m products, int64 (m,). Raises: InputError for the first without a row."""
         hashes = np.fromiter(map(hash, ids), np.int64, len(ids))
         starts, ends = (np.searchsorted(self._hashes, hashes, side).tolist() for side in ("left", "right"))
         return np.fromiter(map(self._row, ids, starts, ends), np.int64, len(ids))
 
     def _row(self, product_id: str, start: int, end: int) -> int:
-        """A product's row; start, end: where hashes equal its own lie, one as good as always."""
+        """A product's row; start, end: the range of hashes equal to its own, almost always of length one."""
         for row in self._rows[start:end].tolist():
             if self._ids[row].as_py() == product_id:
                 return int(row)
         raise InputError(f"product {product_id!r} is not among the {len(self._ids)} of this index")
 
     def _require_distinct(self) -> None:
-        """Equal ids have equal hashes, which are neighbours."""
+        """Raise StateError for repeated ids: equal ids have equal hashes, which are adjacent when sorted."""
         same = np.zeros(len(self._ids) + 1, bool)
         same[1:-1] = self._hashes[1:] == self._hashes[:-1]
         suspects = self._ids.take(to_arrow(self._rows[same[1:] | same[:-1]])).to_pylist()

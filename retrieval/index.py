@@ -1,4 +1,4 @@
-"""Building, writing and reading a Faiss index. Inner product only; row i of the index is vector i."""
+"""Building, writing and reading Faiss indexes. Inner product only; row i of the index is vector i."""
 
 import logging
 import math
@@ -17,21 +17,21 @@ from mmprod.storage.files import sha256_file
 if TYPE_CHECKING:
     import faiss
 else:
-    faiss = lazy("faiss")  # slow to import, and only who has an index to read or write needs it
+    faiss = lazy("faiss")  # slow to import, needed only to read or write an index
 
-FLAT_BELOW = 50_000  # vectors; exact search of so few takes milliseconds
+FLAT_BELOW = 50_000  # vectors; exact search in fewer takes milliseconds
 _LISTS, _GRAPH = re.compile(r"IVF(\d+)"), re.compile(r"HNSW(\d+)")
 _CODEBOOK = 256  # centroids of each part of a product quantizer
-_REST = 16_384  # bytes of an index that are of no vector and no centroid
+_REST = 16_384  # bytes of an index besides vectors and centroids
 _log = logging.getLogger(__name__)
 
 
 def resolve_factory(factory: str, dim: int, count: int) -> str:
-    """The Faiss factory string that will be built, to be recorded beside the index.
+    """The actual Faiss factory string of an index, to be recorded with it.
 
     "auto" is Flat below FLAT_BELOW vectors, else IVF with 4√count lists. A string with more lists than
-    vectors gets count // 39 lists (Faiss wants 39 training points a list), at least one.
-    Raises InputError for a string Faiss can't build, or that renumbers rows (IDMap).
+    vectors gets count // 39 lists (Faiss recommends 39 training points a list), at least one.
+    Raises InputError for a string that Faiss can't build, or that renumbers rows (IDMap).
     """
     if factory == "auto":
         factory = "Flat" if count < FLAT_BELOW else f"IVF{round(4 * math.sqrt(count))},Flat"
@@ -45,7 +45,7 @@ def resolve_factory(factory: str, dim: int, count: int) -> str:
 
 
 def bytes_of(factory: str, dim: int, count: int) -> int:
-    """Bytes of an index of `count` vectors, about: on disk, and in memory while it is built.
+    """Approximate size in bytes of an index of `count` vectors, on disk and in memory while it is built.
 
     Raises InputError as `resolve_factory`.
     """
@@ -58,9 +58,9 @@ def bytes_of(factory: str, dim: int, count: int) -> int:
     except RuntimeError:  # a graph behind a transformation
         vector = 4 * dim
     if lists:
-        vector += 8  # the number of its row
+        vector += 8  # its row number
     elif graph:
-        vector += 8 * int(graph[1]) + 16  # its edges
+        vector += 8 * int(graph[1]) + 16  # its graph edges
     centroids = (min(int(lists[1]), count) if lists else 0) + (_CODEBOOK if "PQ" in factory else 0)
     return int(count * vector + 4 * dim * centroids) + _REST
 
@@ -68,12 +68,12 @@ def bytes_of(factory: str, dim: int, count: int) -> int:
 def build(
     vectors: Iterable[np.ndarray], dim: int, count: int, factory: str = "auto", seed: int = 0
 ) -> "faiss.Index":
-    """Train on a random sample, then add block by block; only the index holds all vectors.
+    """Train an index on a random sample, then add the vectors block by block, without a copy of all of them.
 
-    vectors: blocks (n_i, dim), float16 or float32, norm ≤ 1, `count` rows in all. Read twice (training,
-    adding), hence a list or an object whose `__iter__` starts anew: an iterator is refused.
-    factory: see `resolve_factory`. seed: of the sample and of the clustering.
-    Raises InputError for an unusable vector, another number of rows, or too few to train on.
+    vectors: blocks (n_i, dim), float16 or float32, norm ≤ 1, `count` rows in all. They are read twice
+    (training, adding), so pass a list or an object whose `__iter__` starts again; an iterator is refused.
+    factory: see `resolve_factory`. seed: for the sample and the clustering.
+    Raises InputError for an unusable vector, another number of rows, or too few rows to train on.
     """
     if isinstance(vectors, Iterator):
         raise InputError("vectors are read twice: give a list or an object whose __iter__ starts anew")
@@ -89,15 +89,15 @@ def build(
 
 
 def lists_probed(index: "faiss.Index") -> int:
-    """Lists that a search of a fresh index looks through: a sixteenth, at least 16; 1 without lists."""
+    """Number of lists searched by default in a new index: a sixteenth, at least 16; 1 without lists."""
     lists = faiss.try_extract_index_ivf(index)
     return 1 if lists is None else int(lists.nprobe)
 
 
 def write(index: "faiss.Index", path: Path) -> None:
-    """Write the index; OSError when the disk refuses a byte. Syncing is left to who publishes the folder.
+    """Write the index; OSError when the disk is full or fails. The caller syncs the folder.
 
-    Faiss's own file writer can report success on a full disk, so Python's file does the writing.
+    Faiss's own file writer can report success on a full disk, so a Python file object is used.
     """
     with path.open("wb") as file:
         faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
@@ -108,15 +108,15 @@ def write(index: "faiss.Index", path: Path) -> None:
 
 
 def read(path: Path, sha256: str | None = None) -> "faiss.Index":
-    """Load an index, ready to search and to reconstruct.
+    """Load an index, ready for searching and for reconstructing vectors.
 
-    sha256: what the file must hash to, checked first: Faiss loads most flipped bytes without complaint. A
-    file so checked is mapped: processes that open the same one share its memory, at the speed of their own.
-    It may be removed while the index lives, but not written to.
-    Raises StateError when the file is missing, differs, can't be read or is no inner-product index.
+    sha256: the expected hash, verified first, since Faiss does not detect most flipped bytes. A verified file
+    is memory-mapped: processes that open the same file share its memory, without loss of speed. The file may
+    be removed while the index is in use, but must not be written to.
+    Raises StateError when the file is missing, differs, can't be read or is not an inner-product index.
     """
     check_file(path, sha256)
-    flags = faiss.IO_FLAG_MMAP_IFC if sha256 else 0  # the mapping of a truncated file would crash
+    flags = faiss.IO_FLAG_MMAP_IFC if sha256 else 0  # mapping an unverified, truncated file would crash
     try:
         index = faiss.read_index(str(path), flags)
     except (RuntimeError, MemoryError) as error:
@@ -125,12 +125,12 @@ def read(path: Path, sha256: str | None = None) -> "faiss.Index":
         raise StateError(f"{path}: metric {index.metric_type}, want inner product; build it again")
     lists = faiss.try_extract_index_ivf(index)
     if lists is not None:
-        lists.make_direct_map()  # without it no vector of an IVF can be reconstructed
+        lists.make_direct_map()  # required for reconstructing vectors of an IVF index
     return index
 
 
 def check_file(path: Path, sha256: str | None) -> None:
-    """Raise StateError when a file is missing or, where `sha256` is given, hashes to something else."""
+    """Raise StateError when a file is missing or, if `sha256` is given, has another hash."""
     if not path.is_file():
         raise StateError(f"{path} is missing: roll back or build the generation again")
     if sha256 is not None and (found := sha256_file(path)) != sha256:
@@ -149,7 +149,7 @@ def _empty_index(factory: str, dim: int) -> "faiss.Index":
 
 
 def _sample(index: "faiss.Index", count: int, seed: int) -> np.ndarray:
-    """Rows to train on: 64 a list, and enough for the 8-bit codes of a quantizer."""
+    """Rows to train on: 64 a list, and at least enough for the 8-bit codes of a quantizer."""
     lists = faiss.try_extract_index_ivf(index)
     size = max(65_536, 64 * lists.nlist if lists is not None else 0)
     rows = np.random.default_rng(seed).choice(count, min(size, count), replace=False)
@@ -160,7 +160,7 @@ def _train(index: "faiss.Index", factory: str, sample: np.ndarray, seed: int) ->
     lists = faiss.try_extract_index_ivf(index)
     if lists is not None:
         lists.cp.seed = seed
-        lists.cp.min_points_per_centroid = 1  # fewer than 39 is Faiss's warning on stderr, not an error
+        lists.cp.min_points_per_centroid = 1  # below 39 Faiss would print a warning to stderr
         lists.nprobe = min(lists.nlist, max(16, lists.nlist // 16))
     try:
         index.train(require_vectors(sample, sample.shape[1]))

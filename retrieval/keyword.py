@@ -1,4 +1,4 @@
-"""Keyword search over titles: the baseline that picture search has to beat."""
+"""Keyword search over titles (BM25): the baseline for picture search."""
 
 import logging
 import re
@@ -9,14 +9,14 @@ import numpy as np
 from mmprod.datasets.lazy import lazy
 from mmprod.storage.errors import InputError
 
-bm25s = lazy("bm25s")  # half a second, and few search by words
+bm25s = lazy("bm25s")  # half a second to import, and rarely used
 K1, B = 1.5, 0.75
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
 _RUN = re.compile(rf"[{_CJK}]+|[^\W_{_CJK}]+")
 
 
 def tokens(text: str) -> list[str]:
-    """Lower-case words and numbers; of each run of Chinese, Japanese or Korean its characters and pairs.
+    """Lower-case words and numbers; for Chinese, Japanese and Korean single characters and adjacent pairs.
 
     As Lucene's CJKAnalyzer with unigrams: "Red 连衣裙" gives red, 连, 衣, 裙, 连衣, 衣裙. No stemming.
     """
@@ -36,7 +36,7 @@ class KeywordIndex:
     """
 
     def __init__(self, ids: Sequence[str], titles: Sequence[str | None]) -> None:
-        """ids and titles, one each a product; an empty title is never found. InputError if not as many."""
+        """ids and titles of the products; an empty title never matches. InputError for different lengths."""
         if len(ids) != len(titles):
             raise InputError(f"{len(ids)} ids for {len(titles)} titles: both must come from the same rows")
         self._ids = list(ids)
@@ -48,7 +48,7 @@ class KeywordIndex:
             self._bm25.index(corpus, show_progress=False)
 
     def search(self, query: str, k: int) -> list[tuple[str, float]]:
-        """Up to k (id, score), best first, equal scores in the order given; [] when no word is known.
+        """Up to k (id, score), best first, equal scores in input order; [] if no word occurs in a title.
 
         Raises InputError for k < 1.
         """

@@ -1,4 +1,4 @@
-"""The recall table: for every product its nearest others."""
+"""The recall table: the nearest neighbours of every product."""
 
 from collections.abc import Iterator
 
@@ -13,11 +13,11 @@ from mmprod.storage.faults import fault
 
 
 def neighbours(generation: Generation, k: int, block: int = 1024) -> Iterator[pa.RecordBatch]:
-    """The k nearest others of every product, as batches of schema RECALL, `block` anchors each.
+    """The k nearest neighbours of every product, as batches of schema RECALL, `block` anchors each.
 
-    Anchors come by row; their neighbours by score, equal scores by row. The anchor itself is left out by its
-    row number, so another product with an equal vector stays. With n products each has min(k, n - 1)
-    neighbours; score = w_img * image_score + w_txt * text_score, a null score counting 0 (for half-width
+    Anchors are ordered by row, their neighbours by score, equal scores by row. The anchor itself is excluded
+    by its row number, so another product with an equal vector stays. With n products each has min(k, n - 1)
+    neighbours; score = w_img * image_score + w_txt * text_score, where null counts as 0 (for half-width
     vectors both are null and score is the inner product).
     Raises InputError for k outside 1 … 10,000.
     """
@@ -33,11 +33,11 @@ def _batches(generation: Generation, k: int, block: int) -> Iterator[pa.RecordBa
         scores, rows = approximate.search(generation.index, vectors, k + 1, generation.build.nprobe)
         scores, rows = _without_self(anchors, scores, rows)
         yield _batch(generation, anchors, scores, rows, generation.component_scores(vectors, rows))
-        fault("recall.batch")  # here the reader of the batch has written it
+        fault("recall.batch")  # the caller has written the batch by now
 
 
 def _without_self(anchors: np.ndarray, scores: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Drop each line's anchor, or its last hit where equal vectors pushed the anchor out: (a, c - 1)."""
+    """Drop the anchor from its hits; if equal vectors displaced it, drop the last hit instead: (a, c - 1)."""
     keep = rows != anchors[:, None]
     keep[keep.all(axis=1), -1] = False
     shape = (len(rows), rows.shape[1] - 1)

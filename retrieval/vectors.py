@@ -1,4 +1,4 @@
-"""What a vector must be before it is indexed or searched with: one NaN pollutes its neighbours."""
+"""Validation of vectors before indexing or searching: a single NaN corrupts the results of its neighbours."""
 
 from collections.abc import Iterable
 
@@ -6,15 +6,15 @@ import numpy as np
 
 from mmprod.storage.errors import InputError
 
-MAX_NORM = 1.01  # fused vectors are of norm 1 at most; float16 halves round up to about 1.001
+MAX_NORM = 1.01  # fused vectors have norm 1 at most; rounding to float16 gives up to about 1.001
 
 
 def check_vectors(x: np.ndarray, dim: int | None = None) -> tuple[np.ndarray, dict[int, str]]:
-    """Tell usable rows from unusable ones.
+    """Find unusable rows.
 
-    x: float16 or float32 (n, d). Usable is finite, not all zero and of norm at most 1 (+1 %).
-    Returns a bool mask (n,), true where usable, and the reason by row number for the others.
-    Raises InputError when `x` is no such matrix or d is not `dim`.
+    x: float16 or float32 (n, d). A row is usable if it is finite, not all zero and of norm at most 1 (+1 %).
+    Returns a bool mask (n,) of the usable rows, and the reason by row number for the others.
+    Raises InputError when `x` is not such a matrix or d is not `dim`.
     """
     _require_matrix(x, dim)
     norms = np.sqrt(np.einsum("nd,nd->n", x, x, dtype=np.float32))
@@ -23,7 +23,7 @@ def check_vectors(x: np.ndarray, dim: int | None = None) -> tuple[np.ndarray, di
 
 
 def require_vectors(x: np.ndarray, dim: int, first: int = 0) -> np.ndarray:
-    """`x` as contiguous float32 (n, dim); InputError naming row `first` + i where row i is unusable."""
+    """`x` as contiguous float32 (n, dim); InputError naming row `first` + i if row i is unusable."""
     _, reasons = check_vectors(x, dim)
     for row, reason in reasons.items():
         raise InputError(f"vector {first + row} is unusable: {reason} ({len(reasons)} such in this block)")
@@ -31,7 +31,7 @@ def require_vectors(x: np.ndarray, dim: int, first: int = 0) -> np.ndarray:
 
 
 def take_rows(blocks: Iterable[np.ndarray], rows: np.ndarray) -> np.ndarray:
-    """Gather rows of a matrix that comes in blocks: (len(rows), d) float32, in the order of `rows`."""
+    """Gather rows of a matrix given in blocks: (len(rows), d) float32, in the order of `rows`."""
     order = np.argsort(rows, kind="stable")
     ordered, found, start = rows[order], [], 0
     for block in blocks:

@@ -13,8 +13,8 @@ from mmprod.datasets.embeddings.table import EmbeddingTable, read_pointer
 from mmprod.lake import Lake
 from mmprod.retrieval.generation import Generation
 from mmprod.stages.daily.groups import FEATURES_FILE, read_groups
-from mmprod.stages.daily.index import open_index
 from mmprod.stages.daily.recall import read_recall
+from mmprod.stages.open_index import open_index
 from mmprod.stages.store import open_store
 from mmprod.storage import artifacts, parquet
 

@@ -190,11 +190,6 @@ def thumbnail(data: bytes, side: int) -> bytes:
     return out.getvalue()
 
 
-def _check_room(pixels: int) -> None:
-    """MemoryError if memory is too short for so many pixels: libraries report that as damage, if at all."""
-    np.empty(pixels * _BYTES_A_PIXEL, np.uint8)
-
-
 def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise BadImage("too_many_pixels")

@@ -1,10 +1,8 @@
 """Reading the pictures of training pairs directly from the product store, without copying it beforehand."""
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Protocol
-from weakref import WeakValueDictionary
 
 import numpy as np
 import pyarrow as pa
@@ -13,8 +11,6 @@ from PIL import Image
 from mmprod.datasets.images.images import BadImage, decode
 from mmprod.datasets.store.store import Store
 from mmprod.storage.errors import StateError
-
-_stores: WeakValueDictionary[tuple[int, Path], Store] = WeakValueDictionary()
 
 
 class Look(Protocol):
@@ -69,7 +65,7 @@ class PairReader:
     def _picture(self, name: str, image_hash: bytes) -> Image.Image:
         if image_hash in self._cache:
             return self._cache[image_hash]
-        self._store = self._store or _open(self.path)
+        self._store = self._store or Store.open(self.path, read_only=True)
         data = self._store.picture(image_hash)
         if data is None:
             raise StateError(f"{self.path}: the picture of {name!r} is gone; select the pairs anew")
@@ -86,14 +82,6 @@ class PairReader:
         if (size := _bytes(picture)) <= self._room:
             self._cache[image_hash] = picture
             self._room -= size
-
-
-def _open(path: Path) -> Store:
-    key = (os.getpid(), path)
-    store = _stores.get(key)
-    if store is None:
-        _stores[key] = store = Store.open(path, read_only=True)
-    return store
 
 
 def _random(seed: int, epoch: int, name: str) -> np.random.Generator:

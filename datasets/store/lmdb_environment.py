@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import lmdb
 
@@ -56,9 +57,11 @@ class _Reads:
 
 
 _reads = _Reads()
-_readers: dict[tuple[int, int, int], tuple[Any, int]] = {}
-"""Environments open for reading, each with its number of users, by process, device and inode. LMDB allows a
-process to open a file only once."""
+_readers: WeakValueDictionary[tuple[int, int, int], Any] = WeakValueDictionary()
+"""Environments open for reading, by process, device and inode. LMDB allows a process to open a file only
+once."""
+_users: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+"""How many have each of them open. One that nobody refers to any more is closed by the garbage collector."""
 _opening = threading.Lock()
 
 
@@ -73,22 +76,21 @@ def open_environment(folder: Path, databases: int, read_only: bool) -> Any:
         return _open(folder, databases, read_only)
     with _opening:
         key = _key(folder)
-        environment, users = _readers.get(key) or (_open(folder, databases, read_only), 0)
-        _readers[key] = environment, users + 1
+        environment = _readers.get(key)
+        if environment is None or environment not in _users:
+            _readers[key] = environment = _open(folder, databases, read_only)
+        _users[environment] = _users.get(environment, 0) + 1
         return environment
 
 
 def close_environment(environment: Any) -> None:
     """Close an environment once its last user in this process has closed it."""
     with _opening:
-        for key, (known, users) in _readers.items():
-            if known is environment and users > 1:
-                _readers[key] = known, users - 1
-                return
-            if known is environment:
-                del _readers[key]
-                break
-        environment.close()
+        left = _users.pop(environment, 1) - 1
+        if left:
+            _users[environment] = left
+        else:
+            environment.close()
 
 
 def _key(folder: Path) -> tuple[int, int, int]:

@@ -141,7 +141,7 @@ def _check_names(schema: pa.Schema, spec: TableSpec, table: str) -> None:
     live = [spec.live.column] if spec.live else []
     for source in (*spec.columns.values(), *spec.category, *spec.attributes, *spec.pictures, *live):
         if source and source not in schema.names:
-            raise _missing(schema, source, f"{table}: the config asks for column {source!r}")
+            raise _missing(schema, source, f"{table} has no column {source!r}, which the configuration names")
 
 
 def _missing(schema: pa.Schema, source: str, problem: str) -> InputError:

@@ -72,4 +72,4 @@ _AGAIN = "write it under another name, rename it into place when it is complete,
 
 
 def _came(there: bool) -> str:
-    return "came" if there else "went"
+    return "was added" if there else "was removed"

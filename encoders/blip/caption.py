@@ -1,4 +1,4 @@
-"""Captions of pictures: by beam search, or by drawing from the likeliest words (nucleus sampling)."""
+"""Generating captions of pictures, by beam search or by nucleus sampling."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +17,12 @@ from mmprod.storage.errors import InputError
 
 @dataclass(frozen=True)
 class Style:
-    """How captions are made.
+    """Settings of caption generation.
 
-    ``beam`` keeps the `beams` likeliest beginnings; ``nucleus`` draws each word from the likeliest ones that
-    together have probability `top_p` (Holtzman et al. 2020), more varied. Lengths are in tokens after the
-    prompt; a `repetition_penalty` over 1 makes words that were said already less likely (Keskar et al. 2019).
+    ``beam`` keeps the `beams` likeliest partial captions; ``nucleus`` samples each token from the likeliest
+    ones that together have probability `top_p` (Holtzman et al. 2020), which gives more variety. Lengths are
+    in tokens after the prompt. A `repetition_penalty` over 1 makes repeated tokens less likely (Keskar et al.
+    2019).
     """
 
     method: Literal["beam", "nucleus"] = "beam"
@@ -33,7 +34,7 @@ class Style:
     seed: int = 0
 
     def options(self) -> dict[str, Any]:
-        """The same in transformers' words."""
+        """The settings as transformers' generation options."""
         common = {
             "min_new_tokens": self.min_tokens,
             "max_new_tokens": self.max_tokens,
@@ -52,7 +53,7 @@ class Caption(NamedTuple):
 
 
 def captioner(encoder: Encoder) -> Blip:
-    """The encoder's model. Raises: InputError when it is no BLIP."""
+    """The encoder's model. Raises: InputError when it is not a BLIP."""
     if not isinstance(encoder.model, Blip):
         raise InputError(
             f"a {type(encoder.model).__name__} can't write captions; take a BLIP: see docs/captions.md, or "
@@ -64,7 +65,7 @@ def captioner(encoder: Encoder) -> Blip:
 def caption_pictures(
     encoder: Encoder, pictures: Sequence[Image.Image], style: Style, prompt: str = ""
 ) -> list[Caption]:
-    """Captions of RGB pictures, all at once. Raises: InputError for an encoder that is no BLIP."""
+    """Captions of RGB pictures, in one batch. Raises: InputError for an encoder that is not a BLIP."""
     model = captioner(encoder)
     if not pictures:
         return []
@@ -76,9 +77,10 @@ def caption_pictures(
 def caption(
     model: Blip, tokenizer: BlipTokenizer, pixels: Tensor, style: Style, prompt: str = ""
 ) -> list[Caption]:
-    """Captions of pictures, float [n, 3, s, s] as `encode_image` takes them, all begun by `prompt`.
+    """Captions of pictures, float [n, 3, s, s] as for `encode_image`; each caption begins with `prompt`.
 
-    The same pictures and seed give the same captions; by beam search each is as if its picture were alone.
+    The same pictures and seed give the same captions. With beam search, a caption does not depend on the
+    other pictures.
     """
     if not len(pixels):
         return []
@@ -96,7 +98,7 @@ def caption(
 
 
 def log_probabilities(model: Blip, states: Tensor, tokens: Tensor, begin: int) -> Sequence[float]:
-    """Mean log-probability of each row's tokens from position `begin` on, up to and with its end."""
+    """Mean log-probability of each row's tokens, from position `begin` to its end token inclusive."""
     said = tokens[:, begin:]
     counted = said != model.config.text_config.pad_token_id
     logits = model.caption_logits(states, tokens)[:, begin - 1 : -1].float()

@@ -1,4 +1,4 @@
-"""Does this title describe this picture? Asked of BLIP's matching head, a pair at a time."""
+"""Scores pairs of a picture and a title with BLIP's matching head (ITM)."""
 
 from collections.abc import Sequence
 
@@ -19,8 +19,8 @@ def match_probabilities(
 ) -> np.ndarray:
     """P(title i describes picture i) by the ITM head: float32 [n], for RGB pictures.
 
-    Slower than vectors, since each pair goes through the text encoder, and finer: words look at the picture.
-    Raises: InputError when the encoder is no BLIP with a matching head.
+    More accurate than comparing vectors, since the words attend to the picture, but slower: each pair goes
+    through the text encoder. Raises: InputError when the encoder is not a BLIP with a matching head.
     """
     model = encoder.model
     if not isinstance(model, Blip):

@@ -1,4 +1,4 @@
-"""BLIP folders: ours, and transformers' with retrieval heads or with a caption decoder."""
+"""Loading and saving BLIP folders: mmprod's, and transformers' with retrieval heads or a caption decoder."""
 
 import json
 import logging
@@ -21,14 +21,14 @@ _DECODER = "text_decoder."
 
 
 def load_blip(name: str | Path) -> tuple[Blip, BlipTokenizer]:
-    """A BLIP in float32, ready to encode, from a folder or from a Hugging Face name (``org/name``).
+    """Load a BLIP in float32, ready to encode, from a folder or by a Hugging Face name (``org/name``).
 
-    A checkpoint without a caption decoder (``blip-itm-…``) gets one that begins as a copy of the text
-    encoder, which a warning tells: its captions are noise until it is fine-tuned. One without retrieval heads
-    (``blip-image-captioning-…``) captions and refuses everything else (`Blip.retrieves`).
+    For a checkpoint without a caption decoder (``blip-itm-…``) the decoder is initialised from the text
+    encoder, and a warning is logged: its captions are noise until it is fine-tuned. A model without retrieval
+    heads (``blip-image-captioning-…``) can caption and refuses everything else (`Blip.retrieves`).
 
-    Raises: InputError when it is no BLIP, has no ``model.safetensors`` or weights that do not fit; StateError
-    for damaged files.
+    Raises: InputError when it is not a BLIP, or lacks ``model.safetensors``, or its weights do not fit;
+    StateError for damaged files.
     """
     folder = Path(name) if Path(name).is_dir() else fetch(str(name))
     if (kind := kind_of(folder)) != "blip":
@@ -46,7 +46,7 @@ def load_blip(name: str | Path) -> tuple[Blip, BlipTokenizer]:
 
 
 def save_blip(model: Blip, tokenizer: BlipTokenizer, folder: Path) -> None:
-    """Write a folder that `load_blip` gives back: configuration, weights (shared ones once), tokenizer.
+    """Write a folder that `load_blip` can read: configuration, weights (shared ones once), tokenizer.
 
     transformers' ``BlipForImageTextRetrieval`` and ``BlipProcessor`` read the folder too.
     """
@@ -58,7 +58,7 @@ def save_blip(model: Blip, tokenizer: BlipTokenizer, folder: Path) -> None:
 
 
 def _once(model: Blip) -> dict[str, Tensor]:
-    """The model's tensors, of those that share memory the first; without retrieval heads that are noise."""
+    """The model's tensors, one of those that share memory; retrieval heads only if they are trained."""
     kept: dict[int, tuple[str, Tensor]] = {}
     for name, tensor in model.state_dict().items():
         if model.retrieves or not name.startswith(_RETRIEVAL):
@@ -81,21 +81,22 @@ def _fill(model: Blip, path: Path) -> None:
     if missing and all(name.startswith(_DECODER) for name in missing):
         _begin_decoder(model)
         log.warning(
-            "%s has no caption decoder: one begins as its text encoder; fine-tune it to caption", path
+            "%s has no caption decoder: it gets a copy of the text encoder; fine-tune it to caption", path
         )
     elif missing and all(name.startswith(_RETRIEVAL) for name in missing):
         model.retrieves = False
         log.warning("%s has no retrieval heads: it captions, and refuses to embed or match", path)
     elif missing:
         raise InputError(
-            f"{path} is no whole BLIP: {len(missing)} tensors are missing, such as {min(missing)}"
+            f"{path} is no whole BLIP: {len(missing)} tensors are missing, such as {min(missing)}; get the "
+            "complete checkpoint"
         )
     if unknown:
         raise InputError(f"{path} holds {len(unknown)} tensors that no BLIP has, such as {unknown[0]}")
 
 
 def _begin_decoder(model: Blip) -> None:
-    """Self-attention from the text encoder; the rest is shared already, but for a head that stays random."""
+    """Copy the text encoder's self-attention to the decoder; the rest is shared, except a random head."""
     ours, theirs = model.text_encoder.encoder.layer, model.text_decoder.bert.encoder.layer
     for source, target in zip(ours, theirs, strict=True):
         target.attention.load_state_dict(source.attention.state_dict())

@@ -1,7 +1,7 @@
-"""BLIP (Li et al. 2022): a picture tower, a text encoder and a text decoder that share most of their weights.
+"""BLIP (Li et al. 2022): a picture tower, a text encoder and a text decoder; the last two share most weights.
 
-Built from transformers' BLIP parts and shaped like an open_clip model, so that embedding, fine-tuning and
-export treat it like any other encoder.
+Built from transformers' BLIP parts, with the interface of an open_clip model, so that embedding, fine-tuning
+and export treat it like any other encoder.
 """
 
 import logging
@@ -23,17 +23,17 @@ TEMPERATURE = 0.07
 
 
 class Blip(nn.Module):
-    """One base for retrieval and captions.
+    """One model for retrieval, matching and captions.
 
-    As in the paper the text encoder and the decoder share everything (embeddings, cross-attention,
-    feed-forward layers) but their self-attention, which looks both ways in one and back in the other; the
-    decoder's output layer is its embedding, transposed. Names of parts and weights are those of transformers'
-    ``BlipForImageTextRetrieval`` and ``BlipForConditionalGeneration``.
+    As in the paper, the text encoder and the decoder share all weights (embeddings, cross-attention,
+    feed-forward layers) except self-attention, which is bidirectional in the encoder and causal in the
+    decoder. The decoder's output layer is its embedding, transposed. Names of parts and weights are those of
+    transformers' ``BlipForImageTextRetrieval`` and ``BlipForConditionalGeneration``.
 
-    Tokens are int64 [n, L] as the tokenizer gives them: ``[CLS] … [SEP]``, then padding. Where the paper
-    begins a text by ``[ENC]`` (matching) or ``[DEC]`` (captions), that is put in place of ``[CLS]`` here.
-    `logit_scale` is the logarithm of one over BLIP's temperature. `retrieves` is False for a model whose
-    checkpoint had a decoder only: its vectors would be noise, so it refuses to make any.
+    Tokens are int64 [n, L] as the tokenizer returns them: ``[CLS] … [SEP]``, then padding. Where the paper
+    begins a text with ``[ENC]`` (matching) or ``[DEC]`` (captions), this class replaces ``[CLS]`` by it.
+    `logit_scale` is log(1 / temperature). `retrieves` is False for a checkpoint with a decoder only: its
+    vectors would be noise, so the model refuses to make any.
     """
 
     def __init__(self, config: BlipConfig) -> None:
@@ -69,7 +69,7 @@ class Blip(nn.Module):
         return self.vision_model
 
     def image_states(self, pixels: Tensor) -> Tensor:
-        """Pixels float [n, 3, s, s] to one state a patch, the class's first: [n, 1 + patches, h]."""
+        """Pixels float [n, 3, s, s] to one state a patch, after the class token's: [n, 1 + patches, h]."""
         states: Tensor = self.vision_model(pixels).last_hidden_state
         return states
 
@@ -89,7 +89,7 @@ class Blip(nn.Module):
         return _unit(self.text_proj(states[:, 0]), normalize)
 
     def match(self, image_states: Tensor, tokens: Tensor) -> Tensor:
-        """Logits [k, 2] of k pairs: column 1 says that the text describes the picture (ITM)."""
+        """ITM logits [k, 2] of k pairs; column 1: the text describes the picture."""
         self._check_retrieves()
         start = min(self.config.text_config.bos_token_id + 1, self.config.text_config.vocab_size - 1)
         states = self.text_encoder(
@@ -99,8 +99,7 @@ class Blip(nn.Module):
         return logits
 
     def caption_logits(self, image_states: Tensor, tokens: Tensor) -> Tensor:
-        """Logits [n, L, vocabulary]: at each place, of the token that follows, from the picture and what is
-        to the left."""
+        """Logits [n, L, vocabulary]: at each position those of the next token, given picture and prefix."""
         logits: Tensor = self.text_decoder(
             _begun_by(tokens, self.config.text_config.bos_token_id),
             attention_mask=self._mask(tokens),
@@ -112,7 +111,8 @@ class Blip(nn.Module):
     def generate(self, image_states: Tensor, prompt: Tensor, **options: Any) -> Tensor:
         """Continue `prompt` int64 [1, m], ``[CLS] …`` without ``[SEP]``, for each picture.
 
-        Returns int64 [n, L], ended by ``[SEP]`` and padded. `options`: of transformers' ``GenerationConfig``.
+        Returns int64 [n, L], ending in ``[SEP]`` and padded. `options`: those of ``GenerationConfig`` in
+        transformers.
         """
         text = self.config.text_config
         settings = GenerationConfig(
@@ -131,9 +131,9 @@ class Blip(nn.Module):
         return made
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute the picture tower's states in the backward pass instead of keeping them.
+        """Recompute the picture tower's activations in the backward pass instead of storing them.
 
-        transformers' text towers of BLIP can't, and keep theirs.
+        transformers' BLIP text towers don't support this and store theirs.
         """
         if enable:
             self.vision_model.activation_checkpointing_enable()

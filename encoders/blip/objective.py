@@ -1,4 +1,4 @@
-"""BLIP's three losses: contrast (ITC), matching (ITM) and captions (LM).
+"""BLIP's three losses: contrastive (ITC), matching (ITM) and caption (LM).
 
 Li et al. 2022, "BLIP", section 3.2; ITC and the hard negatives of ITM are ALBEF's (Li et al. 2021).
 """
@@ -22,7 +22,7 @@ from mmprod.encoders.training.options import Options, Task
 
 
 class Weights(NamedTuple):
-    """How much each loss counts; one of weight 0 is not computed."""
+    """Weights of the losses; a loss of weight 0 is not computed."""
 
     itc: float = 1.0
     itm: float = 1.0
@@ -30,7 +30,7 @@ class Weights(NamedTuple):
 
 
 def blip_objective(model: Blip, task: Task, options: Options) -> Objective:
-    """The objective of a task: captions by LM alone, retrieval by all three, same item by its own loss."""
+    """The objective of a task. Captions: LM; retrieval: all three losses; same item: its own loss."""
     if task == "same-item":
         return contrastive(model, model.config.image_text_hidden_size, options, True)
     return BlipObjective(model, options, Weights(0, 0, 1) if task == "caption" else Weights())
@@ -39,10 +39,10 @@ def blip_objective(model: Blip, task: Task, options: Options) -> Objective:
 class BlipObjective(Objective):
     """A weighted sum of ITC, ITM and LM.
 
-    ITC compares with a momentum twin's features, of all processes' batches and of a queue of earlier ones.
-    ITM asks about each pair and about two wrong ones, a hard title for its picture and a hard picture for its
-    title, both from this process's own batch. Pairs of one item, picture or title are never negatives.
-    Twin and queue are in the state_dict; what is drawn depends on seed, step and process alone.
+    ITC compares features with those of a momentum twin, of all processes' batches and of a queue of earlier
+    ones. ITM uses each pair and two hard negatives, a wrong title for its picture and a wrong picture for its
+    title, both from this process's batch. Pairs that share an item, a picture or a title are never negatives.
+    Twin and queue are in the state_dict; random draws depend only on seed, step and process.
     """
 
     def __init__(self, model: Blip, options: Options, weights: Weights = Weights()) -> None:  # noqa: B008
@@ -54,7 +54,7 @@ class BlipObjective(Objective):
         self._fresh: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def forward(self, model: Blip, batch: Batch, step: int) -> dict[str, Tensor]:
-        """Losses ``itc``, ``itm`` and ``lm``, each times its weight."""
+        """Losses ``itc``, ``itm`` and ``lm``, each multiplied by its weight."""
         view = pixels(batch.pictures, model)
         states = model.image_states(view)
         losses: dict[str, Tensor] = {}
@@ -74,7 +74,7 @@ class BlipObjective(Objective):
         return losses
 
     def after_step(self, model: Any, step: int) -> None:
-        """Let the twin follow the model, and queue what it said of the step's pairs."""
+        """Update the twin, and add its features of the step's pairs to the queue."""
         if self.twin is not None:
             update_twin(self.twin, model, self.options.momentum)
         for features in self._fresh:
@@ -96,7 +96,7 @@ class BlipObjective(Objective):
         )
 
     def _matching(self, model: Blip, states: Tensor, similarity: Tensor, batch: Batch, step: int) -> Tensor:
-        """ITM over the pairs and two hard negatives of each, where there are any."""
+        """ITM loss over the pairs and two hard negatives of each, if any exist."""
         same = positives(batch.identity, batch.identity)
         draw = self._generator(step, similarity.device)
         titles = hard_negatives(similarity, same, draw)
@@ -108,6 +108,6 @@ class BlipObjective(Objective):
         return matching_loss(model.match(states.index_select(0, rows), batch.tokens[columns]), matched)
 
     def _generator(self, step: int, device: torch.device) -> torch.Generator:
-        """Draws depend on seed, step and process alone, so that resuming changes none."""
+        """A generator determined by seed, step and process, so that a resumed run draws the same."""
         number = (self.options.seed * 1_000_003 + step) * world() + rank()
         return torch.Generator(device).manual_seed(number)

@@ -1,4 +1,4 @@
-"""A BLIP small enough for tests, for continuous integration and for trying things out."""
+"""A BLIP small enough for tests and for trying the commands."""
 
 from collections.abc import Iterable
 
@@ -20,14 +20,14 @@ def tiny_blip(
     context_length: int = 32,
     seed: int = 0,
 ) -> tuple[Blip, BlipTokenizer]:
-    """A BLIP with random weights and a vocabulary learned from `titles`: to be trained, or to test with.
+    """A BLIP with random weights and a vocabulary learned from `titles`, for training or tests.
 
-    Pictures of `side` pixels in patches of 8; towers and vectors `width` wide, with `layers` layers each. The
-    same titles and seed give the same model. Raises: InputError without titles.
+    Pictures of `side` pixels in patches of 8; towers and vectors of dimension `width`, `layers` layers each.
+    The same titles and seed give the same model. Raises: InputError without titles.
     """
     titles = [title for title in titles if title]
     if not titles:
-        raise InputError("no titles: a vocabulary can't be learned from nothing")
+        raise InputError("no titles to learn a vocabulary from: use a table whose products have titles")
     tokenizer = learn_tokenizer(titles, _WORDS, context_length)
     words = len(tokenizer.pieces)
     shape = {"hidden_size": width, "intermediate_size": 2 * width, "num_hidden_layers": layers}

@@ -1,4 +1,4 @@
-"""Titles to BLIP's tokens and back."""
+"""BLIP's tokenizer: titles to tokens and back."""
 
 import re
 from collections import Counter
@@ -19,9 +19,9 @@ _GAP = re.compile(f"(?<={_CHINESE}) (?={_CHINESE})")
 
 
 class BlipTokenizer:
-    """BERT's WordPiece in open_clip's manner: titles to int64 [n, context_length].
+    """BERT's WordPiece with open_clip's interface: titles to int64 [n, context_length].
 
-    ``[CLS] pieces [SEP]``, padded; what does not fit is cut before the ``[SEP]``.
+    ``[CLS] pieces [SEP]``, padded; longer titles are truncated before the ``[SEP]``.
     """
 
     def __init__(self, pieces: Any, context_length: int = CONTEXT) -> None:
@@ -37,15 +37,15 @@ class BlipTokenizer:
         return torch.tensor(found["input_ids"], dtype=torch.int64)
 
     def prompt(self, text: str) -> Tensor:
-        """The tokens a caption begins with: int64 [1, m], begun by ``[CLS]``, without ``[SEP]``."""
+        """The tokens a caption begins with: int64 [1, m], from ``[CLS]``, without ``[SEP]``."""
         return torch.tensor([self.pieces(text)["input_ids"][:-1]], dtype=torch.int64)
 
     def unspoken(self) -> list[int]:
-        """Tokens that have no place in a caption: all special ones but ``[SEP]``, which ends it."""
+        """Tokens that must not occur in a caption: all special ones except ``[SEP]``, which ends it."""
         return sorted(set(self.pieces.all_special_ids) - {self.pieces.sep_token_id})
 
     def text(self, tokens: Tensor) -> str:
-        """The words of one row of tokens, special ones left out; no spaces between Chinese characters."""
+        """The text of one row of tokens, without special tokens or spaces between Chinese characters."""
         return _GAP.sub("", self.pieces.decode(tokens.tolist(), skip_special_tokens=True)).strip()
 
     def save(self, folder: Path) -> None:
@@ -57,13 +57,13 @@ class BlipTokenizer:
 
 
 def load_tokenizer(folder: Path, longest: int) -> BlipTokenizer:
-    """The tokenizer in a folder, for at most CONTEXT tokens and `longest`, the model's positions."""
+    """Load the tokenizer of a folder, for at most CONTEXT and `longest` tokens (the model's positions)."""
     pieces = BertTokenizer.from_pretrained(folder)
     return BlipTokenizer(pieces, int(min(pieces.model_max_length, longest, CONTEXT)))
 
 
 def learn_tokenizer(titles: Iterable[str], size: int, context_length: int) -> BlipTokenizer:
-    """A vocabulary of the titles' `size` most frequent words, and their letters for whatever else comes."""
+    """A tokenizer with the titles' `size` most frequent words, and their letters for all other words."""
     normalizer, splitter = BertNormalizer(lowercase=True), BertPreTokenizer()
     words: Counter[str] = Counter()
     for title in titles:

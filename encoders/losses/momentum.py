@@ -85,8 +85,8 @@ def soft_contrastive(
     and the same for a title; L is the mean of both directions over rows. ALBEF writes the soft part as
     KL(q ‖ p), which differs by the entropy of q, whose gradient is zero.
 
-    `image`, `text` float [n, d], unit rows, by the model; `image_m`, `text_m` the same pairs by its twin, used
-    without gradient; `identity` int64 [n, 3], compared with the batch's and the queue's. Returns a scalar.
+    `image`, `text` float [n, d], unit rows, by the model; `image_m`, `text_m` the same pairs by its twin,
+    used without gradient; `identity` int64 [n, 3], compared with the batch's and the queue's. A scalar.
     """
     image_m, text_m, known = image_m.detach(), text_m.detach(), identity
     pictures, titles = image_m, text_m

@@ -1,4 +1,4 @@
-"""The gradient of a step: in one pass, in parts, or in parts with negatives of the whole batch (GradCache)."""
+"""The gradient of a step: in one pass, in parts, or in parts with all the batch's negatives (GradCache)."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext

@@ -15,7 +15,7 @@ tensorboard = lazy("torch.utils.tensorboard")  # optional
 class Board:
     """Writes to a folder that ``tensorboard --logdir`` shows.
 
-    `resumed`: the step from which training continues; later entries of an earlier, killed process are dropped.
+    `resumed`: the step from which training continues; later entries of a killed process are dropped.
     """
 
     def __init__(self, folder: Path, resumed: int = 0) -> None:

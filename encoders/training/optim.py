@@ -37,8 +37,8 @@ def optimizer_of(model: nn.Module, options: Options) -> torch.optim.AdamW:
 def learning_rate(step: int, steps: int, options: Options) -> float:
     """The learning rate of a step (from 1), as open_clip's ``cosine_lr``.
 
-    A linear rise over `warmup` steps, at most half of all, then a cosine that would reach 0 one step after the
-    last.
+    A linear rise over `warmup` steps, at most half of all, then a cosine that would reach 0 one step after
+    the last.
     """
     warmup = min(options.warmup, steps // 2)
     if step <= warmup:

@@ -139,8 +139,8 @@ def fit(
     """Train to the last step, continuing from the newest checkpoint in `folder`; returns the best model.
 
     `evaluate` measures the model every `eval_steps` and after the last step; the model with the highest
-    `metric` is kept in ``best.pt``. `on_step` is called with each step's losses, learning rate, pairs a second
-    and, if any, measures.
+    `metric` is kept in ``best.pt``. `on_step` is called with each step's losses, learning rate, pairs a
+    second and, if any, measures.
     """
     options = trainer.options
     if state := checkpoint.latest(folder, trainer.device):

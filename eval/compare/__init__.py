@@ -1,1 +1,1 @@
-"""One system against another and one week against the next."""
+"""Comparisons of two systems, and of successive evaluations."""

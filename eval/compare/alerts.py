@@ -1,4 +1,4 @@
-"""Alerts: which figures have fallen since the last evaluation, too far to be chance."""
+"""Alerts: figures that have fallen significantly since the last evaluation."""
 
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
@@ -12,22 +12,24 @@ from mmprod.datasets.schemas import METRIC, check
 from mmprod.eval.significance import holm
 from mmprod.storage.errors import InputError
 
-scipy = lazy("scipy")  # a second to import, and a first evaluation has nothing to compare with
+scipy = lazy("scipy")  # a second to import, and not needed for a first evaluation
 Z = 1.959963984540054  # the 97.5 % point of the normal distribution
 LEVEL = 0.05
 
-_SMALLEST = 0.001  # p that is told
+_SMALLEST = 0.001  # p in messages
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A figure that must not fall: "same-item precision of any category, by 3 points" is
-    Rule("precision", "category", None, "same_item", 0.03).
+    """A figure that must not fall.
+
+    "same-item precision of each category, by 3 points" is Rule("precision", "category", None, "same_item",
+    0.03).
 
     Attributes:
         measure, facet, system, variant: as in METRIC.
-        scope: one scope of the facet; None for any of them.
-        drop: how far it may fall before it matters, above 0; .03 for 3 points.
+        scope: one scope of the facet; None for each of them.
+        drop: the tolerated fall, above 0; .03 for 3 points.
     """
 
     measure: str
@@ -40,7 +42,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Alert:
-    """A figure that has fallen: from `before` to `after`, by chance with probability `p` (adjusted)."""
+    """A figure that has fallen from `before` to `after`, with the adjusted p-value `p`."""
 
     rule: Rule
     scope: str
@@ -50,7 +52,7 @@ class Alert:
 
     @property
     def text(self) -> str:
-        """For a person: what fell, from where to where, and how sure that is."""
+        """The alert as a sentence: the figure, both values and the p-value."""
         where = "over all" if self.rule.facet == "all" else f"in {self.scope}"
         was, now = 100 * self.before, 100 * self.after
         chance = f"p = {self.p:.3f}" if self.p >= _SMALLEST else f"p < {_SMALLEST}"
@@ -63,19 +65,19 @@ class Alert:
 def alerts(before: pa.Table, after: pa.Table, rules: Sequence[Rule]) -> list[Alert]:
     """The alerts of two evaluations (METRIC each), in the order of the rules and then of the scopes.
 
-    An alert means: fallen by at least `drop`, and significantly so. p is one-sided, of the normal
-    distribution, with the standard error of the difference put together from the near sides of the two
+    A figure causes an alert if it has fallen by at least `drop`, and significantly. p is one-sided, from the
+    normal distribution. The standard error of the difference is combined from the facing sides of the two
     95 % intervals, √((value - low)² of before + (high - value)² of after) / 1.96 (Newcombe's hybrid,
-    Statistics in Medicine 17, 1998), which holds near 100 % too. Holm's correction over the scopes a rule
-    is about keeps false alarms to 5 % of evaluations for each rule.
+    Statistics in Medicine 17, 1998), which is valid near 100 %, too. Holm's correction over the scopes of a
+    rule limits false alarms to 5 % of evaluations for each rule.
 
-    It takes the two evaluations as independent. Surveys that share anchors and judgements go up and down
-    together, so the true error of the difference is smaller and the alarm comes rather late than
-    wrongly; where both were found on one survey, `paired.compare` tells more. Figures without interval,
-    and those that only one evaluation has, raise no alarm.
+    The two evaluations are treated as independent. Surveys that share anchors and judgements are positively
+    correlated, so the true error of the difference is smaller: an alert comes late rather than wrongly. If
+    both figures are of one survey, `paired.compare` is more sensitive. Figures without an interval, and those
+    that only one evaluation has, cause no alert.
 
-    Raises: InputError for other columns, a drop that isn't above 0, and a rule that is about no figure
-    of either evaluation, though they have others of its system and variant: it would watch nothing.
+    Raises: InputError for other columns, a drop that isn't above 0, and a rule that matches no figure of
+    either evaluation although they have others of its system and variant: it would never cause an alert.
     """
     check(before, METRIC, "figures before")
     check(after, METRIC, "figures after")
@@ -84,7 +86,7 @@ def alerts(before: pa.Table, after: pa.Table, rules: Sequence[Rule]) -> list[Ale
 
 
 class _Key(NamedTuple):
-    """What a figure is of."""
+    """The key of a figure."""
 
     system: str
     facet: str
@@ -115,7 +117,7 @@ def _alerts(old: _Figures, new: _Figures, rule: Rule) -> Iterator[Alert]:
 
 
 def _watched(keys: Set[_Key], rule: Rule) -> list[_Key]:
-    """Which figures the rule is about, in order of scope."""
+    """The figures that match the rule, in order of scope."""
     told = {key for key in keys if (key.system, key.variant) == (rule.system, rule.variant)}
     alike = {key for key in told if (key.facet, key.measure) == (rule.facet, rule.measure)}
     found = sorted(key for key in alike if rule.scope in (None, key.scope))
@@ -129,7 +131,7 @@ def _some(keys: Set[_Key]) -> str:
 
 
 def _fall(was: dict[str, Any], now: dict[str, Any]) -> float:
-    """The fall in standard errors; inf where both figures are known exactly."""
+    """The fall in standard errors; inf if both figures are known exactly."""
     fall = was["value"] - now["value"]
     error = np.hypot(was["value"] - was["low"], now["high"] - now["value"]) / Z
     return float(fall / error) if error else float(np.inf * np.sign(fall)) if fall else 0.0

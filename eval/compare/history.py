@@ -1,4 +1,4 @@
-"""The figures of many evaluations as one table, to be drawn over time."""
+"""The figures of many evaluations as one table, for plots over time."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -12,16 +12,16 @@ HISTORY = pa.schema([pa.field("made_at", TIME, nullable=False), *METRIC])
 
 
 def history(evaluations: Iterable[tuple[str, pa.Table]]) -> pa.Table:
-    """The METRIC tables of evaluations, given with the time (ISO 8601) each was made, as HISTORY by time.
+    """Combine evaluations, given as (ISO 8601 time, METRIC table), to HISTORY in order of time.
 
-    Raises: InputError for two evaluations of one time, a time without its zone, and for other columns.
+    Raises: InputError for two evaluations with the same time, a time without a zone, and other columns.
     """
     tables: dict[datetime, pa.Table] = {}
     for text, metrics in evaluations:
         made_at = _time(text)
         check(metrics, METRIC, f"figures of {text}")
         if made_at in tables:
-            raise InputError(f"two evaluations are said to be made at {text}")
+            raise InputError(f"two evaluations have the same time, {text}")
         times = pa.array([made_at] * metrics.num_rows, TIME)
         tables[made_at] = pa.table([times, *metrics.columns], schema=HISTORY)
     return pa.concat_tables([HISTORY.empty_table(), *(tables[made_at] for made_at in sorted(tables))])

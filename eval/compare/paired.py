@@ -1,4 +1,4 @@
-"""One system against another, on the anchors and verdicts they share."""
+"""Paired comparison of two systems on the anchors and verdicts they share."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +33,7 @@ DIFFERENCE = pa.schema(
         pa.field("value_a", pa.float64(), nullable=False),  # over the shared anchors
         pa.field("value_b", pa.float64(), nullable=False),
         pa.field("difference", pa.float64(), nullable=False),  # value_b - value_a
-        pa.field("low", pa.float64()),  # 95 % interval, null for too few anchors and where none differs
+        pa.field("low", pa.float64()),  # 95 % interval, null for too few anchors, and if no anchor differs
         pa.field("high", pa.float64()),
         pa.field("p", pa.float64(), nullable=False),  # of the sign-flip test
         pa.field("p_adjusted", pa.float64(), nullable=False),  # by Holm, over the scopes of the facet
@@ -68,22 +68,22 @@ GAIN = pa.schema(
 def compare(
     judged: Judged, a: str, b: str, measures: Sequence[Measure], variant: str = "pooled", seed: int = 0
 ) -> pa.Table:
-    """How much better `b` is than `a`, over all, by category and by sales band, as DIFFERENCE.
+    """How much better `b` is than `a`, overall, by category and by sales band, as DIFFERENCE.
 
-    Compared are the anchors at which both systems have a value (see `anchor_values`); n says how many.
-    Measures that don't have the variant are left out, and logged. The interval is the paired, stratified
-    t interval of `estimate.mean`, the test `sign_flip`. Both speak about anchors of this kind in general
-    rather than about this catalogue as it stands: no finite population correction, so the interval is
-    wider than those of the figures where most anchors of a stratum were drawn. p_adjusted is Holm's
-    (Scand. J. Statist. 6, 1979) over the scopes of a facet, for each measure; several measures are several
-    looks.
-    `Precision` is a ratio; it is compared by its linearised values, so that its test holds for larger
-    samples only. Sales bands and categories share anchors with each other and with "all".
-    Raises: InputError for an unknown system or variant, a cut-off beyond the pooled depth, and where
-    a and b are the same.
+    The systems are compared at the `n` anchors where both have a value (see `anchor_values`). Measures
+    without the variant are skipped and logged. The interval is the paired, stratified t interval of
+    `estimate.mean`; the test is `sign_flip`. Both refer to anchors of this kind in general, not only to this
+    catalogue: there is no finite population correction, so the interval is wider than those of the figures
+    if most anchors of a stratum were drawn. p_adjusted is Holm's (Scand. J. Statist. 6, 1979) over the
+    scopes of a facet, for each measure separately; it does not correct for several measures.
+    `Precision` is a ratio and is compared by its linearised values, so its test is valid for larger samples
+    only. Sales bands and categories share anchors with each other and with "all".
+
+    Raises: InputError for an unknown system or variant, a cut-off beyond the pooled depth, and if a and b
+    are the same.
     """
     if a == b:
-        raise InputError(f"a comparison wants two systems, both are {a!r}")
+        raise InputError(f"a comparison needs two systems, both are {a!r}")
     rows: list[Row] = []
     for measure in measures:
         if variant in VARIANTS and variant not in measure.variants:
@@ -96,9 +96,9 @@ def compare(
 
 
 def changed(judged: Judged, a: str, b: str, measure: Measure, variant: str = "pooled") -> pa.Table:
-    """The anchors at which `measure` differs, most improved by `b` first and most worsened last, as CHANGED.
+    """The anchors at which `measure` differs, as CHANGED, from most improved by `b` to most worsened.
 
-    Among equals in order of anchor_id. Raises: InputError as `compare`.
+    Ties are in order of anchor_id. Raises: InputError as `compare`.
     """
     found = _paired(judged, a, b, measure, variant)
     sample = judged.sample
@@ -116,15 +116,15 @@ def changed(judged: Judged, a: str, b: str, measure: Measure, variant: str = "po
 
 
 def business_gain(differences: pa.Table, exchange: Mapping[str, float]) -> pa.Table:
-    """What differences by category are worth in a business figure, as GAIN, in the order of `differences`.
+    """The value of differences by category in a business figure, as GAIN, in the order of `differences`.
 
-    `exchange` says by category how much that figure rose for a difference of 1, as earlier releases
-    showed; categories without are left out, rates without a difference are logged. The interval is the
-    difference's times the rate, which counts as known exactly.
+    `exchange`: by category, how much that figure rose per difference of 1 in earlier releases. Categories
+    without a rate are left out; rates without a difference are logged. The interval is the difference's times
+    the rate, which is treated as exact.
     """
     rows = [row for row in differences.to_pylist() if row["facet"] == "category"]
     for name in sorted(exchange.keys() - {row["scope"] for row in rows}):
-        logger.warning("there is an exchange rate for %r, but no difference of such a category", name)
+        logger.warning("there is an exchange rate for %r, but no difference for that category", name)
     gains = [_gain(row, exchange[row["scope"]]) for row in rows if row["scope"] in exchange]
     return pa.Table.from_pylist(gains, schema=GAIN)
 
@@ -151,7 +151,7 @@ def _paired(judged: Judged, a: str, b: str, measure: Measure, variant: str) -> _
 
 
 def _differences(found: _Paired, sample: Sample, seed: int) -> Iterator[Row]:
-    """A row for each scope that has shared anchors."""
+    """One row for each scope that has shared anchors."""
     endless = np.full(len(found.places), np.inf)
     for facet, scope, part in scopes(sample, found.places):
         weights = found.weights[part]
@@ -174,10 +174,11 @@ def _differences(found: _Paired, sample: Sample, seed: int) -> Iterator[Row]:
 
 
 def _linearised(values: Floats, sizes: Floats, weights: Floats) -> tuple[float, Floats]:
-    """Σ w s v / Σ w s, and a value for each anchor whose mean weighted by w is that figure.
+    """The figure Σ w s v / Σ w s, and values for the anchors whose mean weighted by w is that figure.
 
-    Those are v itself where all sizes are 1, else figure + s (v - figure) Σw / Σ w s (Taylor linearisation:
-    Särndal et al. 1992, 5.5), whose spread is the figure's. No products at all: 0, as with P@k.
+    The values are v if all sizes are 1, else figure + s (v - figure) Σw / Σ w s (Taylor linearisation:
+    Särndal et al. 1992, 5.5), whose variance is the figure's. Without any products the figure is 0, as for
+    P@k.
     """
     total = float(weights @ sizes)
     if not total:
@@ -187,7 +188,7 @@ def _linearised(values: Floats, sizes: Floats, weights: Floats) -> tuple[float, 
 
 
 def _adjusted(rows: list[Row]) -> list[Row]:
-    """With p_adjusted, by facet."""
+    """The rows with p_adjusted, computed by facet."""
     done: list[Row] = []
     for facet in FACETS:
         part = [row for row in rows if row["facet"] == facet]

@@ -1,4 +1,4 @@
-"""What each anchor of a survey says of a system: the values behind every ranked figure."""
+"""The values of measures at each anchor of a survey, from which the figures are computed."""
 
 from dataclasses import dataclass
 
@@ -16,21 +16,21 @@ from mmprod.storage.errors import InputError
 
 @dataclass(frozen=True)
 class AnchorValues:
-    """A measure of one system, anchor by anchor; float64[a] unless said otherwise.
+    """A measure of one system, anchor by anchor; arrays are float64[a] unless stated otherwise.
 
     Attributes:
         anchor_ids: the anchors that have a value.
-        places: int64[a], their places in `Judged.sample`.
+        places: int64[a], their indices in `Judged.sample`.
         values: from 0 to 1.
-        weights: how many anchors of the population each stands for.
-        sizes: how much an anchor counts beside its weight: the products behind it for precision; 1 for
-            all others, but for P@k with an estimated part near 1, since what was drawn of a list stands
-            for a little more or less than it. The figure is Σ weights·sizes·values / Σ weights·sizes.
+        weights: how many anchors of the population each represents.
+        sizes: a factor in addition to the weight: for precision the number of products; for estimated P@k
+            about 1, as the products drawn represent slightly more or less than k places; for others 1. The
+            figure is Σ weights·sizes·values / Σ weights·sizes.
         strata: int64[a].
-        population: anchors there are in the stratum; inf where the finite correction would be too much.
-        within: float64[a, 3], what drawing pairs within the anchor adds, as `estimate.mean` takes it.
-        unknown: the part of the anchor's products that has no verdict, likewise.
-        left_out: anchors of the survey without a value.
+        population: number of anchors in the stratum; inf where a finite correction would be too large.
+        within: float64[a, 3], variance from drawing pairs within the anchor, as in `estimate.mean`.
+        unknown: share of the anchor's products without a verdict, as in `estimate.mean`.
+        left_out: number of anchors of the survey without a value.
     """
 
     anchor_ids: list[str]
@@ -45,7 +45,7 @@ class AnchorValues:
     left_out: int
 
     def share(self, part: NDArray[np.bool_] | slice = slice(None)) -> Estimate:
-        """The figure over the anchors of `part` (bool[a], all of them unless given) and its interval."""
+        """The figure over the anchors of `part` (bool[a]; default: all) with its interval."""
         return share(
             self.values[part],
             (self.weights * self.sizes)[part],
@@ -61,25 +61,23 @@ def anchor_values(judged: Judged, system: str, measure: Measure, variant: str) -
     """The values of `measure` for the anchors of the survey.
 
     Variants:
-        judged: unjudged products are taken out of the list and the rest moves up (condensed lists: Sakai,
-            SIGIR 2007). Where rank bands were sub-sampled this favours the first ranks, so see pooled.
-        pooled: a judged product stands for the pooled ones of its rank band (`Pool.stands_for`). How well
-            that is estimated, and what has to be judged for it, each measure tells.
+        judged: unjudged products are removed from the list and the others move up (condensed lists: Sakai,
+            SIGIR 2007). If rank bands were sub-sampled this favours the first ranks; use pooled.
+        pooled: a judged product represents the pooled ones of its rank band (`Pool.stands_for`). Each
+            measure documents the quality of that estimate and which verdicts it needs.
         pessimistic: unjudged products count as not the same.
-    With all products judged the three are the same, and trec_eval's.
-
-    An anchor without a verdict has no value (but 0 where no system found anything for it). The others of
-    its stratum stand for it, which takes non-answers to be at random among the anchors of a stratum; for
-    "pooled" also among the products of an anchor's rank band.
-
+    If all products are judged, the three are equal to each other and to trec_eval.
+    An anchor without a verdict has no value (but 0 if no system found anything for it). The other anchors
+    of its stratum represent it, which assumes that answers are missing at random within a stratum; for
+    "pooled" also within an anchor's rank band.
     Raises: InputError for an unknown system or variant, a variant that the measure doesn't have, and a
     cut-off beyond the pooled depth.
     """
-    judged.lists(system)  # an unknown system is told of first
+    judged.lists(system)  # raises for an unknown system
     k = measure.cutoff or judged.depth
     if measure.cutoff and not judged.covers(k):
         raise InputError(
-            f"{measure} can't be told: products beyond rank {judged.depth} were never asked about; "
+            f"{measure} can't be computed: products beyond rank {judged.depth} were never asked about; "
             f"draw pairs down to rank {k} of all systems together"
         )
     if variant not in VARIANTS:
@@ -95,7 +93,7 @@ def anchor_values(judged: Judged, system: str, measure: Measure, variant: str) -
 
 
 def _weighted(sample: Sample, raw: Fractions) -> AnchorValues:
-    """The anchors that have a value; those of a stratum stand for the ones too little is known of."""
+    """The anchors that have a value, with weights that also represent the anchors without one."""
     strata = len(sample.categories) * len(sample.bands)
     all_ = np.bincount(sample.stratum, sample.weight, strata)
     answered = np.bincount(sample.stratum, sample.weight * raw.valid, strata)
@@ -107,7 +105,7 @@ def _weighted(sample: Sample, raw: Fractions) -> AnchorValues:
     if raw.within is not None and raw.unknown is not None:
         within = raw.within[places] * weights[:, None] ** 2
         unknown = raw.unknown[places]
-    else:  # what drawing pairs adds isn't known apart: counting anchors as from an endless population does
+    else:  # the variance of drawing pairs is unknown: an infinite population covers it
         guessed = np.bincount(sample.stratum[raw.valid & ~raw.exact], minlength=strata) > 0
         population = np.where(guessed[stratum], np.inf, population)
     values = raw.above[places] / np.where(raw.below[places] > 0, raw.below[places], 1)

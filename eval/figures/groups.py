@@ -1,4 +1,4 @@
-"""Groups of same items: how pure they are, and how well predicted groups agree with the true ones."""
+"""Groups of same items: their purity, and the agreement of predicted with true groups."""
 
 from collections.abc import Mapping
 
@@ -24,21 +24,21 @@ GROUPING = (
 
 
 def grouping(predicted: Mapping[str, str], truth: Mapping[str, str], seed: int = 0) -> dict[str, Estimate]:
-    """How well predicted groups agree with true ones, over the products that are in both; by GROUPING.
+    """The agreement of predicted with true groups, over the products that are in both; keys: GROUPING.
 
-    Args: `predicted` and `truth` name each product's group.
+    Args: `predicted` and `truth` map each product to its group.
 
     With n_ij products of true group j in predicted group i, P_i and T_j the groups' sizes:
         pure: the share of predicted groups of two or more whose products are all of one true group.
-        pair precision, recall, F1: of the pairs of products put together, those that belong together,
-            Σ C(n_ij, 2) / Σ C(P_i, 2); of those that belong together, those put together, over Σ C(T_j, 2);
-            their harmonic mean.
+        pair precision, recall, F1: the share of grouped pairs of products that belong together,
+            Σ C(n_ij, 2) / Σ C(P_i, 2); the share of pairs belonging together that are grouped, over
+            Σ C(T_j, 2); their harmonic mean.
         B³ precision, recall, F1: the mean over products of the share of their predicted group that is of
             their true group, Σ n_ij² / P_i / N; of their true group that is in their predicted one,
             Σ n_ij² / T_j / N; their harmonic mean (Bagga & Baldwin, ACL 1998).
-    Shares of nothing (no pairs put together) are left out. Intervals: bootstrap over true groups, each
-    with its share of the sums above; n: predicted groups for "pure", products for all others.
-    Raises: InputError where no product is in both.
+    Undefined shares (e.g. no grouped pairs) are left out. Intervals: bootstrap over true groups, each with
+    its part of the sums above; n: predicted groups for "pure", products for all others.
+    Raises: InputError if no product is in both.
     """
     names = predicted.keys() & truth.keys()
     if not names:
@@ -57,12 +57,12 @@ def grouping(predicted: Mapping[str, str], truth: Mapping[str, str], seed: int =
 
 
 def pure_groups(judged: Judged, system: str, threshold: Mapping[str, float]) -> pa.Table:
-    """Anchors with their candidates scoring at least the category's threshold, as groups; METRIC.
+    """Purity and size of groups made of an anchor and its candidates above the category's threshold; METRIC.
 
-    "group purity" is the share of anchors with no pair in their group judged not the same, among those
-    with a judged pair in it: an upper bound where unjudged pairs are left. "group size" is the mean number
-    of products in a group, the anchor too, with its interval by Student's t. Both are weighted to the
-    population. Anchors of categories without a threshold are left out.
+    "group purity": the share of groups in which no pair is judged not the same, among those with a judged
+    pair; an upper bound if there are unjudged pairs. "group size": the mean number of products in a group,
+    including the anchor, with its interval by Student's t. Both are weighted to the population. Anchors of
+    categories without a threshold are left out.
     Raises: InputError for an unknown system or category.
     """
     sample, lists = judged.sample, judged.lists(system)
@@ -102,7 +102,7 @@ def _numbered(groups: list[tuple[str, str]]) -> tuple[Ints, Ints]:
 
 
 def _sums(predicted: Ints, true: Ints) -> Floats:
-    """float64[true groups, 8]: what each true group adds to the sums that `_shares` divides."""
+    """float64[true groups, 8]: the contribution of each true group to the sums that `_shares` divides."""
     keys, together = np.unique(predicted * (true.max() + 1) + true, return_counts=True)
     group, of = keys // (true.max() + 1), keys % (true.max() + 1)
     n = together.astype(np.float64)
@@ -122,7 +122,7 @@ def _sums(predicted: Ints, true: Ints) -> Floats:
 
 
 def _shares(totals: Floats) -> Floats:
-    """float64[8, k] sums to float64[7, k], the figures of GROUPING; NaN for shares of nothing."""
+    """float64[8, k] sums to float64[7, k], the figures of GROUPING; NaN for undefined shares."""
     pure, groups, right, put, belong, precise, recalled, products = totals
     with np.errstate(invalid="ignore", divide="ignore"):
         precision, recall = precise / products, recalled / products

@@ -14,18 +14,18 @@ from mmprod.eval.judged_arrays import UNJUDGED, Sample
 from mmprod.eval.measures.measure import Measure
 
 ALL = "all"
-"""The scope of the figures over everything."""
+"""The scope of overall figures."""
 
 Row = dict[str, str | float | int | None]
 
 
 def figures(judged: Judged, measures: Sequence[Measure]) -> pa.Table:
-    """Every measure of every system, over all, by category and by sales band, as METRIC.
+    """Every measure of every system, overall, by category and by sales band, as METRIC.
 
-    Each measure comes in all the variants it has (see `anchor_values`); low and high are the 95 % interval
-    of `estimate.share`, n the anchors with a value. Scopes in which no anchor has one are left out. With
-    them goes "judged", the share of the systems' products down to `covered_depth` that have a verdict: a
-    plain count without interval, n the products.
+    Each measure is computed in all its variants (see `anchor_values`); low and high are the 95 % interval of
+    `estimate.share`, n is the number of anchors with a value. Scopes without such an anchor are left out. The
+    additional figure "judged" is the share of a system's products down to `covered_depth` that have a
+    verdict: an unweighted count without interval, with n the number of products.
     Raises: InputError as `anchor_values`.
     """
     rows: list[Row] = []
@@ -41,12 +41,12 @@ def figures(judged: Judged, measures: Sequence[Measure]) -> pa.Table:
 
 
 def covered_depth(judged: Judged, measures: Sequence[Measure]) -> int:
-    """The last rank that coverage is told of: the largest cut-off, the pooled depth where there is none."""
+    """The last rank of the figure "judged": the largest cut-off, or the pooled depth if there is none."""
     return max((measure.cutoff or 0 for measure in measures), default=0) or judged.depth
 
 
 def scopes(sample: Sample, places: Ints) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
-    """Facet and name of each scope that has anchors at `places`, and bool[places], which these are."""
+    """Facet and name of each scope that has anchors at `places`, with a mask bool[places] of them."""
     if len(places):
         yield ALL, ALL, np.full(len(places), True)
     for facet, names, codes in (

@@ -1,4 +1,4 @@
-"""How precise a system is above a score, and the score to cut at for a wanted precision."""
+"""A system's precision above a score, and the score threshold for a wanted precision."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,8 @@ THRESHOLD = pa.schema(
         pa.field("system", pa.string(), nullable=False),
         pa.field("category", pa.string(), nullable=False),  # "all" for all of them together
         pa.field("wanted", pa.float64(), nullable=False),  # precision
-        pa.field("threshold", pa.float64()),  # of the score; this and the rest null where none reaches it
+        pa.field("threshold", pa.float64()),  # of the score; this and the rest are null if no score reaches
+        # it
         pa.field("precision", pa.float64()),  # of pairs scoring at least the threshold
         pa.field("low", pa.float64()),  # lower bound of its 95 % interval
         pa.field("recall", pa.float64()),  # of the same pairs the system found
@@ -29,9 +30,9 @@ THRESHOLD = pa.schema(
 
 @dataclass(frozen=True)
 class Scored:
-    """Judged pairs of a system, best score first; float64[n] unless said otherwise.
+    """Judged pairs of a system, best score first; arrays are float64[n] unless stated otherwise.
 
-    `weights` is how many (anchor, product) pairs of the population each stands for.
+    `weights`: how many (anchor, product) pairs of the population each pair represents.
     """
 
     scores: Floats
@@ -42,11 +43,11 @@ class Scored:
 
 
 def curve(judged: Judged, system: str, category: str | None = None) -> tuple[Floats, Floats, Floats]:
-    """Threshold, precision and recall at each score that a judged pair of the system has, highest first.
+    """(threshold, precision, recall) arrays for each score of the system's judged pairs, highest first.
 
-    Precision is the share of same pairs among those scoring at least the threshold, recall the share of
-    the system's same pairs that do; both weighted to the population. Pairs are those of `category`, or
-    all. Raises: InputError for an unknown system or category.
+    Precision is the share of same pairs among those scoring at least the threshold. Recall is the share of
+    the system's same pairs that score at least the threshold. Both are weighted to the population and over
+    the pairs of `category`, or all. Raises: InputError for an unknown system or category.
     """
     return _curve(_scored(judged, system, category))
 
@@ -54,9 +55,10 @@ def curve(judged: Judged, system: str, category: str | None = None) -> tuple[Flo
 def thresholds(judged: Judged, system: str, wanted: Sequence[float]) -> pa.Table:
     """The smallest score threshold with a precision of at least each of `wanted`, by category, as THRESHOLD.
 
-    It is chosen on the same pairs that its precision is told from, which flatters it: where the wanted
-    precision must hold, ask for one whose `low` is there. `low` takes the anchors as from an endless
-    population (see `estimate.share`). Raises: InputError for an unknown system and shares outside (0, 1].
+    The threshold is chosen on the pairs from which its precision is computed, so that precision is
+    optimistic: if the wanted precision must be guaranteed, choose a threshold whose `low` reaches it. `low`
+    treats the anchors as from an infinite population (see `estimate.share`). Raises: InputError for an
+    unknown system and for shares outside (0, 1].
     """
     if not all(0 < share_ <= 1 for share_ in wanted):
         raise InputError(f"wanted precisions are {list(wanted)}, want shares above 0 and up to 1")

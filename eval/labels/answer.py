@@ -1,4 +1,4 @@
-"""One row of a label file: the answer it gives, or why it gives none."""
+"""Parses one row of a label file: its answer, or the reason why it has none."""
 
 import re
 import unicodedata
@@ -17,34 +17,35 @@ NOT_SAME = frozenset(
     {"0", "0.0", "false", "no", "n", "not", "different"}
     | {"否", "不是", "不对", "不同", "不相同", "不相似", "不同款"}
 )
-"""What a label cell may say, after NFKC, without the space around it, in lower case. Nothing else counts."""
+"""Accepted labels, after NFKC, stripping and lower-casing. Anything else is rejected."""
 
 MAX_CELL = 32_767  # characters a spreadsheet cell holds
 
-_UNSEEN = "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff "  # without width, left at the ends of a pasted name
+_UNSEEN = "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff "  # invisible characters, stripped from the ends of a
+# pasted name
 _NUMBER = re.compile(r"[+-]?\d[\d.,]*(e[+-]?\d+)?", re.IGNORECASE)
 
 
 class RowError(Exception):
-    """Why a row doesn't count; the text is what its reviewer reads."""
+    """A row is rejected; the message is shown to its reviewer."""
 
 
 class Answer(NamedTuple):
-    """What a row says: the row of the question, and `same`, None when the label was left empty."""
+    """The answer of a row: the question's row, and `same`, None if the label is empty."""
 
     question: int
     same: bool | None
     reviewer: str
-    swapped: bool  # anchor and product have changed places
-    protected: bool  # an id stood behind an apostrophe or in ="…"
+    swapped: bool  # anchor and product are exchanged
+    protected: bool  # an id is written '… or ="…"
 
 
 def read_answer(
     row: Record, columns: Columns, lookup: QuestionLookup, reviewer: str, reviewers: Collection[str] = ()
 ) -> Answer:
-    """The answer in a row; `reviewer` gave it where the row doesn't say.
+    """The answer of a row; `reviewer` is used if the row names none.
 
-    Where there are `reviewers`, nobody else may have given it. Raises: RowError.
+    If `reviewers` are given, answers of others are rejected. Raises: RowError.
     """
     cells = row.cells
     if row.error:
@@ -81,9 +82,9 @@ def _check_known(who: str, reviewers: Collection[str]) -> None:
 
 
 def _check_shape(cells: Sequence[str], columns: Columns) -> None:
-    """Spreadsheets leave off trailing empty cells, so a row may end before its label, but nowhere else.
+    """Raise RowError for a wrong number of cells and for a cell of more than MAX_CELL characters.
 
-    Raises: RowError for another number of cells and for a cell of more than MAX_CELL characters.
+    Spreadsheets omit trailing empty cells, so a row may end before its label, but not before that.
     """
     ids = max(columns.anchor_id, columns.product_id, columns.pair_id or 0)
     if len(cells) != columns.width and not ids < len(cells) <= columns.label:
@@ -98,7 +99,7 @@ def _cell(cells: Sequence[str], at: int | None) -> str:
 
 
 def _by_id(name: str, anchor: str, product: str, lookup: QuestionLookup) -> int:
-    """The question of a pair_id cell. Its row has to name both products too: one of them may have slipped."""
+    """The question of a pair_id cell. Both ids of the row must fit, in case cells were shifted."""
     question = lookup.by_id.get(name)
     if question is None:
         raise RowError(f"pair_id {name[:60]!r} {_mangled(name) or 'is not a pair that was asked'}")
@@ -143,9 +144,9 @@ def _label(cell: str) -> bool | None:
 
 @lru_cache(maxsize=256)
 def reviewer_name(cell: str) -> str:
-    """A name in one form, so that one person counts as one: composed letters, single plain spaces.
+    """A normalised name, so that one person has one name: composed letters, single plain spaces.
 
-    Raises: RowError for characters that are no part of a name.
+    Raises: RowError for control characters.
     """
     name = unguard(cell).strip()
     if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):

@@ -1,4 +1,4 @@
-"""Label files in CSV: comma, semicolon or tab, in any encoding that `textfile` knows."""
+"""Label files in CSV: with comma, semicolon or tab, in any encoding that `textfile` knows."""
 
 import csv
 import re
@@ -10,16 +10,16 @@ from mmprod.datasets.tables.textfile import Record, delimiter_of, records
 from mmprod.eval.labels.source import ABOVE, Source, check_title, is_header
 from mmprod.storage.errors import InputError
 
-_SEP = re.compile(r'"?sep=([,;\t])"?[,;\t]*\s*', re.IGNORECASE)  # how Excel is told the delimiter
+_SEP = re.compile(r'"?sep=([,;\t])"?[,;\t]*\s*', re.IGNORECASE)  # a line that tells Excel the delimiter
 
 
 def open_csv(file: PrivateCopy, encoding: str) -> Source:
-    """A CSV file whose bytes have been found to be text in `encoding`; it is read a line at a time.
+    """Open a CSV file, whose text is known to be in `encoding`; it is read line by line.
 
-    The header is the first of its ABOVE first lines that has a sheet's columns, else the first line: a
-    title may stand above it, and a line `sep=;`, which tells the delimiter. A record is in error where a
-    quoted cell holds as many delimiters as a whole row does, over several lines: a quote is missing
-    somewhere, and the rows it swallowed are not to be lost in a title.
+    The header is the first of the ABOVE first lines that has a sheet's columns, else the first line; above it
+    there may be a title, and a line `sep=;` with the delimiter. A record gets an error if a quoted cell of
+    several lines contains as many delimiters as a whole row: then a quote is missing, and the cell has
+    swallowed rows that must not be lost.
     Raises: InputError, here or while reading, for a header without delimiter and a quote never closed.
     """
     with file.path.open(encoding=encoding, newline="") as lines:
@@ -44,7 +44,7 @@ def open_csv(file: PrivateCopy, encoding: str) -> Source:
 
 
 def _header(lines: list[str], file: PrivateCopy) -> tuple[int, str]:
-    """How many lines stand above the header, and the delimiter."""
+    """The number of lines above the header, and the delimiter."""
     told = _SEP.fullmatch(lines[0])
     for above, line in enumerate(lines):
         try:

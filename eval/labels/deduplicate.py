@@ -1,4 +1,4 @@
-"""The answers of one file without duplicates: of the same answer the first counts, of opposite ones none."""
+"""Deduplicates the answers of one file: of equal answers the first counts, of opposite ones none."""
 
 from array import array
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ import numpy as np
 
 from mmprod.eval.labels.answer import Answer
 
-_LISTED = 10  # lines that the reason of a conflict names
+_LISTED = 10  # lines named in the reason of a conflict
 
 
 @dataclass(frozen=True)
 class Deduplicated:
-    """Answers that count, as parallel arrays in the order of the file, and what became of the others."""
+    """The answers that count, as parallel arrays in the order of the file, and counts of the others."""
 
     question: np.ndarray  # int64: its row
     same: np.ndarray  # bool
@@ -20,11 +20,11 @@ class Deduplicated:
     swapped: int
     protected: int
     duplicates: int
-    conflicts: dict[int, str]  # why, by the row's place in the file
+    conflicts: dict[int, str]  # reason by the row's index in the file
 
 
 class FileAnswers:
-    """Answers of one file as they come in, some twenty bytes each."""
+    """Collects the answers of one file, with about twenty bytes each."""
 
     def __init__(self) -> None:
         self._place, self._line, self._question = array("q"), array("q"), array("q")
@@ -33,7 +33,7 @@ class FileAnswers:
         self._reviewers: dict[str, int] = {}
 
     def add(self, place: int, line: int, answer: Answer) -> None:
-        """Take in the answer of the row that is `place`-th in the file and stands on `line`."""
+        """Add the answer of a row; `place`: its index in the file, `line`: its line number."""
         self._place.append(place)
         self._line.append(line)
         self._question.append(answer.question)
@@ -43,7 +43,7 @@ class FileAnswers:
         self._protected.append(answer.protected)
 
     def deduplicated(self) -> Deduplicated:
-        """The first of each reviewer's answers to a question, where all of them agree."""
+        """The first answer of each reviewer to each question, unless the reviewer's answers differ."""
         question, reviewer = np.array(self._question), np.array(self._reviewer)
         same = np.array(self._same, bool)
         _, first, group, size = np.unique(

@@ -14,12 +14,12 @@ _SPACE = " \t\r\n"
 
 
 def open_label_studio(file: PrivateCopy, encoding: str) -> Source:
-    """An export whose bytes have been found to be text in `encoding`. Each annotation is a row.
+    """Open an export, whose text is known to be in `encoding`. Each annotation is a row.
 
-    Its cells are those of a sheet: what the task's data says, the choice as label, and who completed it
-    as reviewer (e-mail, else number). A task without annotation, and one that was skipped or cancelled,
-    is a row without label. The line of a row is the place of its task, from 1.
-    Raises: InputError, here or while reading, for what is no list of tasks or is cut off.
+    The row's cells are those of a sheet: the task's data, the choice as label, and who completed it as
+    reviewer (e-mail, else number). A task without annotation, or one that was skipped or cancelled, is a row
+    without label. The line of a row is the number of its task, from 1.
+    Raises: InputError, here or while reading, for a file that is not a list of tasks or is cut off.
     """
     text = file.path.read_text(encoding=encoding)
 
@@ -31,7 +31,7 @@ def open_label_studio(file: PrivateCopy, encoding: str) -> Source:
 
 
 def _tasks(text: str, file: PrivateCopy) -> Iterator[Any]:
-    """The items of the list, one at a time: a million tasks as objects would be many times the file."""
+    """The items of the list, one at a time: all tasks as objects would need many times the file's size."""
     decoder = json.JSONDecoder(object_pairs_hook=_unique)
     at, after = _skip(text, 0), "["
     while True:
@@ -57,7 +57,7 @@ def _skip(text: str, at: int) -> int:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON. A key that comes twice would lose what the first one says."""
+    """A JSON object; raises for a repeated key, of which json would keep only the last value."""
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError(f"a key comes twice in an object with {', '.join(found)}")

@@ -1,4 +1,4 @@
-"""The questions reviewers were asked, to be found by their id or by their two products."""
+"""Finds questions by their id or by their two products."""
 
 import re
 import unicodedata
@@ -10,14 +10,14 @@ import pyarrow.compute as pc
 
 from mmprod.datasets.schemas import QUESTION, check
 
-_AS_TEXT = re.compile('="([^"]*)"')  # how spreadsheets are told that a number is text
+_AS_TEXT = re.compile('="([^"]*)"')  # marks a number as text in spreadsheets
 
 
 class QuestionLookup:
-    """Rows of `questions` (QUESTION) by what a label file says of them.
+    """Finds rows of `questions` (QUESTION).
 
-    `anchors[row]` and `products[row]` are the ids of a row as `plain` gives them, which is how ids of
-    files are compared with them. Of rows with the same question_id the first is found.
+    `anchors[row]` and `products[row]` are a row's ids as returned by `plain`; ids of files are compared in
+    the same form. Of several rows with one question_id, the first is found.
     Raises: InputError for a table with other columns.
     """
 
@@ -34,11 +34,11 @@ class QuestionLookup:
         return dict(zip(reversed(names), range(len(names) - 1, -1, -1), strict=True))
 
     def by_products(self, anchor: str, product: str) -> int | None:
-        """The row that asks about two products, None where they were not asked about.
+        """The row of the question about two products, None if they were never asked about.
 
-        Rather one that names them this way round, and rather the first time than the second.
-        Raises: LookupError where they were asked about twice, shown with other pictures or titles: which
-        of the two the answer is to can't be told.
+        Rows with the products in this order are preferred, then original questions to repeated ones. Raises:
+        LookupError if they were asked about twice, with other pictures or titles: it is then unknown which
+        question the answer belongs to.
         """
         rows = self._rows_of.get((min(anchor, product), max(anchor, product)), [])
         if len(rows) < 2:
@@ -59,16 +59,16 @@ class QuestionLookup:
 
     @cached_property
     def _names(self) -> pa.Table:
-        return self.questions.select(["pair_id", "role"]).combine_chunks()  # `take` of one chunk is quick
+        return self.questions.select(["pair_id", "role"]).combine_chunks()  # `take` is fast on a single chunk
 
 
 def plain(product_id: str) -> str:
-    """An id without the space around it and what keeps it from being a number: `'0012`, `="0012"`."""
+    """An id without surrounding space and without protection against spreadsheets: `'0012`, `="0012"`."""
     bare = product_id.strip()
     text = _AS_TEXT.fullmatch(bare)
     return (text[1] if text else bare).strip().lstrip("'")
 
 
 def shows_nothing(cell: str) -> bool:
-    """Whether a cell is empty to the eye: nothing, spaces of any kind, characters without width."""
+    """Whether a cell looks empty: it has only spaces of any kind and invisible characters."""
     return all(letter.isspace() or unicodedata.category(letter) in ("Cf", "Cc") for letter in cell)

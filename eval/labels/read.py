@@ -1,4 +1,4 @@
-"""Filled-in label files: every row ends as a judgement, is rejected with a reason, or is counted."""
+"""Reads filled-in label files: each row becomes a judgement, is rejected with a reason, or is counted."""
 
 import os
 from collections.abc import Collection, Mapping
@@ -26,27 +26,26 @@ MAX_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class RejectedRow:
-    """A row that doesn't count, and why. `line` is the first of its lines, its row of a worksheet, or the
-    place of its task, from 1."""
+    """A rejected row and its reason. `line`: its first line, worksheet row, or task number, from 1."""
 
     line: int
     reason: str
-    cells: tuple[str, ...]  # as they stood in the file; the whole line as one cell where it has no cells
+    cells: tuple[str, ...]  # as in the file; the whole line as one cell if it has no cells
 
 
 @dataclass(frozen=True)
 class LabelFile:
-    """What a label file held: accepted, rejected and counted rows together are the rows of the file."""
+    """The content of a label file. Every row is in exactly one of the counts: accepted, rejected, others."""
 
     header: tuple[str, ...]
     rows: int  # records after the header
     judgements: pa.Table  # JUDGEMENT, in the order of the file
     rejected: tuple[RejectedRow, ...]  # in the order of the file
-    unanswered: int  # a pair that was asked, its label left empty
-    duplicates: int  # the same answer of the same reviewer again
+    unanswered: int  # rows with an empty label
+    duplicates: int  # repeated equal answers of one reviewer
     blank: int  # rows without any content
-    swapped: int  # accepted although anchor and product had changed places
-    protected: int  # accepted with an id behind an apostrophe or in ="…", as spreadsheets protect them
+    swapped: int  # accepted with anchor and product exchanged
+    protected: int  # accepted with an id protected against spreadsheets: '… or ="…"
     encoding: str  # "" for a workbook
 
     def __post_init__(self) -> None:
@@ -55,7 +54,7 @@ class LabelFile:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """Rows, and what became of them: accepted, rejected, unanswered, duplicates and blank are `rows`."""
+        """The counts by name; accepted + rejected + unanswered + duplicates + blank = rows."""
         return {
             "rows": self.rows,
             "accepted": self.judgements.num_rows,
@@ -78,23 +77,24 @@ def read_labels(
     encoding: str | None = None,
     reviewers: Collection[str] = (),
 ) -> LabelFile:
-    """Read the answers in a CSV file, an XLSX workbook or a JSON export of Label Studio; the content tells.
+    """Read the answers of a CSV file, an XLSX workbook or a JSON export of Label Studio.
 
-    A row counts when its pair_id is a question_id of `questions` (QUESTION), both ids are those of the
-    question (either way round: swapped is counted), the label is a word of SAME or NOT_SAME and there is
-    a reviewer. In a file without a pair_id column the two ids tell the question. An id that a spreadsheet
-    made a number of is rejected, never guessed. Where a reviewer answers a question both ways, none of
-    these rows counts: each is rejected as a conflict. Columns it doesn't know are ignored.
+    The format is detected from the content. A row counts if its pair_id is a question_id of `questions`
+    (QUESTION), both ids are those of the question (in either order; exchanged ones are counted as swapped),
+    the label is a word of SAME or NOT_SAME, and there is a reviewer. In a file without a pair_id column the
+    two ids identify the question. An id that a spreadsheet turned into a number is rejected, never guessed.
+    If a reviewer answers a question both ways, each of these rows is rejected as a conflict. Unknown columns
+    are ignored.
 
-    Args: judged_at: when the file was handed in, with its time zone; reviewer: who answered, for rows
-    that don't say; by_ids: the two ids tell the question even where there is a pair_id column, as in
-    another system's file; encoding: of text that is neither marked nor UTF-8, told by likeness when not
-    given; reviewers: who may have answered, anybody where empty. Questions whose product is gone aren't
-    asked any more: leave them out.
-    Memory: of a CSV file, a line; some twenty bytes for each answer; `questions` as Python strings.
-    Raises: InputError, with nothing accepted, for a file over `max_bytes`, one that can't be read as any
-    of these, without a column it needs or with one of the sheet's twice, for a quote never closed;
-    ChangedError for one that changes while it is copied. It is read from that copy.
+    Args: judged_at: when the file was handed in, with time zone; reviewer: for rows that name none; by_ids:
+    identify questions by the two ids even if there is a pair_id column, as for other systems' files;
+    encoding: of text that is neither marked nor UTF-8, default: detected; reviewers: the accepted reviewers,
+    anybody if empty. Leave questions about removed products out of `questions`.
+    Memory: one line of a CSV file; about twenty bytes per answer; `questions` as Python strings.
+
+    The file is copied first and read from the copy. Raises: InputError, with nothing accepted, for a file
+    over `max_bytes`, of another format, without a required column or with a sheet's column twice, and for a
+    quote never closed; ChangedError for a file that changes while it is copied.
     """
     with private_copy(path, max_bytes) as file:
         return read_copy(file, questions, judged_at, reviewer, by_ids, encoding, reviewers)
@@ -109,7 +109,7 @@ def read_copy(
     encoding: str | None = None,
     reviewers: Collection[str] = (),
 ) -> LabelFile:
-    """As `read_labels`, of a file that has been copied already."""
+    """As `read_labels`, for a file that has already been copied."""
     if judged_at.tzinfo is None:
         raise InputError(f"judged_at {judged_at} has no time zone")
     lookup = QuestionLookup(questions)
@@ -146,13 +146,13 @@ def _name(reviewer: str) -> str:
 
 @dataclass
 class _Tally:
-    """What the rows read so far have come to."""
+    """The results of the rows read so far."""
 
     rows: int = 0
     blank: int = 0
     unanswered: int = 0
     answers: FileAnswers = field(default_factory=FileAnswers)
-    rejected: dict[int, RejectedRow] = field(default_factory=dict)  # by their place in the file
+    rejected: dict[int, RejectedRow] = field(default_factory=dict)  # by index in the file
 
     def add(
         self, row: Record, columns: Columns, lookup: QuestionLookup, reviewer: str, reviewers: Collection[str]
@@ -184,7 +184,7 @@ def _open(file: PrivateCopy, encoding: str | None) -> Source:
 
 
 def _rejected_again(source: Source, reasons: Mapping[int, str]) -> dict[int, RejectedRow]:
-    """Rows that turned out to be in conflict, by their place; the file is read again to tell their cells."""
+    """The rows in conflict, by index; the file is read a second time for their cells."""
     if not reasons:
         return {}
     return {
@@ -196,7 +196,7 @@ def _rejected_again(source: Source, reasons: Mapping[int, str]) -> dict[int, Rej
 
 def _judgements(answers: Deduplicated, questions: pa.Table, judged_at: datetime, path: Path) -> pa.Table:
     asked = questions.take(pa.array(answers.question))
-    sheet = os.fsencode(path.name).decode(errors="replace")  # a name on disk need not be text
+    sheet = os.fsencode(path.name).decode(errors="replace")  # a file name need not be valid text
     same_for_all = {"judged_at": judged_at, "sheet": sheet}
     columns = {
         "pair_id": asked["pair_id"],

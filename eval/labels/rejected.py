@@ -1,4 +1,4 @@
-"""Rejected rows as a file for whoever handed them in."""
+"""Writes rejected rows to a file for their reviewer."""
 
 import csv
 import io
@@ -13,10 +13,10 @@ _IDS = ("anchor_id", "product_id")
 
 
 def write_rejected(path: Path, labels: LabelFile) -> None:
-    """Write the rejected rows: line, reason and the cells as they came.
+    """Write the rejected rows: line, reason and the original cells.
 
-    A CSV like that of a sheet, formulas made harmless and ids protected. Put right, it is a label file
-    again. Half characters (a lone surrogate) are written as \\ud800. `path` is replaced whole.
+    The file is a CSV like a sheet, with formulas neutralised and ids protected; once corrected it is a valid
+    label file. Lone surrogates are written as \\ud800. `path` is replaced atomically.
     """
     ids = {place for place, name in enumerate(column_names(labels.header)) if name in _IDS}
     text = io.StringIO(newline="")

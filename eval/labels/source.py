@@ -1,4 +1,4 @@
-"""A label file as rows of cells under a header, whatever form it has."""
+"""A label file of any format as rows of cells under a header."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from mmprod.eval.sheets.sheet import COLUMNS
 from mmprod.storage.errors import InputError
 
 NEEDED = ("anchor_id", "product_id", "label")
-ABOVE = 10  # rows looked through for the header: a title may stand above it
+ABOVE = 10  # rows searched for the header: there may be a title above it
 
 
 @dataclass(frozen=True)
 class Source:
-    """A label file that has been opened: `read` gives the rows after the header, from the first each time."""
+    """An open label file: each call of `read` iterates over the rows after the header."""
 
     header: tuple[str, ...]
     encoding: str  # of its text, "" for a workbook
@@ -23,7 +23,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Where each column of a sheet stands in a file, None where the file doesn't have it."""
+    """The index of each column of a sheet in a file, None if the file lacks it."""
 
     anchor_id: int
     product_id: int
@@ -34,7 +34,7 @@ class Columns:
 
     @classmethod
     def of(cls, header: Sequence[str], path: object) -> "Columns":
-        """Raises: InputError, naming `path`, where a column is missing or one of a sheet's is there twice."""
+        """From a header. Raises: InputError, naming `path`, if a column is missing or repeated."""
         names = column_names(header)
         if missing := [name for name in NEEDED if name not in names]:
             raise InputError(
@@ -48,12 +48,12 @@ class Columns:
 
 
 def is_header(cells: Sequence[str]) -> bool:
-    """Whether a row has the columns of a sheet that no file can do without."""
+    """Whether a row contains the names of all required columns."""
     return set(NEEDED) <= set(column_names(cells))
 
 
 def check_title(cells: Sequence[str], line: int, file: object) -> None:
-    """Raise InputError where a row above the header may be an answer that a title would hide."""
+    """Raise InputError if a row above the header could be an answer instead of a title."""
     filled = sum(bool(cell.strip()) for cell in cells)
     if filled >= len(NEEDED):
         raise InputError(
@@ -63,5 +63,5 @@ def check_title(cells: Sequence[str], line: int, file: object) -> None:
 
 
 def column_names(header: Sequence[str]) -> list[str]:
-    """The cells of a header as a sheet writes them: in lower case, without space or apostrophe."""
+    """The cells of a header in the form of a sheet: lower case, without surrounding space or apostrophe."""
     return [unguard(name).strip().lower() for name in header]

@@ -1,4 +1,4 @@
-"""Label files in XLSX, as Excel, WPS and LibreOffice save them."""
+"""Label files in XLSX, as saved by Excel, WPS and LibreOffice."""
 
 import contextlib
 import errno
@@ -18,17 +18,16 @@ from mmprod.storage.errors import InputError
 
 openpyxl = lazy("openpyxl")  # slow to import, and most label files are CSV
 MAX_ROWS, MAX_COLUMNS = 1_048_576, 256  # a worksheet has no more rows; a sheet of questions has 7 columns
-_DIGITS = 15  # that a spreadsheet keeps of a number
+_DIGITS = 15  # significant digits of a spreadsheet's numbers
 
 
 def open_xlsx(file: PrivateCopy) -> Source:
-    """The worksheet that has the columns of a sheet of questions in one of its first rows with content.
+    """Open the worksheet that has a sheet's columns in one of its first rows with content.
 
-    Cells become text as they are stored: a formula is its text, not its value; a number of more digits
-    than a spreadsheet keeps is written 1.2E+20, as it would show it, so that it is no id.
+    Cells are read as stored: a formula is its text, not its value. A number with more digits than a
+    spreadsheet keeps is written as 1.2E+20, so that it is not taken for an id.
     Raises: InputError, here or while reading, for a file that unpacks to too much (see
-    `workbook_parts.inspect`), is cut off or damaged, and where no worksheet has these columns or more than
-    one has.
+    `workbook_parts.inspect`), is cut off or damaged, and unless exactly one worksheet has these columns.
     """
     found = {}
     with _refusing(file), file.path.open("rb") as data:
@@ -57,7 +56,7 @@ def open_xlsx(file: PrivateCopy) -> Source:
 
 
 def whole_zip(path: Path) -> bool:
-    """Whether a zip file has its end: the table of contents, which is written last."""
+    """Whether a zip file is complete, i.e. has its table of contents, which is written last."""
     try:
         with zipfile.ZipFile(path):
             return True
@@ -67,14 +66,14 @@ def whole_zip(path: Path) -> bool:
 
 @contextlib.contextmanager
 def _refusing(file: PrivateCopy) -> Iterator[None]:
-    """Whatever the library stumbles over in a damaged workbook makes it an InputError."""
+    """Turns any error of the library on a damaged workbook into an InputError."""
     try:
         yield
     except (InputError, MemoryError):
         raise
-    except Exception as error:  # any at all can come out of hostile XML
+    except Exception as error:  # hostile XML can raise anything
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-            raise  # the disk's, not the file's; EINVAL: the zip points before its own beginning
+            raise  # an error of the disk; EINVAL is one of the file: the zip points before its own beginning
         cause = error.__cause__ or error
         raise InputError(
             f"{file} is no whole .xlsx workbook ({type(cause).__name__}: {cause}): save it again"
@@ -83,14 +82,14 @@ def _refusing(file: PrivateCopy) -> Iterator[None]:
 
 def _load(file: Any) -> Any:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of styles and extensions it leaves out: they hold no cells
+        warnings.simplefilter("ignore")  # about ignored styles and extensions, which hold no cells
         return openpyxl.load_workbook(file, read_only=True, keep_links=False)
 
 
 def _rows(sheet: Any, file: PrivateCopy, merged: Merged, width: int) -> Iterator[Record]:
-    """The rows that are stored, each filled up to `width` cells; the numbers are the worksheet's.
+    """The stored rows, each padded to `width` cells; line numbers are the worksheet's.
 
-    openpyxl's own iteration leaves out rows and cells that are not in order: its parser tells them all.
+    Uses openpyxl's parser, as openpyxl's own iteration drops rows and cells that are not in order.
     """
     last = 0
     with sheet._get_source() as xml:
@@ -113,7 +112,7 @@ def _quietly(rows: Iterator[Any]) -> Iterator[Any]:
 
 
 def _record(number: int, cells: Iterable[dict[str, Any]], merged: Merged, width: int) -> Record:
-    """A row as cells side by side, those left out empty; in error where its cells have no such order."""
+    """A row as adjacent cells, missing ones empty; with an error if its cells are not in order."""
     filled = [(cell["row"], cell["column"], _text(cell["value"])) for cell in cells]
     filled = [cell for cell in filled if cell[2]]
     texts = {column: text for _, column, text in filled}

@@ -1,4 +1,4 @@
-"""What is in an .xlsx file before it is opened: no more than memory can take, and which cells are merged."""
+"""Inspects an .xlsx file before it is opened: limits its size in memory, and finds merged cells."""
 
 import re
 import zipfile
@@ -12,24 +12,24 @@ from mmprod.datasets.tables.private_copy import PrivateCopy
 from mmprod.storage.errors import InputError
 
 openpyxl = lazy("openpyxl")  # slow to import, and most label files are CSV
-MAX_UNPACKED = 512 << 20  # bytes of all parts, pictures too
+MAX_UNPACKED = 512 << 20  # bytes of all parts, including pictures
 MAX_XML = 64 << 20  # bytes of the parts that are parsed
-MAX_ELEMENTS = 1_000_000  # of XML in all parts; a cell is one to four, filled or not
-MAX_OTHER = 50_000  # of a part that is none of _LONG: each becomes an object
-MAX_IN_ROW = 100_000  # of one row, which is held as a whole; spreadsheets have 16,384 columns
+MAX_ELEMENTS = 1_000_000  # XML elements in all parts; a cell is one to four, filled or not
+MAX_OTHER = 50_000  # elements of a part not in _LONG: each becomes an object
+MAX_IN_ROW = 100_000  # elements of one row, which is held in memory; spreadsheets have 16,384 columns
 STRICT = "http://purl.oclc.org/ooxml/"
 _LONG = ("xl/worksheets/", "xl/sharedStrings", "xl/drawings/", "xl/charts/", "xl/pivot", "xl/comments")
-_XML = re.compile(rb"(\xef\xbb\xbf)?\s*<|\xff\xfe|\xfe\xff|\0<")  # how it begins, in any encoding
+_XML = re.compile(rb"(\xef\xbb\xbf)?\s*<|\xff\xfe|\xfe\xff|\0<")  # the start of XML in any encoding
 _PIECE = 1 << 16
 
 
 def inspect(file: PrivateCopy) -> dict[str, list[str]]:
-    """The merged ranges of each part of a workbook, by its name in the zip.
+    """The merged ranges of each part of a workbook, by the part's name in the zip.
 
-    Every part of XML is parsed once here, counting, with nothing kept; not VML, which need not be well formed
-    and is not read later either.
-    Raises: InputError for a file that unpacks to too much, is damaged or is Strict Open XML; what zipfile
-    and expat raise where it is no zip of XML.
+    Every XML part is parsed once, only to count elements; VML is skipped, as it need not be well-formed and
+    is not read later.
+    Raises: InputError for a file that unpacks to too much, is damaged or is Strict Open XML; the errors of
+    zipfile and expat if it is not a zip of XML.
     """
     with zipfile.ZipFile(file.path) as archive:
         parts = _parts(archive, file)
@@ -45,7 +45,7 @@ def inspect(file: PrivateCopy) -> dict[str, list[str]]:
 
 
 def _parts(archive: zipfile.ZipFile, file: PrivateCopy) -> list[str]:
-    """The names of the parts of XML. Sizes are what the zip says; zipfile never unpacks more."""
+    """The names of the XML parts. Sizes are those stated in the zip; zipfile never unpacks more."""
     sizes = {part.filename: part.file_size for part in archive.infolist()}
     if len(sizes) < len(archive.infolist()):
         raise InputError(f"{file} is damaged: it has a part twice; save it again")
@@ -66,12 +66,12 @@ def _is_xml(archive: zipfile.ZipFile, name: str) -> bool:
 
 
 class _Seen:
-    """A parser that counts elements and takes merged ranges down."""
+    """A parser that counts elements and collects merged ranges."""
 
     def __init__(self, file: PrivateCopy, most: int) -> None:
         self.count = 0
         self._file, self._most = file, most
-        self._row_ends = most  # the count at which a row, or what has no rows, would be too long
+        self._row_ends = most  # the count at which the current row is too long
         self._merged: list[str] = []
 
     def parse(self, part: IO[bytes]) -> list[str]:
@@ -104,10 +104,10 @@ class _Seen:
 
 
 class Merged:
-    """What merged cells of a worksheet mean for its rows, which are asked for from the first to the last.
+    """Applies the merged cells of a worksheet to its rows, which are passed in ascending order.
 
-    Cells merged over several rows of one column say in each of these rows what the first one says. Of cells
-    merged over several columns it can't be told what they are to say.
+    Cells merged over several rows of one column have the first cell's text in each of these rows. Cells
+    merged over several columns are ambiguous and cause an error.
     """
 
     def __init__(self, ranges: list[str]) -> None:
@@ -120,14 +120,14 @@ class Merged:
                 self._down[left].append((top, bottom))
             else:
                 self._across.append((top, bottom, left, name))
-        self._across.sort(reverse=True)  # the next ones last
+        self._across.sort(reverse=True)  # the next range is the last element
         for rows in self._down.values():
             rows.sort(reverse=True)
 
     def fill(self, row: int, texts: dict[int, str], width: int) -> str:
-        """Put what a row's cells say through those merged with them into `texts`, by column from 1.
+        """Add the texts that a row gets from merged cells to `texts`, by column from 1.
 
-        Why this can't be told, "" where it can; columns after `width` don't matter.
+        Returns an error message, "" if there is none; columns after `width` are ignored.
         """
         for column, ranges in self._down.items():
             while ranges and ranges[-1][1] < row:

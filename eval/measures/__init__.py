@@ -1,1 +1,1 @@
-"""Measures of ranked lists: each a value with its name, its cut-off and its estimators, a file a measure."""
+"""Measures of ranked lists, one per file: each has a name, a cut-off and its estimators."""

@@ -14,15 +14,15 @@ from mmprod.eval.measures.sampled_lists import SampledLists
 
 @dataclass(frozen=True)
 class AveragePrecision(EstimatedMeasure):
-    """Precision down to the rank of each same product up to k, summed, over all same products:
+    """Precision at the rank of each same product up to k, summed, and divided by the number of same products:
 
         AP@k = Σ_{r≤k} y_r P@r / R
 
-    trec_eval's map_cut (Buckley & Voorhees 2005); R is the denominator also where it is above k, and AP is 0
-    where it is 0. The estimate of the sum is xinfAP's (Yilmaz, Kanoulas, Aslam, SIGIR 2008) over an estimated
-    R, which makes it too low where little of a band was drawn: AP@10 by about 0.02 in simulated surveys with
-    two of seven, 0.1 with two of fifteen. Anchors with one verdict only on several products of a rank band
-    have none.
+    It is trec_eval's map_cut (Buckley & Voorhees 2005): R is the denominator also if it is above k, and AP is
+    0 if R is 0. The estimate of the sum is xinfAP's (Yilmaz, Kanoulas, Aslam, SIGIR 2008), divided by an
+    estimated R. It is too low if few products of a band were drawn: AP@10 by about 0.02 in simulated surveys
+    with two of seven, 0.1 with two of fifteen. Anchors that have a rank band of several products with only
+    one verdict have no estimate.
     """
 
     kind: ClassVar[str] = "AP"
@@ -47,9 +47,9 @@ class AveragePrecision(EstimatedMeasure):
 def _estimated_sum(sampled: SampledLists, k: int) -> Floats:
     """float64[anchors]: estimates of Σ_{r≤k} y_r P@r.
 
-    As xinfAP: at a judged same product of rank r precision is (1 + Σ_b c_b s_b) / r, with c_b the products
-    above it of rank band b and s_b the share of same ones among the judged of them; where none is, among
-    all other judged pairs of the anchor's band.
+    As in xinfAP, the precision at a judged same product of rank r is (1 + Σ_b c_b s_b) / r, with c_b the
+    number of products of rank band b above it, and s_b the share of same ones among the judged of these; if
+    none is judged, among all other judged pairs of the anchor's band.
     """
     judged, lists = sampled.judged, sampled.lists
     pool, anchors = judged.pool, judged.anchors.num_rows

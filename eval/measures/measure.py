@@ -1,4 +1,4 @@
-"""What a measure is: a value that knows its name, its cut-off, its words and how it is computed."""
+"""The base classes of measures: name, cut-off, texts for reports, and computation."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -10,27 +10,27 @@ from mmprod.storage.errors import InputError
 
 Variant = Literal["judged", "pooled", "pessimistic"]
 VARIANTS: tuple[Variant, ...] = ("judged", "pooled", "pessimistic")
-"""How unjudged products count: taken out of the list, estimated, as not the same."""
+"""How unjudged products count: removed from the list, estimated, as not the same."""
 
 
 @dataclass(frozen=True)
 class Measure(ABC):
     """A measure of ranked lists, from 0 to 1 at each anchor: ``PrecisionAtK(10)`` prints as ``P@10``.
 
-    In the formulas y_r is 1 where the product at rank r is the same as the anchor and 0 where it is not, or
-    where nothing was found; n is how many products the system found, R how many same products of the anchor
-    all systems found down to the pooled depth.
+    In the formulas y_r is 1 if the product at rank r is the same as the anchor, and 0 if it is not or if the
+    list is shorter; n is the number of products the system found, R the number of same products of the
+    anchor that any system found down to the pooled depth.
 
     Attributes:
         cutoff: k, the last rank that counts; None for a measure of whole lists, down to the pooled depth.
         kind: the name before the @.
-        called: the same in a meeting, where that is another word.
-        meaning: for the reader of a report; "{k}" stands for the cut-off.
+        called: the name in reports, if it is another one.
+        meaning: an explanation for reports; "{k}" stands for the cut-off.
         headline: whether reports show the first of its kind large.
-        has_cutoff: whether it takes one.
-        variants: the ways that unjudged products can count in it.
+        has_cutoff: whether it has a cut-off.
+        variants: the ways in which unjudged products can count.
 
-    Raises: InputError for a cut-off below 1, one too many and one that is missing.
+    Raises: InputError for a cut-off below 1, and for one that is missing or not allowed.
     """
 
     cutoff: int | None = None
@@ -53,28 +53,28 @@ class Measure(ABC):
 
     @property
     def name(self) -> str:
-        """As it is written in settings and stands in METRIC: ``AP@10``."""
+        """The name in settings and in METRIC: ``AP@10``."""
         return self.kind if self.cutoff is None else f"{self.kind}@{self.cutoff}"
 
     @property
     def heading(self) -> str:
-        """As it is called in a meeting: ``mAP@10``."""
+        """The name in reports: ``mAP@10``."""
         return (self.called or self.kind) + self.name.removeprefix(self.kind)
 
     @abstractmethod
     def counted(self, lists: CountedLists, k: int) -> Fractions:
-        """Its value at each anchor, every product counting as the same or not.
+        """The value at each anchor, with every product counting as same or not.
 
-        `k` is the cut-off, for a measure without one the pooled depth.
+        `k`: the cut-off, or the pooled depth for a measure without one.
         """
 
 
 @dataclass(frozen=True)
 class EstimatedMeasure(Measure):
-    """A measure that can be estimated as well, where a part of the lists was drawn and judged."""
+    """A measure that can also be estimated if only a part of the lists was drawn and judged."""
 
     variants: ClassVar[tuple[Variant, ...]] = VARIANTS
 
     @abstractmethod
     def estimated(self, lists: SampledLists, k: int) -> Fractions:
-        """Its value at each anchor, judged products standing for the others of their rank band."""
+        """The estimated value at each anchor; judged products represent the others of their rank band."""

@@ -1,4 +1,4 @@
-"""The measures there are, by their names. A new one is a file of this folder and a place in MEASURES."""
+"""All measures, by name. To add one, write a file in this folder and list it in MEASURES."""
 
 from mmprod.eval.measures.average_precision import AveragePrecision
 from mmprod.eval.measures.measure import Measure
@@ -9,7 +9,7 @@ from mmprod.eval.measures.success import Success
 from mmprod.storage.errors import InputError
 
 MEASURES: tuple[type[Measure], ...] = (Precision, PrecisionAtK, AveragePrecision, Recall, Success)
-"""In the order in which reports show them."""
+"""The measures in the order of reports."""
 
 
 def parse(name: str) -> Measure:
@@ -22,7 +22,7 @@ def parse(name: str) -> Measure:
 
 
 def find(name: str) -> Measure | None:
-    """The measure of a name, None where it is no measure's: of a figure that is made otherwise, say."""
+    """The measure of that name, None if there is none; METRIC also has figures that are not measures."""
     kind, at, cutoff = name.partition("@")
     for each in MEASURES:
         if each.kind == kind and each.has_cutoff == bool(at):

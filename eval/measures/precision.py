@@ -1,4 +1,4 @@
-"""Precision: of all that a system found, the share that is the same."""
+"""Precision: the share of same products among all that a system found."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,8 +15,8 @@ class Precision(EstimatedMeasure):
         precision = Σ_{r≤k} y_r / min(k, n)
 
     van Rijsbergen, Information Retrieval (1979), chapter 7. Over several anchors it is the ratio of the
-    sums, so an anchor counts as much as it has products. The estimate is unbiased but for the ratio; anchors
-    with a rank band without verdict have none.
+    sums, so anchors count by their number of products. The estimate is unbiased except for being a ratio;
+    anchors that have a rank band without any verdict have no estimate.
     """
 
     kind: ClassVar[str] = "precision"

@@ -1,4 +1,4 @@
-"""P@k: of the first k places of a list, the share with a same product."""
+"""P@k: the share of the first k places of a list that hold a same product."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,13 +12,13 @@ from mmprod.eval.measures.sampled_lists import SampledLists
 
 @dataclass(frozen=True)
 class PrecisionAtK(EstimatedMeasure):
-    """Same products among the first k, over k, also where the list is shorter:
+    """Number of same products among the first k, divided by k, also if the list is shorter:
 
         P@k = Σ_{r≤k} y_r / k
 
-    trec_eval's P (Buckley & Voorhees, in TREC: Experiment and Evaluation in Information Retrieval, 2005). A
-    condensed list that is shorter than k only because products were taken out is divided by its length. The
-    estimate is unbiased; anchors with a rank band down to k without verdict have none.
+    trec_eval's P (Buckley & Voorhees, in TREC: Experiment and Evaluation in Information Retrieval, 2005). If
+    a condensed list is shorter than k only because products were removed, the divisor is its length. The
+    estimate is unbiased; anchors that have a rank band down to k without any verdict have no estimate.
     """
 
     kind: ClassVar[str] = "P"
@@ -32,7 +32,7 @@ class PrecisionAtK(EstimatedMeasure):
         return lists.fractions(lists.same_by(k), places, np.minimum(places, 1), k)
 
     def estimated(self, lists: SampledLists, k: int) -> Fractions:
-        """What was drawn of a list stands for a little more or less than k places: `size` says how much."""
+        """The products drawn represent slightly more or less than k places; `size` is that ratio."""
         places = lists.found_by(k) + lists.empty_by(k)
         return Fractions(
             lists.same_by(k),

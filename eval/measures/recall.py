@@ -1,4 +1,4 @@
-"""R@k: of an anchor's same products, the share among the first k."""
+"""R@k: the share of an anchor's same products that is among the first k."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,12 +12,13 @@ from mmprod.eval.measures.sampled_lists import SampledLists
 
 @dataclass(frozen=True)
 class Recall(EstimatedMeasure):
-    """Same products among the first k over all same products that any system found:
+    """Number of same products among the first k, divided by that of all same products that any system found:
 
         R@k = Σ_{r≤k} y_r / R
 
-    trec_eval's recall (Buckley & Voorhees 2005) with the pool for all there is. Anchors with R = 0 have no
-    value. The estimate divides by an estimated R; anchors with a rank band without verdict have none.
+    trec_eval's recall (Buckley & Voorhees 2005), with the pool as the set of all products. Anchors with R = 0
+    have no value. The estimate divides by an estimated R; anchors that have a rank band without any verdict
+    have no estimate.
     """
 
     kind: ClassVar[str] = "R"

@@ -1,7 +1,7 @@
-"""Lists of which a part was drawn and judged, and what is estimated of them by inclusion probabilities.
+"""Lists of which only a part was drawn and judged, and estimates from it by inclusion probabilities.
 
-The judged pairs of an (anchor, rank band) count as drawn at random from all that were pooled in it, so each
-stands for several (`Pool.stands_for`).
+The judged pairs of an (anchor, rank band) are treated as a random sample of all pairs pooled in it, so each
+represents several (`Pool.stands_for`).
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from mmprod.eval.measures.counted_lists import empty_places
 
 @dataclass(frozen=True, eq=False)
 class SampledLists:
-    """A system's lists, and for how many products of its rank band each judged one stands."""
+    """A system's lists, and how many products of its rank band each judged product represents."""
 
     judged: Judged
     lists: Lists
@@ -30,36 +30,37 @@ class SampledLists:
 
     @cached_property
     def stands_for(self) -> Floats:
-        """float64[n]: how many products each entry stands for, 0 where it was not drawn or not judged."""
-        return np.append(self.judged.pool.stands_for, 0.0)[self.lists.pair]  # -1, not drawn, takes the 0
+        """float64[n]: how many products each entry represents, 0 if it was not drawn or not judged."""
+        return np.append(self.judged.pool.stands_for, 0.0)[self.lists.pair]  # index -1 (not drawn) is the
+        # appended 0
 
     def sums(self, amounts: NDArray[np.generic]) -> Floats:
-        """float64[anchors]: the sum over each anchor's entries of `amounts`, any number or bool [n]."""
+        """float64[anchors]: the sums of `amounts` (any number type or bool, [n]) by anchor."""
         return totals(self.lists.anchor, amounts, len(self.ones))
 
     def same_by(self, k: int) -> Floats:
-        """float64[anchors]: estimates of the same products among the first k."""
+        """float64[anchors]: estimated number of same products among the first k."""
         return self.sums(self.stands_for * (self.lists.rank <= k) * (self.lists.verdict == 1))
 
     def found_by(self, k: int) -> Floats:
-        """float64[anchors]: estimates of the products among the first k, from the judged ones."""
+        """float64[anchors]: number of products among the first k, estimated from the judged ones."""
         return self.sums(self.stands_for * (self.lists.rank <= k))
 
     def empty_by(self, k: int) -> Floats:
-        """float64[anchors]: places among the first k that the system left empty."""
+        """float64[anchors]: number of the first k places that the system left empty."""
         return empty_places(self.lists, k, len(self.ones))
 
     def unjudged_by(self, k: int) -> Floats:
-        """float64[anchors]: products among the first k without a verdict."""
+        """float64[anchors]: number of products among the first k without a verdict."""
         return self.sums((self.lists.verdict == UNJUDGED) & (self.lists.rank <= k))
 
     def unknown_by(self, k: int) -> Floats:
-        """float64[anchors]: the share of the first k that has no verdict, 0 where the list is empty."""
+        """float64[anchors]: the share of the first k products without a verdict, 0 for an empty list."""
         return self.unjudged_by(k) / np.maximum(self.sums(self.lists.rank <= k), 1)
 
     @cached_property
     def relevant(self) -> Floats:
-        """float64[anchors]: estimates of R, the same products among all systems' candidates."""
+        """float64[anchors]: estimated R, the number of same products among all systems' candidates."""
         pool = self.judged.pool
         return totals(pool.anchor, pool.stands_for * (pool.verdict == 1), len(self.ones))
 
@@ -69,12 +70,12 @@ class SampledLists:
         return np.ones(self.judged.anchors.num_rows)
 
     def within(self, k: int) -> Floats:
-        """float64[anchors, 3]: the variance that drawing pairs adds to an anchor, for `estimate.mean`.
+        """float64[anchors, 3]: the variance from drawing pairs within an anchor, for `estimate.mean`.
 
-        Of the m judged pairs of a part a are among the system's first k, and b of these the same. The
-        variance of the estimated total of d = y - r over the a of them is M² (1 - m/M) s²/m (Cochran 1977,
-        2.4), given here as its coefficients in r. A part with one verdict has no s²; d² takes its place, on
-        the wide side.
+        Of the m judged pairs of a part, `a` are among the system's first k, and `b` of these are the same.
+        The variance of the estimated total of d = y - r over these `a` pairs is M² (1 - m/M) s²/m (Cochran
+        1977, 2.4), returned as its coefficients in r. A part with one verdict has no s²; d² is used instead,
+        which is larger.
         """
         pool, lists = self.judged.pool, self.lists
         listed = (lists.verdict != UNJUDGED) & (lists.rank <= k)

@@ -1,4 +1,4 @@
-"""Success@k: whether there is a same product among the first k."""
+"""Success@k: whether a same product is among the first k."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,12 +12,12 @@ from mmprod.eval.measures.sampled_lists import SampledLists
 
 @dataclass(frozen=True)
 class Success(EstimatedMeasure):
-    """Whether any of the first k is a same product:
+    """Whether any of the first k products is a same product:
 
         Success@k = max_{r≤k} y_r
 
-    trec_eval's success (Craswell & Hawking, TREC 2004). Nothing can stand for an unjudged product here: the
-    "pooled" value is there where all of the first k are judged.
+    trec_eval's success (Craswell & Hawking, TREC 2004). It can't be estimated from a part of the products, so
+    only anchors with all of the first k judged have a "pooled" value.
     """
 
     kind: ClassVar[str] = "Success"

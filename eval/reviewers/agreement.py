@@ -1,4 +1,4 @@
-"""How far reviewers agree beyond chance: κ of Cohen and of Fleiss, Krippendorff's α."""
+"""Agreement of reviewers beyond chance: Cohen's and Fleiss' κ, Krippendorff's α."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from mmprod.datasets.lazy import lazy
 from mmprod.eval.reviewers.latest_answers import Answers, Codes, latest
 
 scipy, krippendorff = lazy("scipy"), lazy("krippendorff")
-inter_rater = lazy("statsmodels.stats.inter_rater")  # a second to import; of no use without a common pair
+inter_rater = lazy("statsmodels.stats.inter_rater")  # a second to import; not needed without a common pair
 
 COHEN = pa.schema(
     [
@@ -17,7 +17,7 @@ COHEN = pa.schema(
         pa.field("other", pa.string(), nullable=False),  # after `reviewer` in the alphabet
         pa.field("pairs", pa.int64(), nullable=False),  # that both answered, more than 0
         pa.field("observed", pa.float64(), nullable=False),  # share of them that they answered alike
-        pa.field("kappa", pa.float64()),  # null where both gave one and the same answer throughout
+        pa.field("kappa", pa.float64()),  # null if both gave one and the same answer throughout
     ]
 )
 
@@ -26,17 +26,17 @@ COHEN = pa.schema(
 class Agreement:
     """Agreement over the `pairs` with at least two answers, given by `reviewers` people.
 
-    All coefficients are 1 for full agreement and 0 for what chance brings; None where undefined (no pair
-    with two answers, or one and the same answer throughout). They take the pairs as independent and
-    depend on how many pairs are the same, so compare them between like samples only.
+    All coefficients are 1 for full agreement and 0 for agreement by chance; None if undefined (no pair with
+    two answers, or one and the same answer throughout). They treat pairs as independent and depend on the
+    share of same pairs, so compare them only between similar samples.
 
-    observed: share of alike answers among all twos of reviewers of a pair, averaged over the pairs.
+    observed: share of equal answers among all twos of reviewers of a pair, averaged over the pairs.
     cohen: Cohen's κ (Educ. Psychol. Meas. 20, 1960) of every two reviewers, averaged with the number of
         their common pairs as weight (Light, Psychol. Bull. 76, 1971, averages without). Of two it is
         Cohen's κ itself.
-    fleiss: Fleiss' κ (Psychol. Bull. 76, 1971). It wants equally many answers to every pair: taken are
-        the `fleiss_pairs` pairs with exactly as many answers as is commonest (of equals, the more).
-    alpha: Krippendorff's α (Content Analysis, 1980), nominal: takes any number of answers to a pair.
+    fleiss: Fleiss' κ (Psychol. Bull. 76, 1971). It requires the same number of answers to every pair: it is
+        computed from the `fleiss_pairs` pairs with the most common number (of ties, the larger).
+    alpha: Krippendorff's α (Content Analysis, 1980), nominal: allows any number of answers to a pair.
     """
 
     pairs: int
@@ -111,7 +111,7 @@ def _observed(counts: Codes) -> float:
 
 
 def _commonest_size(counts: Codes) -> Codes:
-    """The pairs that have as many answers as most have."""
+    """The pairs with the most common number of answers."""
     size = counts.sum(axis=1)
     sizes, times = np.unique(size, return_counts=True)
     commonest = sizes[np.lexsort((sizes, times))[-1]]

@@ -1,4 +1,4 @@
-"""The answers that count: each reviewer's latest to each pair."""
+"""Selects the answers that count: each reviewer's latest answer to each pair."""
 
 from dataclasses import dataclass
 
@@ -15,9 +15,9 @@ Codes = NDArray[np.int64]
 def latest(judgements: pa.Table, repeat: bool = False) -> pa.Table:
     """The last answer of each reviewer to each pair (JUDGEMENT in, JUDGEMENT out), in order of time.
 
-    A corrected upload so replaces the first, and the same upload twice counts once. Of two answers of
-    the same time the one further down counts. Answers to questions asked a second time to watch the
-    reviewer are another matter: they alone are looked at with `repeat`, and never without.
+    So a corrected file replaces the first one, and the same file twice counts once. Of two answers with the
+    same time the later row counts. Answers to repeated questions, asked to check the reviewer, are
+    separate: with `repeat` only they are returned, without it only the others.
     Raises: InputError for a table with other columns.
     """
     check(judgements, JUDGEMENT, "judgements")
@@ -30,7 +30,7 @@ def latest(judgements: pa.Table, repeat: bool = False) -> pa.Table:
 
 @dataclass(frozen=True)
 class Answers:
-    """Latest answers as parallel arrays: `pairs[pair[i]]` is `same[i]`, says `reviewers[reviewer[i]]`.
+    """Latest answers as parallel arrays: `reviewers[reviewer[i]]` answered `same[i]` to `pairs[pair[i]]`.
 
     pair int64[n], reviewer int64[n], same bool[n]. Reviewers are in order of name; pairs in no order.
     """
@@ -43,7 +43,7 @@ class Answers:
 
     @classmethod
     def of(cls, answers: pa.Table) -> "Answers":
-        """From what `latest` gives (JUDGEMENT, each reviewer once per pair)."""
+        """From the result of `latest` (JUDGEMENT, each reviewer once per pair)."""
         pairs, pair = _coded(answers["pair_id"])
         names, reviewer = _coded(answers["reviewer"])
         order = np.argsort(np.array(names, dtype=object))
@@ -54,12 +54,12 @@ class Answers:
         return cls(tuple(pairs), reviewers, pair, place[reviewer], same)
 
     def counts(self) -> Codes:
-        """How many reviewers say "not the same" and "the same" of each pair: int64[pairs, 2]."""
+        """int64[pairs, 2]: the number of reviewers who answered "not the same" and "the same"."""
         cell = 2 * self.pair + self.same
         return np.bincount(cell, minlength=2 * len(self.pairs)).reshape(-1, 2)
 
 
 def _coded(column: pa.ChunkedArray) -> tuple[list[str], Codes]:
-    """The different values of a column, and where in them each row's value stands."""
+    """The distinct values of a column, and each row's index into them."""
     coded = column.combine_chunks().dictionary_encode()
     return coded.dictionary.to_pylist(), np.asarray(coded.indices.to_numpy(), np.int64)

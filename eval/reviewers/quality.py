@@ -1,4 +1,4 @@
-"""How careful each reviewer is: gold pairs, repeated pairs, agreement with the others."""
+"""Quality of each reviewer: answers to gold and repeated pairs, agreement with the others."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,17 +26,17 @@ QUALITY = pa.schema(
         pa.field("repeats_alike", pa.float64()),  # share of them answered as at first
         pa.field("shared", pa.int64(), nullable=False),  # pairs answered that the others have a majority on
         pa.field("with_others", pa.float64()),  # share of them answered as that majority
-        pa.field("note", pa.string(), nullable=False),  # what gives rise to doubt, "" for nothing
+        pa.field("note", pa.string(), nullable=False),  # why the reviewer looks careless, "" for nothing
     ]
 )
 
 LEVEL = 0.05
-"""How likely a table at most names anyone if all reviewers are equally careful."""
+"""The largest probability that a table names anyone although all reviewers are equally careful."""
 
 
 @dataclass(frozen=True)
 class _Tally:
-    """Of `asked[r]` questions reviewer r got `right[r]` right; int64[reviewers] each."""
+    """Reviewer r answered `right[r]` of `asked[r]` questions right; int64[reviewers] each."""
 
     asked: Codes
     right: Codes
@@ -51,15 +51,15 @@ class _Tally:
 
 
 def quality(judgements: pa.Table, gold: Mapping[str, bool]) -> pa.Table:
-    """Each reviewer's record as QUALITY, in order of name. `gold` are the known answers by pair_id.
+    """Each reviewer's record as QUALITY, in order of name. `gold`: the known answers by pair_id.
 
-    The note names who does worse than all others together on gold or on repeated pairs (Fisher's exact
-    test, one-sided), and who gave the same answer throughout where the others' answers make that
-    unlikely (q to the power of their anchors: an anchor's answers go together and so count as one; q is
-    the others' share of that answer by the rule of succession). Holm's correction over all tests of the
-    table keeps wrong notes to 5 % of the tables. Reviewers get different pairs: the tests take chance to
-    have dealt them, gold and repeats to be independent. A lone reviewer has nobody to be compared with:
-    look at the interval. `with_others` leads to no note, since it depends on whom one shares pairs with.
+    A reviewer gets a note for doing worse than all others together on gold or on repeated pairs (Fisher's
+    exact test, one-sided), and for giving the same answer throughout if the others' answers make that
+    unlikely (p = q to the power of the reviewer's anchors, as an anchor's answers are correlated and count
+    as one; q is the others' share of that answer by the rule of succession). Holm's correction over all
+    tests of the table limits wrong notes to 5 % of the tables. The tests assume that pairs were assigned to
+    reviewers at random, and that gold and repeats are independent. A single reviewer can't be compared with
+    others: look at the interval. `with_others` causes no note, as it depends on who shares the pairs.
     Raises: InputError for a table with other columns than JUDGEMENT.
     """
     table = latest(judgements)
@@ -92,7 +92,7 @@ def _gold(answers: Answers, gold: Mapping[str, bool]) -> _Tally:
 
 
 def _repeats(first: pa.Table, again: pa.Table, answers: Answers) -> _Tally:
-    """Of the questions answered twice, those answered alike."""
+    """The number of questions answered twice, and of those answered alike."""
     names = ["pair_id", "reviewer", "label"]
     both = first.select(names).join(
         again.select(names), ["pair_id", "reviewer"], join_type="inner", right_suffix="_again"
@@ -105,14 +105,14 @@ def _repeats(first: pa.Table, again: pa.Table, answers: Answers) -> _Tally:
 
 
 def _with_others(answers: Answers) -> _Tally:
-    """Of the pairs on which a majority of a reviewer's colleagues agree, those answered as they do."""
+    """The number of pairs with a majority among the other reviewers, and of those answered like it."""
     others = answers.counts()[answers.pair]
     others[np.arange(len(others)), answers.same.astype(np.int64)] -= 1
     return _tally(answers, others[:, 0] != others[:, 1], (others[:, 1] > others[:, 0]) == answers.same)
 
 
 def _anchors(answers: pa.Table) -> Mapping[str, int]:
-    """How many anchors each reviewer answered pairs of."""
+    """The number of anchors of which each reviewer answered pairs."""
     counted = answers.group_by("reviewer").aggregate([("anchor_id", "count_distinct")])
     names, counts = counted["reviewer"].to_pylist(), counted["anchor_id_count_distinct"].to_pylist()
     return dict(sorted(zip(names, counts, strict=True)))
@@ -129,8 +129,8 @@ def _wilson(tally: _Tally) -> tuple[list[float | None], list[float | None]]:
 
 
 def _notes(golden: _Tally, repeated: _Tally, same: _Tally, anchors: Mapping[str, int]) -> list[str]:
-    """A note for each reviewer. `same`: all their answers, of them "the same"."""
-    doubts: list[tuple[int, float, str]] = []  # reviewer, p, in words
+    """A note for each reviewer. `same`: number of all answers, and of "the same"."""
+    doubts: list[tuple[int, float, str]] = []  # reviewer, p, text
     for r, anchors_seen in enumerate(anchors.values()):
         doubts += _worse(golden, r, "gold pairs right")
         doubts += _worse(repeated, r, "repeated pairs answered as at first")
@@ -154,7 +154,7 @@ def _always_alike(same: _Tally, reviewer: int, anchors: int) -> list[tuple[int, 
     asked, yes = int(same.asked[reviewer]), int(same.right[reviewer])
     others_asked, others_yes = same.without(reviewer)
     if yes not in (0, asked):
-        return [(reviewer, 1.0, "")]  # looked at all the same, so that Holm counts it
+        return [(reviewer, 1.0, "")]  # no doubt, but a test that Holm's correction has to count
     others = others_yes if yes else others_asked - others_yes
     p = ((others + 1) / (others_asked + 2)) ** anchors
     return [(reviewer, p, f"all {asked} answers are {'the same' if yes else 'not the same'}")]

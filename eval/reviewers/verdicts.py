@@ -1,4 +1,4 @@
-"""From many answers to one verdict per pair."""
+"""Combines reviewers' answers to one verdict per pair."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ CONTESTED = pa.schema(
         pa.field("pair_id", pa.string(), nullable=False),
         pa.field("anchor_id", pa.string(), nullable=False),
         pa.field("product_id", pa.string(), nullable=False),
-        pa.field("same", pa.list_(pa.string()), nullable=False),  # the reviewers who say so, by name
+        pa.field("same", pa.list_(pa.string()), nullable=False),  # names of the reviewers with this answer
         pa.field("different", pa.list_(pa.string()), nullable=False),
     ]
 )
@@ -27,10 +27,10 @@ CONTESTED = pa.schema(
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What reviewers found: `same` by pair_id, and by name the pairs that need somebody's look.
+    """The verdicts: `same` by pair_id, and the ids of pairs that need attention.
 
-    `unresolved` pairs have answers but no verdict and are used nowhere; `contested` are all pairs that
-    not everybody answered alike, with a verdict or without.
+    `unresolved` pairs have answers but no verdict, and are not used; `contested` are all pairs with different
+    answers, with or without a verdict.
     """
 
     same: Mapping[str, bool]
@@ -39,11 +39,11 @@ class Verdicts:
 
 
 def decide(judgements: pa.Table, policy: Policy = "majority", adjudicators: Sequence[str] = ()) -> Verdicts:
-    """The verdicts that the reviewers' latest answers amount to; `judgements` is JUDGEMENT.
+    """Decide each pair from the reviewers' latest answers; `judgements`: schema JUDGEMENT.
 
-    "majority" takes what more of a pair's reviewers say, and none in a tie; "unanimous" takes only what
-    all of them say. Where one of the `adjudicators` answered, only adjudicators have a vote. Answers to
-    repeated questions have none. One reviewer is a majority, and unanimous.
+    "majority": the answer of more of a pair's reviewers, no verdict in a tie; "unanimous": only an answer
+    given by all of them. If one of the `adjudicators` answered, only adjudicators count. Answers to repeated
+    questions don't count. A single reviewer is a majority, and unanimous.
     Raises: InputError for another policy, and for a table with other columns than JUDGEMENT.
     """
     if policy not in POLICIES:
@@ -61,9 +61,9 @@ def decide(judgements: pa.Table, policy: Policy = "majority", adjudicators: Sequ
 
 
 def contested(judgements: pa.Table) -> pa.Table:
-    """The pairs that not everybody answered alike and who said what, as CONTESTED in order of pair_id.
+    """The pairs with different answers, and who gave them, as CONTESTED in order of pair_id.
 
-    Of the two orders in which a pair can be shown, anchor_id and product_id are those of its first answer.
+    anchor_id and product_id are in the order of the pair's first answer.
     Raises: InputError for a table with other columns than JUDGEMENT.
     """
     answers = latest(judgements)
@@ -82,7 +82,7 @@ def contested(judgements: pa.Table) -> pa.Table:
 
 
 def _votes(answers: Answers, adjudicators: Sequence[str]) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-    """Votes for "not the same" and "the same" of each pair, int64[pairs, 2], by those who have one."""
+    """int64[pairs, 2]: votes for "not the same" and "the same", by those whose answers count."""
     above = np.isin(np.array(answers.reviewers, dtype=str), list(adjudicators))[answers.reviewer]
     adjudicated = np.bincount(answers.pair[above], minlength=len(answers.pairs)) > 0
     voting = above | ~adjudicated[answers.pair]

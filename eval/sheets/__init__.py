@@ -1,1 +1,1 @@
-"""Sheets of questions for reviewers: CSV, XLSX, a page that needs no server, Label Studio."""
+"""Writes sheets of questions for reviewers: CSV, XLSX, an HTML page without a server, Label Studio."""

@@ -1,4 +1,4 @@
-"""A sheet as CSV, for any spreadsheet."""
+"""Writes a sheet as CSV, for any spreadsheet program."""
 
 import csv
 import io
@@ -12,8 +12,8 @@ from mmprod.storage.files import replace_file
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
     """Write one line per question to `path`, with `label` left empty for the reviewer.
 
-    UTF-8 with a byte order mark, so that Excel doesn't take Chinese titles for another encoding.
-    Raises: InputError for a sheet without a row or with a question twice. `path` is replaced whole.
+    UTF-8 with a byte order mark, so that Excel detects the encoding of Chinese titles. `path` is replaced
+    atomically. Raises: InputError for a sheet without rows or with a repeated question.
     """
     require_rows(rows, path)
     text = io.StringIO(newline="")

@@ -1,4 +1,4 @@
-"""A sheet as Label Studio tasks, for teams that label there."""
+"""Writes a sheet as Label Studio tasks."""
 
 import base64
 import json
@@ -20,15 +20,15 @@ LABELLING_CONFIG = """<View>
   </Choices>
 </View>
 """
-"""The project's labelling interface: its answer is the choice "label"; a task is skipped where unsure."""
+"""The project's labelling interface: the answer is the choice "label"; unsure reviewers skip the task."""
 
 
 def write_label_studio(path: Path, rows: Sequence[Row]) -> None:
     """Write import tasks (JSON) to `path`, and the labelling interface beside it as NAME.config.xml.
 
-    A task's `data` holds pair_id, anchor_id and product_id as they are, both titles, and each side as HTML
-    with its picture inside. Titles and facts are escaped.
-    Raises: InputError for a sheet without a row or with a question twice. Both files are replaced whole.
+    A task's `data` holds pair_id, anchor_id and product_id unchanged, both titles, and each side as HTML
+    including its picture. Titles and facts are escaped. Both files are replaced atomically.
+    Raises: InputError for a sheet without rows or with a repeated question.
     """
     require_rows(rows, path)
     tasks = [{"data": _data(row)} for row in rows]

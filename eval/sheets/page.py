@@ -1,4 +1,4 @@
-"""A sheet as one HTML page that works from a file: no server, no network, answers downloaded as its CSV."""
+"""Writes a sheet as one HTML page that works without server or network; answers are downloaded as CSV."""
 
 import base64
 import hashlib
@@ -14,16 +14,15 @@ from mmprod.storage.files import replace_file
 
 
 def write_html(path: Path, rows: Sequence[Row], title: str, reviewer: str = "") -> None:
-    """Write a page that asks `rows` one after the other, two products side by side.
+    """Write a page that asks the questions `rows` one by one, with two products side by side.
 
-    Keys or big buttons answer; answers stay in the browser as they are given, and "Download answers" saves
-    what `write_csv` would have written, filled in. The page says its words in English or Chinese.
-
-    Args: title: heading of the page; reviewer: whose sheet it is, "" asks for the name.
-    A picture is stored once however many questions show it: 2,000 questions with 12 kB thumbnails are about
-    40 MB. The page's Content-Security-Policy runs its own script and styles, known by their hashes, and
-    lets nothing be fetched; titles and facts are text wherever they stand.
-    Raises: InputError for a sheet without a row or with a question twice. `path` is replaced whole.
+    Reviewers answer with keys or large buttons. Answers are kept in the browser, and "Download answers"
+    saves a filled-in CSV as of `write_csv`. The page is in English and Chinese.
+    Args: title: heading of the page; reviewer: the sheet's reviewer, "": the page asks for the name.
+    Each picture is stored once, however many questions show it: 2,000 questions with 12 kB thumbnails take
+    about 40 MB. The page's Content-Security-Policy allows only its own script and styles, by their hashes,
+    and no requests; titles and facts are always inserted as text. `path` is replaced atomically.
+    Raises: InputError for a sheet without rows or with a repeated question.
     """
     require_rows(rows, path)
     script, style = _file("words.js") + _file("sheet.js"), _file("sheet.css")
@@ -40,7 +39,7 @@ def write_html(path: Path, rows: Sequence[Row], title: str, reviewer: str = "") 
 
 
 def _data(rows: Sequence[Row], name: str, reviewer: str) -> dict[str, object]:
-    """What sheet.js reads. `key` names the sheet in the browser's storage: another sheet, other answers."""
+    """The data for sheet.js. `key` identifies the sheet in the browser's storage."""
     pictures: dict[bytes, int] = {}
     questions = [
         {
@@ -61,7 +60,7 @@ def _data(rows: Sequence[Row], name: str, reviewer: str) -> dict[str, object]:
 
 
 def _side(side: Side, pictures: dict[bytes, int]) -> dict[str, object]:
-    """A side, its picture replaced by its place among `pictures`, where it is entered if new."""
+    """A side, with its picture replaced by an index into `pictures`, to which new ones are added."""
     return {
         "id": side.product_id,
         "title": side.shown_title,

@@ -1,4 +1,4 @@
-"""What a sheet of questions holds, whichever file it becomes: CSV, XLSX, an HTML page, Label Studio tasks."""
+"""The content of a sheet of questions, independent of its file format."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,18 +8,18 @@ from mmprod.eval.sheets.cells import guard, protect_id
 from mmprod.storage.errors import InputError
 
 COLUMNS = ("pair_id", "anchor_id", "anchor_title", "product_id", "product_title", "label", "reviewer")
-"""The header of a sheet. The pair_id cell holds the question's id: a question asked twice has two."""
+"""The header of a sheet. The pair_id cell holds the question's id; a repeated question has another one."""
 
 TITLE_LENGTH = 1_000  # characters shown; a spreadsheet cell holds 32,767
-SEARCHED_FOR = "searched for"  # the fact that tells a text from a product
+SEARCHED_FOR = "searched for"  # the fact that marks a text instead of a product
 
 
 @dataclass(frozen=True)
 class Side:
     """One of the two things compared: a product, or a text that was searched for.
 
-    `picture` is JPEG bytes, a thumbnail. `facts` are (name, value) as shown: price, brand, … A text has its
-    words as `title`, no picture and a fact named SEARCHED_FOR; the page shows it large.
+    `picture`: a thumbnail, JPEG bytes. `facts`: (name, value) pairs to show: price, brand, … A text is given
+    as `title`, without a picture and with a fact named SEARCHED_FOR; the page shows it large.
     """
 
     product_id: str
@@ -29,7 +29,7 @@ class Side:
 
     @property
     def shown_title(self) -> str:
-        """As much of the title as a reviewer sees: TITLE_LENGTH characters."""
+        """The title as shown to reviewers, cut to TITLE_LENGTH characters."""
         return self.title[:TITLE_LENGTH]
 
     @property
@@ -46,13 +46,13 @@ class Row:
     anchor: Side
     product: Side
     note: str = ""
-    reviewer: str = ""  # who is asked, "" for anyone
+    reviewer: str = ""  # the reviewer asked, "" for anyone
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """The row under COLUMNS, not yet answered, each cell safe in a spreadsheet.
+        """The row under COLUMNS, without an answer, each cell protected against spreadsheets.
 
-        Both ids stand behind an apostrophe, so that 0012345 stays text; question ids begin with a letter.
+        Both ids begin with an apostrophe, so that 0012345 stays text; question ids begin with a letter.
         """
         return (
             self.question_id,
@@ -66,7 +66,7 @@ class Row:
 
 
 def require_rows(rows: Sequence[Row], path: Path) -> None:
-    """Raise InputError for a sheet that asks nothing, or one question twice."""
+    """Raise InputError for a sheet without questions or with a repeated one."""
     if not rows:
         raise InputError(f"no pair to ask about: {path} is not written")
     seen: set[str] = set()

@@ -1,4 +1,4 @@
-"""A sheet as an XLSX workbook with the pictures in it."""
+"""Writes a sheet as an XLSX workbook with embedded pictures."""
 
 import io
 from collections.abc import Sequence
@@ -41,12 +41,11 @@ _HOW_TO = (
 
 
 def write_xlsx(path: Path, rows: Sequence[Row]) -> None:
-    """Write a workbook: one row per question under COLUMNS with both pictures, and a sheet that says how.
+    """Write a workbook: one row per question under COLUMNS with both pictures, and a sheet with instructions.
 
-    Every cell is text, whatever it looks like: ids keep their zeros, formulas don't run, and both stay so
-    when somebody edits the cell. `label` offers 1, 0 or nothing. The header stays in view.
-    Raises: InputError for a sheet without a row, with a question twice or with over MOST_ROWS questions.
-    `path` is replaced whole.
+    Every cell is text, even after editing: ids keep leading zeros, and formulas don't run. `label` has a
+    drop-down with 1, 0 or nothing. The header row is frozen. `path` is replaced atomically.
+    Raises: InputError for a sheet without rows, with a repeated question or with over MOST_ROWS questions.
     """
     require_rows(rows, path)
     if len(rows) > MOST_ROWS:
@@ -78,26 +77,26 @@ def _write_rows(sheet: Any, rows: Sequence[Row]) -> None:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    """A row under COLUMNS without the guards of CSV: a text cell needs none."""
+    """A row under COLUMNS without the apostrophes of CSV, which text cells don't need."""
     anchor, product = row.anchor, row.product
     shown = (anchor.product_id, anchor.shown_title, product.product_id, product.shown_title)
     return (row.question_id, *shown, "", row.reviewer)
 
 
 def _texts(sheet: Any, number: int, texts: Sequence[str], alignment: Any) -> None:
-    """Text cells: "@" keeps Excel from turning what is typed there into numbers, the prefix into formulas."""
+    """Text cells: "@" keeps Excel from turning typed input into numbers, quotePrefix into formulas."""
     illegal = openpyxl.cell.cell.ILLEGAL_CHARACTERS_RE
     for column, text in enumerate(texts, start=1):
         cell = sheet.cell(number, column)
         cell.number_format, cell.alignment = "@", alignment
         if text:
             cell.value = illegal.sub("", text)
-            cell.data_type = "s"  # openpyxl takes what begins with = for a formula
+            cell.data_type = "s"  # openpyxl treats text that begins with = as a formula
             cell.quotePrefix = True
 
 
 def _thumbnail(picture: bytes) -> bytes | None:
-    """The picture with twice the pixels that are shown, None where it can't be read."""
+    """The picture at twice its shown size in pixels, None if it can't be read."""
     try:
         image = Image.open(io.BytesIO(picture)).convert("RGB")
     except (OSError, ValueError, Image.DecompressionBombError):
@@ -116,7 +115,7 @@ def _place(sheet: Any, cell: str, jpeg: bytes) -> None:
 
 
 def _arrange(sheet: Any, count: int) -> None:
-    """Header in view, widths, and what may be typed under label."""
+    """Freeze the header, set column widths, and add the drop-down for label."""
     styles = openpyxl.styles
     sheet.freeze_panes = "A2"
     for number, width in enumerate(_WIDTHS, start=1):

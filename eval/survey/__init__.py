@@ -1,1 +1,1 @@
-"""Surveys: which anchors and pairs reviewers are asked about, and how many it takes."""
+"""Surveys: planning their size, and drawing the anchors and pairs for reviewers."""

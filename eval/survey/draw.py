@@ -1,4 +1,4 @@
-"""The draw: anchors from their strata, what systems found for them, and the pairs to ask about."""
+"""Draws anchors from their strata, collects the systems' candidates, and draws the pairs to ask about."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -19,12 +19,12 @@ RankBands = Sequence[tuple[int, int]]
 
 
 def draw_anchors(frame: Frame, plan: Plan, recall: Iterable[pa.RecordBatch]) -> pa.Table:
-    """The planned number of anchors of each stratum: those first in its queue.
+    """Draw the planned number of anchors of each stratum: the first ones in its queue.
 
-    `recall` is the table the frame was made of, read again for the ids alone, since a frame keeps none.
+    `recall`: the table from which the frame was made, read again for the ids, which the frame does not keep.
     Returns: ANCHOR sorted by category, band and id; `text` is null. In every stratum the weights add up
     to its population.
-    Raises: InputError for a plan of other strata and a recall table that is not the frame's.
+    Raises: InputError for a plan of other strata and for another recall table than the frame's.
     """
     drawn, stratum = _first_in_queue(frame, plan)
     order = np.argsort(drawn)
@@ -48,9 +48,9 @@ def draw_anchors(frame: Frame, plan: Plan, recall: Iterable[pa.RecordBatch]) -> 
 
 
 def take_candidates(system: str, recall: Iterable[pa.RecordBatch], anchors: pa.Table, depth: int) -> pa.Table:
-    """What `system` found for the anchors of a survey, down to rank `depth`.
+    """The candidates that `system` found for the anchors of a survey, down to rank `depth`.
 
-    `recall` is any system's table (RECALL, batches in any order); anchors that are not in it have no
+    `recall`: the system's recall table (RECALL, batches in any order); anchors that are not in it have no
     candidates. Returns: CANDIDATE sorted by anchor and rank.
     Raises: InputError for a depth below 1, other tables, missing or repeated ranks, a product twice or an
     anchor found for itself.
@@ -74,17 +74,16 @@ def take_candidates(system: str, recall: Iterable[pa.RecordBatch], anchors: pa.T
 def draw_pairs(
     candidates: pa.Table, rank_bands: RankBands, shown_of: Callable[[list[str]], list[str]], seed: int
 ) -> pa.Table:
-    """The pairs to ask about: in each rank band of each anchor those with the smallest random numbers.
+    """Draw the pairs to ask about: in each rank band of each anchor those with the smallest random numbers.
 
     Args:
-        candidates: CANDIDATE of all systems; a product's rank is the best that any of them gave it.
-        rank_bands: what is asked about of which ranks; products beyond the last band are left out.
-        shown_of: ids of products and anchors to what is shown of each (see pair), asked once.
-        seed: of the random numbers, which belong to pair_ids: as long as a pair stays in its band and what
-            is shown stays the same, a later survey draws it again as far as it can.
-
-    Returns: PAIR sorted by anchor, rank and product. The weights of an anchor's band add up to the pairs
-    that are in it. Two products that are anchors and found each other are two rows of one pair_id.
+        candidates: CANDIDATE of all systems; a product's rank is its best rank in any system.
+        rank_bands: how many pairs to draw from which ranks; products beyond the last band are left out.
+        shown_of: maps ids of products and anchors to what is shown of each (see pair_id); called once.
+        seed: of the random numbers, which depend on pair_ids only: if a pair stays in its band and looks
+            the same, a later survey draws it again as far as possible.
+    Returns: PAIR sorted by anchor, rank and product. The weights of an anchor's band sum to the number of
+    pairs in it. If two anchors found each other, they are two rows with one pair_id.
     Raises: InputError for another table and for bands that do not ascend or ask about nothing.
     """
     check(candidates, CANDIDATE, "candidates")
@@ -109,7 +108,7 @@ def draw_pairs(
 
 
 def _first_in_queue(frame: Frame, plan: Plan) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """The places of the drawn anchors, and which stratum of the frame each is of."""
+    """The queue numbers of the drawn anchors, and the index of each one's stratum."""
     if {(s.category, s.band) for s in frame.strata} != set(plan.anchors):
         raise InputError(f"a plan of {len(plan.anchors)} strata for other {len(frame.strata)} of the frame")
     ends = np.cumsum([s.population for s in frame.strata])
@@ -141,7 +140,7 @@ def _anchor_table(frame: Frame, plan: Plan, ids: list[str], stratum: NDArray[np.
 
 
 def _check_lists(rows: pa.Table) -> None:
-    """Raise InputError unless every anchor has ranks from 1, each once, other products, each once."""
+    """Raise InputError unless every anchor has ranks 1 to n, and distinct products other than itself."""
     anchor = rows.column("anchor_id").combine_chunks().dictionary_encode().indices.to_numpy()
     rank = rows.column("rank").to_numpy()
     starts = np.flatnonzero(np.diff(anchor, prepend=-1))  # rows are sorted: codes ascend
@@ -188,7 +187,7 @@ def _pair_ids(pool: pa.Table, shown_of: Callable[[list[str]], list[str]]) -> lis
 def _first_of_each(
     group: NDArray[np.int64], numbers: NDArray[np.uint64], many: NDArray[np.int64]
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """The `many` rows of smallest number in each group, and for each how many of its group it stands for."""
+    """The `many` rows with the smallest numbers of each group, and how many rows each represents."""
     order = np.lexsort((numbers, group))
     _, start, code, size = np.unique(group[order], return_index=True, return_inverse=True, return_counts=True)
     taken = np.minimum(size[code], many[order])

@@ -1,4 +1,4 @@
-"""The frame of a survey: how many anchors each stratum has, and whose turn comes when."""
+"""The sampling frame of a survey: the anchors of each stratum in the order in which they are drawn."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ _T = TypeVar("_T", bound=np.generic)
 
 @dataclass(frozen=True)
 class Facts:
-    """What strata are made of: an anchor's category path, "" where unknown, and its sales."""
+    """The facts that determine an anchor's stratum: category path ("" if unknown) and sales."""
 
     category: str
     sales: int | None
@@ -30,7 +30,7 @@ FactsOf = Callable[[list[str]], list[Facts]]
 
 @dataclass(frozen=True)
 class Stratum:
-    """Anchors of one category (cut at the survey's level) and band of sales; `population` of them, > 0."""
+    """The anchors of one category (cut at the survey's level) and sales band, `population` > 0 of them."""
 
     category: str
     band: str
@@ -41,8 +41,8 @@ class Stratum:
 class Frame:
     """All anchors of a recall table by stratum, without their ids: 8 bytes each.
 
-    `strata` are sorted by category, then from the highest sales down. `queue` uint64[n] holds the anchors'
-    places (see permanent_random): stratum after stratum, ascending within each.
+    `strata` are sorted by category, then from the highest sales down. `queue`, uint64[n]: the anchors'
+    permanent random numbers (see permanent_random), stratum by stratum, ascending within each.
     """
 
     strata: tuple[Stratum, ...]
@@ -63,14 +63,13 @@ class Frame:
 
         Args:
             recall: batches of RECALL in any order; an anchor is counted at its row of rank 1.
-            facts_of: anchor ids to their facts, asked once per batch.
-            seed: of the places in the queue.
-            level: category levels that make a stratum; 1 is the widest alone.
-            shares: where the bands of sales end, from the top (see Bands.of).
-
-        Memory: 20 bytes an anchor while reading, some 35 while sorting at the end, 8 in the frame.
-        Raises: InputError for another table, one without anchors, and ranks that can't be right: below 1,
-            more rows of a rank than of the one before, an anchor twice at rank 1.
+            facts_of: maps anchor ids to their facts; called once per batch.
+            seed: of the random numbers.
+            level: levels of the category that define a stratum; 1: only the widest.
+            shares: upper ends of the sales bands, as shares from the top (see Bands.of).
+        Memory: 20 bytes per anchor while reading, about 35 while sorting at the end, 8 in the frame.
+        Raises: InputError for another table, one without anchors, and impossible ranks: below 1, more rows
+            of a rank than of the one before, an anchor twice at rank 1.
         """
         heads = _Heads(level)
         for batch in recall:
@@ -90,7 +89,7 @@ class Frame:
 
 @dataclass
 class _Heads:
-    """What is kept of the rows of rank 1: uint64, int32 and float64 of each, batch after batch."""
+    """Data of the rows of rank 1, by batch: a uint64, an int32 and a float64 each."""
 
     level: int
     places: list[NDArray[np.uint64]] = field(default_factory=list)
@@ -118,7 +117,7 @@ class _Heads:
         return rows
 
     def check(self) -> None:
-        """Raise InputError unless the numbers of rows by rank can be those of whole lists of neighbours."""
+        """Raise InputError unless the numbers of rows by rank can be those of complete lists."""
         if 1 not in self.rows:
             raise InputError(f"recall table: none of {sum(self.rows.values())} rows has rank 1: no anchors")
         if min(self.rows) < 1:
@@ -133,7 +132,7 @@ class _Heads:
 
 
 def _whole(parts: list[NDArray[_T]]) -> NDArray[_T]:
-    """The parts as one array; they are let go."""
+    """The parts as one array; empties `parts` to free memory."""
     whole = np.concatenate(parts)
     parts.clear()
     return whole
@@ -142,7 +141,7 @@ def _whole(parts: list[NDArray[_T]]) -> NDArray[_T]:
 def _queue(
     numbers: NDArray[np.uint64], stratum: NDArray[np.int32], strata: int
 ) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """The places sorted within their strata, and how many each stratum has."""
+    """The random numbers sorted within their strata, and the number of anchors of each stratum."""
     population = np.bincount(stratum, minlength=strata)
     queue = numbers[np.argsort(stratum, kind="stable")]
     for part in np.split(queue, np.cumsum(population)[:-1]):  # views: sorted in place

@@ -1,4 +1,4 @@
-"""How many anchors a survey needs, and how exact its figures will be: known before anybody is asked."""
+"""Plans a survey: how many anchors it needs, and the expected margin of its figures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,15 +9,16 @@ from mmprod.eval.survey.frame import Stratum
 from mmprod.storage.errors import InputError
 
 NOTHING_KNOWN = (0.5, 0.3)
-"""Share and correlation where there is no earlier survey: the widest share, and what catalogues show."""
+"""Share and correlation without an earlier survey: the share with the widest interval, a typical
+correlation."""
 
 _Z = 1.959963984540054  # the 97.5 % point of the normal distribution
-_CERTAIN = 0.05  # a share seen at 0 or 1 is planned for as 5 % or 95 %: the next survey may see another
+_CERTAIN = 0.05  # an observed share of 0 or 1 is planned as 5 % or 95 %, as the next survey may differ
 
 
 @dataclass(frozen=True)
 class Planned:
-    """What is planned for a category, or for all: `margin` is the ± expected of its share, at 95 %."""
+    """The plan for a category, or for all; `margin`: the expected ± of its share, at 95 %."""
 
     category: str
     population: int
@@ -28,7 +29,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a survey will ask: by category, in all, and the anchors to draw by (category, band)."""
+    """The plan of a survey: by category, in total, and the anchors to draw by (category, band)."""
 
     categories: tuple[Planned, ...]
     total: Planned
@@ -42,26 +43,25 @@ def plan(
     anchors_per_category: int,
     prior: Mapping[str, tuple[float, float]],
 ) -> Plan:
-    """The anchors each category needs for its share of same pairs to be known to ± `margin`.
+    """The number of anchors that each category needs to estimate its share of same pairs to ± `margin`.
 
     Args:
         strata: of the frame.
-        pairs_per_anchor: m, pairs that will be judged of each anchor, at least 1.
-        margin: half the 95 % interval wanted for each category, e.g. .02; None: `anchors_per_category`.
-        anchors_per_category: anchors of each category where no margin is wanted.
-        prior: share p of same pairs and correlation ρ of the pairs of an anchor, by category, as an
-            earlier survey found them; NOTHING_KNOWN for the others.
-
-    The bands of a category get equal parts of its anchors while they last (so those of high sales, which
-    are few, are over-sampled), and at least two each: a band nobody is asked about would bias the figure,
-    and the spread of a single anchor is unknown. With W_h = N_h / N and n_h of N_h anchors drawn,
+        pairs_per_anchor: m, number of pairs that will be judged per anchor, at least 1.
+        margin: half the wanted 95 % interval of each category, e.g. .02; None: `anchors_per_category`.
+        anchors_per_category: anchors of each category if no margin is given.
+        prior: share p of same pairs and correlation ρ of an anchor's pairs, by category, from an earlier
+            survey; NOTHING_KNOWN for the others.
+    The bands of a category get equal numbers of anchors as far as they have enough (so the few
+    best-sellers are over-sampled), and at least two each: a band without anchors would bias the figure, and
+    one anchor alone has no variance. With W_h = N_h / N and n_h of N_h anchors drawn,
 
         variance = p(1-p) Σ_h W_h² [ρ (1 - n_h / N_h) + (1 - ρ) / m] / n_h        margin = 1.96 √variance
 
     the variance of two-stage sampling (Cochran, Sampling Techniques, 3rd ed., 1977, chapters 5 and 10):
-    p(1-p) / nm times 1 + (m - 1) ρ for pairs that are alike, times n Σ W_h² / n_h for equal parts, with
-    the finite population correction of the anchors. The m pairs count as few of an anchor's many, so
-    intervals may come out narrower; where even all anchors are not enough, all are planned.
+    p(1-p) / nm times 1 + (m - 1) ρ for correlated pairs, times n Σ W_h² / n_h for equal parts, with the
+    finite population correction of the anchors. The m pairs are treated as a few of an anchor's many, so
+    actual intervals may be narrower. If even all anchors are not enough, all are planned.
 
     Raises: InputError for no strata, counts below 1, margins, shares and correlations out of (0, 1).
     """
@@ -79,9 +79,9 @@ def plan(
 
 
 def spread(total: int, sizes: Sequence[int]) -> list[int]:
-    """`total` in equal parts, none above its size: what a small one can't take, the others do.
+    """`total` in equal parts, none above its size; what a small part can't take goes to the others.
 
-    One more in all is one more in one part, so no part shrinks as `total` grows.
+    If `total` grows by one, one part grows by one, so no part shrinks.
     """
     parts = [0] * len(sizes)
     for done, i in enumerate(sorted(range(len(sizes)), key=lambda i: sizes[i])):
@@ -91,7 +91,7 @@ def spread(total: int, sizes: Sequence[int]) -> list[int]:
 
 @dataclass(frozen=True)
 class _Design:
-    """A category: the anchors of its bands, pairs of an anchor, and what is expected of the answers."""
+    """A category: the anchors of its bands, the pairs per anchor, expected share and correlation."""
 
     sizes: Sequence[int]
     pairs: float
@@ -99,7 +99,7 @@ class _Design:
     alike: float
 
     def margin(self, parts: Sequence[int]) -> float:
-        """The ± expected with `parts` of the bands' anchors, all at least 1 (the formula of `plan`)."""
+        """The expected ± if `parts` of the bands' anchors are drawn, each at least 1; formula: see `plan`."""
         share = min(max(self.share, _CERTAIN), 1 - _CERTAIN)
         population = sum(self.sizes)
         anchors = (
@@ -109,7 +109,7 @@ class _Design:
         return _Z * sqrt(share * (1 - share) * sum(anchors))
 
     def needed(self, margin: float) -> int:
-        """The fewest anchors whose margin is at most `margin`, by bisection; all where none is."""
+        """The smallest number of anchors with at most this margin, by bisection; all if none has."""
         low, high = len(self.sizes), sum(self.sizes)  # one of each band at least
         while low < high:
             middle = (low + high) // 2
@@ -123,7 +123,7 @@ class _Design:
 
 
 def _total(rows: Sequence[Planned]) -> Planned:
-    """Categories are drawn independently: their variances add up, weighted by their parts of all anchors."""
+    """The total; categories are independent, so variances add up, weighted by their shares of all anchors."""
     population = sum(row.population for row in rows)
     margin = sqrt(sum((row.population / population * row.margin) ** 2 for row in rows))
     return Planned("all", population, sum(r.anchors for r in rows), sum(r.pairs for r in rows), margin)

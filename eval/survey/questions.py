@@ -1,4 +1,4 @@
-"""The sheets of a survey: unjudged pairs dealt to reviewers, with gold and repeated questions mixed in."""
+"""Assigns unjudged pairs to reviewers' sheets, with gold and repeated questions mixed in."""
 
 from collections.abc import Sequence, Set
 from heapq import nsmallest
@@ -26,22 +26,22 @@ def questions(
     overlap: float,
     seed: int,
 ) -> pa.Table:
-    """The questions of every reviewer's sheet, in the order they are asked.
+    """The questions of every reviewer's sheet, in the order of the sheet.
 
     Args:
-        pairs: PAIR, as drawn. A pair that is in it twice (each product is an anchor) is asked once.
+        pairs: PAIR, as drawn. A pair that occurs twice (each product is an anchor) is asked once.
         judged: pair_ids that have an answer already; they are not asked again.
-        gold: PAIR_KEYS, pairs whose answer is known; those asked for the figures anyway are left out.
-        gold_share, repeat_share: gold and repeated questions on a sheet, as a share of those asked.
-        reviewers: whole anchors go to whoever has the fewest questions so far, in turn; each reviewer so
-            gets as many as any other, but for one anchor's. Empty: one sheet, of reviewer "".
-        overlap: share of the anchors that two reviewers get, so that their agreement is known; none where
-            there are fewer than two reviewers.
-        seed: of the order of anchors, of the pairs of an anchor, and of all that is mixed in. The order of
-            the rows given doesn't matter.
-
-    A repeat has its sides exchanged and the name `repeat_id`. It comes after its first, with another
-    anchor's questions between; gold and repeats come between anchors. A sheet too short for that has fewer.
+        gold: PAIR_KEYS, pairs whose answer is known, without those that are asked anyway.
+        gold_share, repeat_share: gold and repeated questions on a sheet, as shares of those asked.
+        reviewers: each anchor, with all its pairs, goes to the reviewer with the fewest questions so far,
+            so their numbers differ by at most one anchor's questions. Empty: one sheet, of reviewer "".
+        overlap: share of the anchors that two reviewers get, to measure their agreement; none with fewer
+            than two reviewers.
+        seed: of the order of anchors and of an anchor's pairs, and of the questions mixed in. The order
+            of the given rows doesn't matter.
+    A repeat has its sides exchanged and the id `repeat_id`. It comes after the original, with another
+    anchor's questions between; gold and repeats come between anchors. A sheet too short for that has
+    fewer.
     Returns: QUESTION; a reviewer's rows are together and in order.
     Raises: InputError for other tables, shares out of 0 to 1, and reviewers without a name or named twice.
     """
@@ -60,7 +60,7 @@ def questions(
 
 
 def _in_order(pairs: pa.Table, without: Set[str], seed: int) -> pa.Table:
-    """Each pair once, those of an anchor together; anchors, and pairs within them, in seeded order."""
+    """Each pair once, grouped by anchor; anchors, and pairs within them, in an order given by the seed."""
     pairs = pairs.sort_by([("pair_id", "ascending"), ("anchor_id", "ascending")])
     names = np.array(pairs.column("pair_id").to_pylist(), object)
     kept = np.append(True, names[1:] != names[:-1]) if len(names) else np.empty(0, bool)
@@ -72,13 +72,13 @@ def _in_order(pairs: pa.Table, without: Set[str], seed: int) -> pa.Table:
 
 
 def _groups(asked: pa.Table) -> list[NDArray[np.int64]]:
-    """The rows of each anchor, anchors in the order of `asked`, where they are together."""
+    """The rows of each anchor, in the order of `asked`, in which an anchor's rows are adjacent."""
     anchor = asked.column("anchor_id").combine_chunks().dictionary_encode().indices.to_numpy()
     return np.split(np.arange(len(anchor)), np.flatnonzero(np.diff(anchor)) + 1) if len(anchor) else []
 
 
 def _deal(groups: Sequence[NDArray[np.int64]], hands: int, overlap: float, seed: int) -> list[list[int]]:
-    """Which groups each of `hands` gets: the fewest questions first, a share `overlap` to two of them."""
+    """The groups of each of `hands`: each goes to the one with the fewest questions, a share to two."""
     random = np.random.default_rng(places(["overlap"], seed))
     twice = set(random.permutation(len(groups))[: round(overlap * len(groups))].tolist())
     dealt: list[list[int]] = [[] for _ in range(hands)]
@@ -99,10 +99,10 @@ def _sheet(
     reviewer: str,
     random: np.random.Generator,
 ) -> pa.Table:
-    """One reviewer's questions; `group` int64[n] counts the anchors of `asked` up from 0.
+    """One reviewer's questions; `group`, int64[n]: the number of each question's anchor, from 0.
 
-    Every question gets a time: an anchor's asked ones its number, what is mixed in the middle before some
-    anchor, or after the last.
+    Questions are sorted by a time: those of an anchor have its number, gold and repeats a half before an
+    anchor's or after the last one.
     """
     last = int(group[-1]) + 1 if len(group) else 0
     watch = random.permutation(gold.num_rows)[: round(gold_share * len(group))]

@@ -60,8 +60,7 @@ class Mmprod(BaseOperator):
         return told
 
     def share(self, settings: Settings) -> dict[str, str]:
-        """The command's threads, as an environment variable; tasks that encode in parallel share the
-        cores."""
+        """The command's threads, as an environment variable; parallel encoding tasks share the cores."""
         beside = settings.encoding if self.pool == ENCODING else 1
         return {threads.SHARE: str(max(1, threads.share() // beside))}
 

@@ -116,8 +116,7 @@ class Airflow:
                     )
 
     def wait(self, seconds: float = 180) -> None:
-        """Wait until all components are healthy. Raises: RuntimeError after `seconds`; see the logs in
-        `home`."""
+        """Wait until all components are healthy. Raises: RuntimeError after `seconds`; see logs in `home`."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             with contextlib.suppress(OSError, ValueError):

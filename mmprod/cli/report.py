@@ -24,8 +24,8 @@ def report(
     """
     from mmprod.report.lake import Shown, lake_page
     from mmprod.report.page import save
-    from mmprod.stages.daily.index import encoder_of
     from mmprod.stages.encoder import load_query_encoder
+    from mmprod.stages.open_index import encoder_of
 
     with session.store() as store:
         encoder = load_query_encoder(session.lake, session.config, encoder_of(session.lake, "selection"))

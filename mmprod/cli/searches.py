@@ -47,8 +47,8 @@ def run(
         raise InputError(f"--since {since:%Y-%m-%d} restricts the list that --out writes: give --out, too")
     session.config.profile(profile)
     from mmprod.report.found import write_found
-    from mmprod.stages.daily.index import encoder_of
     from mmprod.stages.encoder import load_query_encoder
+    from mmprod.stages.open_index import encoder_of
     from mmprod.stages.search.saved import read_searches, rerun_searches
 
     wanted, today = read_searches(file, session.config.review.encoding), datetime.now(UTC).date()

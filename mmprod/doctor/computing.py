@@ -12,8 +12,8 @@ from mmprod.encoders.export.spec import Kind
 from mmprod.encoders.folders import kind_of
 from mmprod.lake import LAKE_ENCODER, Lake
 from mmprod.sections import Config, Ray
-from mmprod.stages.daily.index import encoder_of
 from mmprod.stages.encoder import ENGINE
+from mmprod.stages.open_index import encoder_of
 from mmprod.storage import artifacts
 
 if TYPE_CHECKING:
@@ -88,8 +88,7 @@ def encoder(lake: Lake, config: Config) -> Finding:
 
 
 def queries(lake: Lake, config: Config) -> Finding:
-    """Whether texts of `mmprod search` are encoded by the exported engine of the indexes' encoder or by
-    torch."""
+    """What encodes texts of `mmprod search`: the exported engine of the indexes' encoder, or torch."""
     indexed = (name for name in config.profiles if artifacts.current(lake.index(name)))
     profile = next(indexed, None)
     if profile is None:

@@ -37,8 +37,7 @@ def airflow(folder: Path = AIRFLOW) -> Finding:
 
 
 def ports(lake: Lake, section: Serving, configured: bool) -> Finding:
-    """Whether the online service's ports are free or its own; `configured`: whether they are set
-    explicitly."""
+    """Whether the online service's ports are free or its own; `configured`: they are set explicitly."""
     if server := read_server(lake):
         return Finding("ports", "ok", f"{server.address}: the service of this lake, process {server.pid}")
     taken = [port for port in (section.port, section.port + 2) if not _free(section.host, port)]

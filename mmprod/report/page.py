@@ -103,8 +103,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells: text, numbers, Figures, Changes, Trends or Links; if `folded`, only the title is
-    shown."""
+    """Rows of cells: text, numbers, Figures, Changes, Trends or Links; `folded`: show only the title."""
 
     headings: Sequence[str]
     rows: Sequence[Sequence[Any]]

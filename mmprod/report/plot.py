@@ -8,8 +8,11 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
+
+from mmprod.datasets.lazy import lazy
+
+dates = lazy("matplotlib.dates")  # slow to import; only curves over time need it
 
 Curve = Sequence[tuple[float, float]]
 
@@ -66,9 +69,9 @@ def shares(
 
 
 def _date(axes: Axes) -> None:
-    locator = AutoDateLocator(maxticks=6)  # type: ignore[no-untyped-call]
+    locator = dates.AutoDateLocator(maxticks=6)
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
 
 
 def _span(

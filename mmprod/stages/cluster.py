@@ -143,8 +143,7 @@ class _Job:
             return ""
 
     def _pass_on(self, log: str, shown: int) -> int:
-        """Pass the log's complete lines after the first `shown` to `tell`, except JSON; returns their
-        number."""
+        """Pass complete lines after the first `shown` to `tell`, except JSON; returns the lines so far."""
         lines = log.split("\n")[:-1]
         for line in lines[shown:]:
             if not line.startswith("{"):

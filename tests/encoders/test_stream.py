@@ -182,7 +182,7 @@ def test_so_is_one_that_can_t_be_decoded_for_want_of_memory(
 
 
 def test_memory_for_none_is_an_error_not_five_lost_pictures(encoder: Encoder) -> None:
-    with pytest.raises(MemoryError, match="none of 5 pictures"):
+    with pytest.raises(MemoryError, match="too little for any of 5 pictures"):
         embed(FIVE, Short(encoder, rows=0))  # type: ignore[arg-type]
 
 

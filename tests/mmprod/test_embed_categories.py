@@ -28,9 +28,10 @@ from mmprod.encoders.clip import Encoder
 from mmprod.lake import Lake
 from mmprod.sections import Config
 from mmprod.stages.daily.embed import embed_changes, embed_shard, open_embeddings
-from mmprod.stages.daily.index import build_indexes, open_index
+from mmprod.stages.daily.index import build_indexes
 from mmprod.stages.daily.ingest import ingest_table
 from mmprod.stages.encoder import load_encoder
+from mmprod.stages.open_index import open_index
 from mmprod.stages.outcome import Outcome
 from mmprod.stages.status import lake_status, verify_lake
 from mmprod.stages.store import open_store

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from mmprod.stages.daily.embed import open_embeddings
-from mmprod.stages.daily.index import build_indexes, open_index
+from mmprod.stages.daily.index import build_indexes
 from mmprod.stages.daily.recall import read_recall
 from mmprod.stages.encoder import load_encoder
+from mmprod.stages.open_index import open_index
 from mmprod.stages.status import lake_status, prune_lake, verify_lake
 from mmprod.stages.store import open_store
 from mmprod.storage.errors import StateError

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from mmprod.cli.app import app
 from mmprod.datasets.images.images import MAX_PIXELS
 from mmprod.datasets.schemas import GROUP
-from mmprod.stages.daily.index import open_index
 from mmprod.stages.encoder import load_encoder
+from mmprod.stages.open_index import open_index
 from mmprod.stages.search.query import LESS, Query
 from mmprod.stages.search.search import Wish, search_vector
 from mmprod.stages.store import open_store

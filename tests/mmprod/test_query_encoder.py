@@ -15,8 +15,8 @@ from mmprod.encoders.blip.tiny import tiny_blip
 from mmprod.encoders.clip import Encoder
 from mmprod.encoders.export.encoder import ExportedEncoder
 from mmprod.retrieval.fusion import fuse_query
-from mmprod.stages.daily.index import encoder_of, open_index
 from mmprod.stages.encoder import ENGINE, load_encoder, load_query_encoder
+from mmprod.stages.open_index import encoder_of, open_index
 from mmprod.stages.search.similarity import load_comparing_encoder, similarity
 from mmprod.stages.store import open_store
 from mmprod.stages.training.export import export_engine

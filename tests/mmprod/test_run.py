@@ -8,8 +8,8 @@ import pytest
 
 from mmprod.encoders.train import Plan
 from mmprod.stages.daily.embed import open_embeddings
-from mmprod.stages.daily.index import encoder_of
 from mmprod.stages.encoder import load_encoder
+from mmprod.stages.open_index import encoder_of
 from mmprod.stages.outcome import Outcome
 from mmprod.stages.status import prune_lake
 from mmprod.stages.store import open_store

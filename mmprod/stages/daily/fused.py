@@ -1,15 +1,18 @@
 """The live products of an embedding table as fused vectors, the input of an index."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from mmprod.datasets.embeddings.table import EmbeddingTable
 from mmprod.datasets.schemas import ITEM, category_path
 from mmprod.datasets.store.store import Store
 from mmprod.datasets.vectors import from_column
 from mmprod.retrieval.fusion import Weights, fuse, half_width
+
+if TYPE_CHECKING:
+    from mmprod.datasets.embeddings.table import EmbeddingTable
 
 
 class FusedVectors:
@@ -18,7 +21,7 @@ class FusedVectors:
     Products that have no modality with a weight above 0 are left out, here and in `items`.
     """
 
-    def __init__(self, table: EmbeddingTable, weights: Weights, form: str = "exact") -> None:
+    def __init__(self, table: "EmbeddingTable", weights: Weights, form: str = "exact") -> None:
         self.table, self.weights = table, weights
         self._fuse = fuse if form == "exact" else half_width
 

@@ -1,12 +1,11 @@
 """Embedding table → fused vectors → Faiss generation → gate → CURRENT."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from mmprod.datasets.embeddings.table import EmbeddingTable, Pointer
 from mmprod.datasets.store.store import Store
 from mmprod.lake import Lake
 from mmprod.retrieval import folder, index
@@ -21,12 +20,15 @@ from mmprod.storage.errors import GateError, StateError
 from mmprod.storage.faults import fault
 from mmprod.storage.room import require
 
+if TYPE_CHECKING:
+    from mmprod.datasets.embeddings.table import EmbeddingTable, Pointer
+
 
 def build_indexes(
     lake: Lake,
     config: Config,
     store: Store,
-    table: EmbeddingTable,
+    table: "EmbeddingTable",
     profiles: Sequence[str],
     hold: bool = False,
 ) -> list[Outcome]:
@@ -97,7 +99,7 @@ def _failed(root: Path, name: str) -> list[str]:
     return [f"{check['name']} {check['value']:.4g} (limit {check['limit']:.4g})" for check in checks]
 
 
-def _build_index(lake: Lake, config: Config, store: Store, table: EmbeddingTable, profile: str) -> Outcome:
+def _build_index(lake: Lake, config: Config, store: Store, table: "EmbeddingTable", profile: str) -> Outcome:
     """Build a generation and record its gate's results; reuse the latest one if nothing has changed."""
     chosen, root = config.profile(profile), lake.index(profile)
     pointer = table.pointer
@@ -131,7 +133,7 @@ def _write(
     vectors: FusedVectors,
     items: pa.Table,
     config: Config,
-    table: EmbeddingTable,
+    table: "EmbeddingTable",
     profile: str,
     previous: int | None,
 ) -> None:
@@ -158,23 +160,10 @@ def _write(
     draft.counts |= {"products": count, "factory": factory, "gate": report.to_dict()}
 
 
-def _comparable(root: Path, pointer: Pointer) -> int | None:
+def _comparable(root: Path, pointer: "Pointer") -> int | None:
     """Number of products of the generation in use; None if there is none or it has other categories."""
     if (name := artifacts.current(root)) is None:
         return None
     manifest = artifacts.Manifest.read(root / name)
     same = tuple(manifest.inputs.get("categories", ())) == pointer.categories
     return int(manifest.counts["products"]) if same else None
-
-
-@contextmanager
-def open_index(lake: Lake, profile: str, generation: str | None = None) -> Iterator[Generation]:
-    """Open a profile's index generation (default: the current one), every file verified."""
-    with artifacts.opened(lake.index(profile), generation, checked=False) as opened:
-        yield Generation.open(opened.path, opened.manifest.files)
-
-
-def encoder_of(lake: Lake, profile: str) -> str:
-    """The fingerprint of the encoder of a profile's current index."""
-    with artifacts.opened(lake.index(profile), checked=False) as opened:
-        return str(opened.manifest.inputs["encoder"])

@@ -9,7 +9,7 @@ from mmprod.lake import Lake
 from mmprod.retrieval.recall import neighbours
 from mmprod.sections import Config
 from mmprod.stages import needs
-from mmprod.stages.daily.index import open_index
+from mmprod.stages.open_index import open_index
 from mmprod.stages.outcome import Outcome, Progress, no_progress, timed
 from mmprod.stages.publish import reuse_or_publish
 from mmprod.storage import artifacts, parquet

@@ -11,8 +11,8 @@ from mmprod.serving.canaries import Canary, write_canaries
 from mmprod.serving.release import ENGINE, INDEXES, Limits, Release, ServedProfile
 from mmprod.serving.service import Service
 from mmprod.serving.types import Product
-from mmprod.stages.daily.index import encoder_of
 from mmprod.stages.online.canaries import record_canaries
+from mmprod.stages.open_index import encoder_of
 from mmprod.stages.outcome import Outcome, timed
 from mmprod.stages.publish import reuse_or_publish
 from mmprod.stages.thresholds import thresholds

@@ -6,8 +6,8 @@ from pathlib import Path
 from mmprod.datasets.store.store import Store
 from mmprod.lake import Lake
 from mmprod.sections import Config
-from mmprod.stages.daily.index import encoder_of
 from mmprod.stages.encoder import load_query_encoder
+from mmprod.stages.open_index import encoder_of
 from mmprod.stages.outcome import Outcome, Progress, no_progress
 from mmprod.stages.review.searches import PROFILE, read_texts, sample_searches
 from mmprod.stages.review.survey import sample

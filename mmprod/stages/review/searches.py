@@ -17,7 +17,7 @@ from mmprod.lake import Lake
 from mmprod.retrieval.fusion import fuse_query
 from mmprod.retrieval.keyword import KeywordIndex
 from mmprod.sections import Config
-from mmprod.stages.daily.index import open_index
+from mmprod.stages.open_index import open_index
 from mmprod.stages.outcome import Outcome, Progress, no_progress, timed
 from mmprod.stages.review.survey import KEYWORDS, PICTURES, SEARCH, fill, surveying
 from mmprod.storage import artifacts

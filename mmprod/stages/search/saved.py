@@ -17,7 +17,7 @@ from mmprod.eval.survey.strata import NO_CATEGORY
 from mmprod.lake import Lake
 from mmprod.retrieval.fusion import fuse_query
 from mmprod.retrieval.generation import Generation
-from mmprod.stages.daily.index import open_index
+from mmprod.stages.open_index import open_index
 from mmprod.stages.outcome import Outcome, timed
 from mmprod.stages.publish import reuse_or_publish
 from mmprod.stages.review.searches import read_texts

@@ -16,7 +16,7 @@ from mmprod.retrieval.fusion import fuse_query
 from mmprod.retrieval.generation import MAX_K, Generation, Hits
 from mmprod.serving.release import scope_of
 from mmprod.stages.daily.groups import groups_of
-from mmprod.stages.daily.index import open_index
+from mmprod.stages.open_index import open_index
 from mmprod.stages.search.query import Query
 
 

@@ -15,7 +15,7 @@ from mmprod.retrieval import exact
 from mmprod.retrieval.fusion import Weights, fuse_query
 from mmprod.retrieval.keyword import KeywordIndex
 from mmprod.stages.daily.fused import FusedVectors
-from mmprod.stages.daily.index import open_index
+from mmprod.stages.open_index import open_index
 
 if TYPE_CHECKING:
     from mmprod.datasets.embeddings.table import EmbeddingTable

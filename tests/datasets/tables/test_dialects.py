@@ -87,7 +87,7 @@ def test_what_no_item_has_is_no_missing_column(tmp_path: Path) -> None:
     assert [(row["product_id"], row["image_path"], row["category"]) for row in rows] == [
         ("A1", "r.jpg", None)
     ]
-    with pytest.raises(InputError, match="asks for column 'name'"):
+    with pytest.raises(InputError, match="no column 'name'"):
         open_table(path, TableSpec(columns={**GOOGLE.columns, "title": "name"}))
 
 

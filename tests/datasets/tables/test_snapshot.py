@@ -87,10 +87,10 @@ def test_a_folder_that_a_file_comes_to_or_goes_from(tmp_path: Path) -> None:
     table = open_table(tmp_path, PLAIN)
     assert table.fingerprint
     parquet(tmp_path / "c.parquet", 50)
-    with pytest.raises(InputError, match=r"c\.parquet came while the table was read"):
+    with pytest.raises(InputError, match=r"c\.parquet was added while the table was read"):
         list(table.batches())
     (tmp_path / "c.parquet").unlink()
     assert sum(batch.accepted.num_rows for batch in table.batches()) == 100
     (tmp_path / "b.parquet").unlink()
-    with pytest.raises(InputError, match=r"b\.parquet went"):
+    with pytest.raises(InputError, match=r"b\.parquet was removed"):
         list(table.identities())

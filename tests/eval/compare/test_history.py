@@ -37,7 +37,7 @@ def test_a_time_without_zone_or_sense_is_refused(time):
 
 def test_two_of_one_time_and_other_columns_are_refused():
     same = [("2025-03-01T06:00:00+00:00", metrics(0.1)), ("2025-03-01T08:00:00+02:00", metrics(0.2))]
-    with pytest.raises(InputError, match="two evaluations are said to be made at"):
+    with pytest.raises(InputError, match="two evaluations have the same time, "):
         history(same)
     with pytest.raises(InputError, match="figures of 2025-03-01T06:00:00Z: column 'n' is missing"):
         history([("2025-03-01T06:00:00Z", metrics(0.1).drop_columns(["n"]))])

@@ -126,7 +126,7 @@ def test_a_cut_off_beyond_what_was_drawn_is_refused(catalogue_of):
     judged = catalogue.survey(np.random.default_rng(0), 20, bands=((3, 3), (6, 1)))
     assert judged.depth == 6
     assert anchor_values(judged, "s0", parse("P@6"), "pooled").share().n == 20
-    with pytest.raises(InputError, match=r"P@7 can't be told: products beyond rank 6"):
+    with pytest.raises(InputError, match=r"P@7 can't be computed: products beyond rank 6"):
         anchor_values(judged, "s0", parse("P@7"), "pooled")
 
 

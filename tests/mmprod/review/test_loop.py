@@ -274,7 +274,7 @@ def test_a_watched_inbox_takes_files_while_another_run_writes_to_the_lake(day, t
     config = with_review(day.config, stable_seconds=0)
     detail = ask(day, config)
     command = [Path(sys.executable).with_name("mmprod"), "review", "collect", "--watch", "--json"]
-    environment = {**os.environ, "MMPROD_REVIEW__SETTLE": "0"}
+    environment = {**os.environ, "MMPROD_REVIEW__STABLE_SECONDS": "0"}
     with day.lake.writing(), subprocess.Popen(command, cwd=day.folder, env=environment) as watching:
         try:
             inbox = day.lake.inbox
