@@ -1,4 +1,4 @@
-"""TREC's text formats: runs (who found what, in which order) and qrels (what is relevant)."""
+"""Reads and writes TREC's text formats: runs (ranked results) and qrels (relevance)."""
 
 import math
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ from mmprod.storage.files import replace_file
 def read_run(path: Path) -> dict[str, dict[str, float]]:
     """A run: lines ``query Q0 product rank score tag``, as query -> product -> score.
 
-    The second, fourth and sixth column are not used: as for trec_eval, scores make the order, and ties go
-    to the larger id (see `evaluate_run`).
-    Raises: InputError, with the line, for other than 6 columns, a score that isn't a finite number, a
-    product that comes twice for a query, bytes that aren't UTF-8, and a file without lines.
+    The second, fourth and sixth column are ignored: as in trec_eval, scores determine the order, and ties are
+    won by the larger id (see `evaluate_run`).
+    Raises: InputError, with the line, for a number of columns other than 6, a score that isn't a finite
+    number, a repeated product of a query, bytes that aren't UTF-8, and a file without lines.
     """
     run: dict[str, dict[str, float]] = {}
     for place, (query, _, product, _, score, _) in _lines(path, 6):
@@ -29,7 +29,7 @@ def read_run(path: Path) -> dict[str, dict[str, float]]:
 def read_qrels(path: Path) -> dict[str, dict[str, int]]:
     """Qrels: lines ``query iteration product relevance``, as query -> product -> relevance, a whole number.
 
-    Grades are kept: ``AP(rel=2)`` counts 2 and above as relevant; 0 and below never is.
+    Grades are kept: ``AP(rel=2)`` counts 2 and above as relevant; 0 and below are never relevant.
     Raises: InputError, with the line, as `read_run`.
     """
     qrels: dict[str, dict[str, int]] = {}
@@ -42,9 +42,9 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
 
 
 def write_run(path: Path, run: Run, tag: str = "mmprod") -> None:
-    """Write a run, best score first and ties as trec_eval has them; the whole file or nothing.
+    """Write a run atomically, best score first, with ties ordered as in trec_eval.
 
-    Raises: InputError for an id that is empty or has white space in it, which the format can't hold.
+    Raises: InputError for an id that is empty or contains white space, which the format does not allow.
     """
     lines = []
     for query, scores in run.items():
@@ -55,7 +55,7 @@ def write_run(path: Path, run: Run, tag: str = "mmprod") -> None:
 
 
 def write_qrels(path: Path, qrels: Qrels) -> None:
-    """Write qrels; the whole file or nothing. Raises: InputError as `write_run`."""
+    """Write qrels atomically. Raises: InputError as `write_run`."""
     lines = (
         f"{_word(query)} 0 {_word(product)} {relevance}\n"
         for query, products in qrels.items()
@@ -65,7 +65,7 @@ def write_qrels(path: Path, qrels: Qrels) -> None:
 
 
 def _lines(path: Path, columns: int) -> Iterator[tuple[str, list[str]]]:
-    """The cells of each line that isn't blank, with its place for messages."""
+    """The cells of each non-blank line, with its location for messages."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     number = 0

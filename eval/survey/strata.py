@@ -1,4 +1,4 @@
-"""What anchors are told apart by: their category, cut at a level, and their band of sales."""
+"""Strata of anchors: their category, cut at a level, and their sales band."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from mmprod.storage.errors import InputError
 NO_CATEGORY = "(no category)"
 ANY_SALES = "any sales"
 
-_LEVELS = " > "  # as mmprod.datasets.schemas.category_path joins them
+_LEVELS = " > "  # the separator of mmprod.datasets.schemas.category_path
 
 
 def cut(category: str, level: int) -> str:
@@ -27,10 +27,10 @@ def cut(category: str, level: int) -> str:
 
 @dataclass(frozen=True)
 class Bands:
-    """Bands of sales from the top down; `names` has one more than `above`.
+    """Sales bands from the top down; `names` has one element more than `above`.
 
-    A product is in the first band whose bound (`above`, descending) its sales exceed, else in the last,
-    where those of unknown sales are too.
+    A product is in the first band whose bound (`above`, descending) its sales exceed, else in the last one.
+    Products with unknown sales are in the last band.
     """
 
     names: tuple[str, ...]
@@ -40,8 +40,9 @@ class Bands:
     def of(cls, sales: NDArray[np.float64], shares: Sequence[float]) -> "Bands":
         """Bands that end at `shares` of the products from the top: (.1, .5) is top 10 %, 10–50 %, rest.
 
-        `sales` float64[n], NaN where unknown. Equal sales share a band: a tie across a cut falls below it
-        as a whole, so that "top 10 %" is never more than a tenth, though most products sell nothing.
+        `sales`: float64[n], NaN if unknown. Products with equal sales are in the same band: ties across a
+        bound all go to the lower band, so "top 10 %" is never more than a tenth, even if most products sell
+        nothing.
         Raises: InputError for shares that are not ascending within (0, 1).
         """
         if not all(low < high for low, high in pairwise([0.0, *shares, 1.0])):
@@ -54,12 +55,13 @@ class Bands:
         return cls(_names(shares), above)
 
     def index(self, sales: NDArray[np.float64]) -> NDArray[np.int8]:
-        """The place in `names` of each product's band, int8[n]; `sales` float64[n], NaN where unknown."""
-        below = np.searchsorted(self.above[::-1], sales, side="left").astype(np.int8)  # bounds it exceeds
+        """The index in `names` of each product's band, int8[n]; `sales`: float64[n], NaN if unknown."""
+        below = np.searchsorted(self.above[::-1], sales, side="left").astype(np.int8)  # number of bounds
+        # exceeded
         return np.where(np.isnan(sales), np.int8(len(self.above)), np.int8(len(self.above)) - below)
 
     def name(self, sales: int | None) -> str:
-        """The band of a product that sold `sales`, None where that is unknown."""
+        """The name of the band of a product with these sales; None: unknown."""
         place = int(self.index(np.array([np.nan if sales is None else sales], np.float64))[0])
         return self.names[place]
 

@@ -116,21 +116,21 @@ app = typer.Typer(
     epilog="Start with [bold]mmprod demo[/], or [bold]mmprod run --day 2024-05-01 --table products.csv[/].",
 )
 _COMMANDS: dict[str, tuple[typer.Typer | Command, ...]] = {
-    "Every day, and the lake as a whole": (
+    "Daily runs, and the lake as a whole": (
         *(daily.run, daily.ingest, daily.embed),
         *(lake.status, lake.verify, lake.prune),
     ),
-    "What is published, in generations": (
+    "Artifacts, kept in generations": (
         *(index.app, recall.app, groups.app),
         *(features.app, release.app, encoder.app),
     ),
-    "Questions": (search.search, similarity.similarity, report.report, searches.app),
+    "Queries": (search.search, similarity.similarity, report.report, searches.app),
     "Accuracy": (review.app, evaluate.app),
     "Models": (
         *(pairs.pairs, train.train, finetune.finetune, training.training, caption.caption),
         *(export.export, make_base.make_base),
     ),
-    "Beside them": (
+    "Tools": (
         *(demo.demo, sample_catalog.sample_catalog, doctor.doctor, deploy.deploy),
         *(config.app, table.app, store.app, triton.app, airflow.app),
     ),

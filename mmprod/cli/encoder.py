@@ -65,8 +65,8 @@ def compare(
 def promote(session: Session, candidate: CandidateArgument, wait: WaitOption = False) -> None:
     """Replace the configured encoder by a candidate; then rebuild the indexes with `mmprod index build`.
 
-    Products that the candidate has not yet encoded are encoded first. To do most of that beforehand, by shard
-    if wanted, while nightly runs go on: `mmprod embed --candidate`.
+    Products that the candidate has not yet encoded are encoded first. `mmprod embed --candidate` does most of
+    that beforehand, by shard if wanted, while nightly runs go on.
 
     Example: mmprod encoder promote retrieval
     """

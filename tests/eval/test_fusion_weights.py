@@ -105,7 +105,9 @@ def test_pairs_without_a_score_are_left_out_and_small_categories_not_fitted():
 
 def test_too_few_labels_and_unknown_systems_are_refused():
     few = survey(LEAST - 1, {"bags": 0.8})
-    with pytest.raises(InputError, match=r"anchors have a same .* but fitting weights needs 10 of each: label more"):
+    with pytest.raises(
+        InputError, match=r"anchors have a same .* but fitting weights needs 10 of each: label more"
+    ):
         fit_weights(few, "s")
     with pytest.raises(InputError, match="'t'"):
         fit_weights(few, "t")

@@ -60,7 +60,7 @@ def summary_part(subject: Subject) -> Part:
     """The headline figures of each system, alerts and other important findings."""
     several = len(subject.systems) > 1 or subject.systems[0] != subject.evaluated.name
     shown = [(name if several else "", _headlines(subject, name)) for name in subject.systems]
-    text = "Estimated for everything the sample stands for, each with its 95 % interval."
+    text = "Estimated for everything that the sample represents, with 95 % intervals."
     return Part("In short", text, headlines=shown, notices=list(_notices(subject)))
 
 
@@ -78,7 +78,7 @@ def _notices(subject: Subject) -> Iterator[Notice]:
     alerts = subject.evaluated.assessment.alerts
     yield from (Notice(f"Alert: {text}", "bad") for text in alerts)
     if not alerts and len(subject.evaluated.history["made_at"].unique()) > 1:
-        yield Notice("No alert: nothing that is watched has fallen significantly.", "good")
+        yield Notice("No alert: no figure with an alert has fallen significantly.", "good")
     system, names = subject.systems[0], subject.scopes("category")
     rows = [subject.figure(system, PRECISION.name, "pooled", "category", name) for name in names]
     known = [row for row in rows if row]

@@ -36,7 +36,7 @@ def careless(subject: Subject) -> Iterator[str]:
 def _agreement(subject: Subject) -> str:
     found = subject.evaluated.assessment.agreement
     if found.observed is None:
-        return "No pair was answered by two reviewers, so nothing can be said about how far they agree."
+        return "No pair was answered by two reviewers, so their agreement is unknown."
     coefficients = [
         f"{name} {_number(value)}"
         for name, value in (

@@ -35,21 +35,21 @@ def sample_part(subject: Subject) -> Part:
 def _anchors(subject: Subject) -> str:
     weights = subject.judged.sample.weight
     if subject.texts:
-        return f"{len(weights):,} texts were searched for; they stand for all that people might type."
+        return f"{len(weights):,} texts were searched for; they represent all possible searches."
     if (weights == 1).all():
-        return f"All {len(weights):,} products there are were taken as anchors, so none stands for others."
+        return f"All {len(weights):,} products were taken as anchors, so none stands for others."
     return (
-        f"{len(weights):,} of {weights.sum():,.0f} products were drawn by lot as anchors, in each category "
-        "and sales band apart; small groups get more than their share, and weights make up for it in every "
-        "figure."
+        f"{len(weights):,} of {weights.sum():,.0f} products were drawn at random as anchors, separately in "
+        "each category and sales band; small groups are over-sampled, and weights compensate for this in "
+        "every figure."
     )
 
 
 def _pairs(subject: Subject) -> str:
     pool, candidates = subject.judged.pool, subject.judged.candidates.num_rows
     return (
-        f"What {_listed(subject.systems)} found for them ({candidates:,} places in lists) was put together, "
-        f"and pairs to ask about were drawn by the best rank of a product: {'; '.join(_bands(subject))}. "
+        f"The products that {_listed(subject.systems)} found for them ({candidates:,} places in lists) were "
+        f"pooled, and pairs to ask about were drawn by a product's best rank: {'; '.join(_bands(subject))}. "
         f"{int((pool.verdict >= 0).sum()):,} of these {len(pool.verdict):,} pairs have a verdict."
     )
 

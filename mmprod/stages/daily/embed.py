@@ -230,7 +230,9 @@ def _count(outcome: Outcome, counts: Counter[str], encoded: Encoded) -> None:
         counts["profiles_ignored"] += encoded.profiles_ignored
     if short := reasons.count(OUT_OF_MEMORY):
         counts[OUT_OF_MEMORY] += short
-        log.warning("not enough memory for the pictures of %d products; the next run tries them again", short)
+        log.warning(
+            "not enough memory for the pictures of %d products; they are tried again in the next run", short
+        )
 
 
 def _chunks(changes: Iterable[Changed], size: int) -> Iterator[list[Changed]]:

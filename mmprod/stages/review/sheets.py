@@ -6,7 +6,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmprod.datasets.images.images import BadImage, thumbnail
 from mmprod.datasets.schemas import category_path
 from mmprod.datasets.store.store import Store
 from mmprod.eval.sheets.csv_file import write_csv
@@ -16,6 +15,7 @@ from mmprod.eval.sheets.sheet import SEARCHED_FOR, Row, Side
 from mmprod.eval.sheets.workbook import write_xlsx
 from mmprod.sections import Config
 from mmprod.stages.outcome import Progress, no_progress
+from mmprod.stages.products import small_picture
 from mmprod.storage.errors import InputError
 
 _ENDINGS = {"csv": "csv", "xlsx": "xlsx", "html": "html", "label-studio": "json"}
@@ -102,13 +102,5 @@ def _side(
         return Side(product_id, "(not in the store)", None)
     facts = (("category", category_path(record.category)), ("brand", record.brand or ""))
     shown = tuple((name, value) for name, value in facts if value)
-    return Side(product_id, record.title, picture(store, record.image_hash, config.review.picture), shown)
-
-
-def picture(store: Store, image_hash: bytes, side: int) -> bytes | None:
-    """A product's picture as a small JPEG; None if there is none or it can't be decoded."""
-    data = store.picture(image_hash)
-    try:
-        return thumbnail(data, side) if data else None
-    except BadImage:
-        return None
+    picture = small_picture(store, record.image_hash, config.review.picture)
+    return Side(product_id, record.title, picture, shown)

@@ -1,10 +1,8 @@
 """Encoder → engine → gate → CURRENT: exported towers whose results were compared with torch's."""
 
-import heapq
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
-from hashlib import blake2b
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +24,7 @@ from mmprod.sections import Config, Export
 from mmprod.stages import needs
 from mmprod.stages.encoder import load_encoder
 from mmprod.stages.outcome import Outcome, timed
+from mmprod.stages.products import sample_of
 from mmprod.stages.publish import reuse_or_publish
 from mmprod.storage.errors import GateError, InputError
 from mmprod.storage.files import make_folder, sync_file, sync_tree
@@ -129,9 +128,8 @@ def _inputs(lake: Lake, config: Config, samples: Path | None) -> Inputs:
 
 
 def _of_store(store: Store, config: Config) -> Inputs:
-    """Products of the store with picture and title; always the same ones: those of the smallest hashes."""
-    ids = heapq.nsmallest(config.export.samples, store.live_ids(), key=_hash)
-    records = [record for record in store.get_many(ids) if record and record.title]
+    """Products of the store with picture and title."""
+    records = [record for record in sample_of(store, config.export.samples) if record.title]
     sources = ((r.product_id, store.picture(r.image_hash)) for r in records)
     pictures = dict(_decoded(((name, data) for name, data in sources if data), config.images.max_pixels))
     return Inputs(tuple(pictures), tuple(pictures.values()), tuple(r.title for r in records))
@@ -157,7 +155,3 @@ def _decoded(sources: Iterator[tuple[str, bytes]], max_pixels: int) -> Iterator[
             continue
         picture.thumbnail((_LARGEST, _LARGEST))
         yield name, picture
-
-
-def _hash(product_id: str) -> bytes:
-    return blake2b(product_id.encode(), digest_size=8).digest()

@@ -1,15 +1,12 @@
 """A candidate encoder: comparing it with the one in use, and replacing that one by it."""
 
-import heapq
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 
-from mmprod.datasets.identity import EMPTY
 from mmprod.datasets.images.images import BadImage, decode
 from mmprod.datasets.store.store import Store
 from mmprod.encoders.encoder import Encoder
@@ -19,6 +16,7 @@ from mmprod.retrieval.fusion import fuse
 from mmprod.sections import Config
 from mmprod.stages.daily.embed import bring_up
 from mmprod.stages.outcome import Advance, Outcome, Progress, no_progress, timed
+from mmprod.stages.products import sample_of
 from mmprod.stages.publish import reuse_or_publish
 from mmprod.storage import artifacts
 from mmprod.storage.errors import InputError
@@ -71,10 +69,9 @@ def compare_encoders(
 def _inputs(config: Config, store: Store, number: int) -> tuple[list[bytes], list[str]]:
     """The decodable pictures of the sample, as stored, and their titles."""
     pictures, titles = [], []
-    ids = heapq.nsmallest(number, store.live_ids(), key=_hash)
-    for record in store.get_many(ids):
-        data = store.picture(record.image_hash) if record and record.image_hash != EMPTY else None
-        if not (record and record.title and data):
+    for record in sample_of(store, number):
+        data = store.picture(record.image_hash)
+        if not (record.title and data):
             continue
         try:
             decode(data, config.images.max_pixels)
@@ -83,10 +80,6 @@ def _inputs(config: Config, store: Store, number: int) -> tuple[list[bytes], lis
         pictures.append(data)
         titles.append(record.title)
     return pictures, titles
-
-
-def _hash(product_id: str) -> bytes:
-    return blake2b(product_id.encode(), digest_size=8).digest()
 
 
 def _images(encoder: Encoder, pictures: Sequence[bytes], advance: Advance) -> np.ndarray:
