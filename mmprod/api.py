@@ -90,9 +90,9 @@ class OpenLake:
         category: str | None = None,
         top: int = 10,
         min_score: float | str | None = None,
-        fold: bool = False,
+        fold: bool = True,
     ) -> Rows:
-        """The nearest neighbours of a product, itself excluded; options and columns as in `search`.
+        """The nearest neighbours of a product, itself excluded; options and columns are those of `search`.
 
         Raises: InputError for a product that is not in the index.
         """

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Index:
-    """An open generation; closing `held` lets `mmprod index prune` remove its folder."""
+    """An open generation; while `held` is open, `mmprod index prune` can't remove its folder."""
 
     reference: Reference
     generation: "Generation"

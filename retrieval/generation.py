@@ -35,7 +35,7 @@ class Hits:
 class Generation:
     """An index with its products, read once and immutable.
 
-    Faiss starts threads at the first search, so a child process forked after it hangs. Start workers with
+    After the first search, forked child processes hang, because Faiss has started threads. Start workers with
     "spawn" and open the generation in each.
     """
 

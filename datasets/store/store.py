@@ -69,7 +69,8 @@ class Store:
         """Open the store at `path`; a writer creates a missing one, with `shards` shards (default 1).
 
         Raises: StateError when another process writes, or when the store is missing, damaged, of another
-        format, has another number of shards than `shards`, or is open in this process already.
+        format, has another number of shards than `shards`, or is open in this process already, unless
+        both are readers.
         """
         path = Path(path)
         lock = None if read_only else _lock(path)

@@ -10,7 +10,7 @@ from mmprod.storage.errors import InputError
 
 Variant = Literal["judged", "pooled", "pessimistic"]
 VARIANTS: tuple[Variant, ...] = ("judged", "pooled", "pessimistic")
-"""How unjudged products count: removed from the list, estimated, as not the same."""
+"""What each variant does with unjudged products: removes them, estimates them, counts them as different."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Measure(ABC):
     Attributes:
         cutoff: k, the last rank that counts; None for a measure of whole lists, down to the pooled depth.
         kind: the name before the @.
-        called: the name in reports, if it is another one.
+        called: the name in reports, if it differs from `kind`.
         meaning: an explanation for reports; "{k}" stands for the cut-off.
-        headline: whether reports show the first of its kind large.
+        headline: whether reports show the first measure of this kind in large type.
         has_cutoff: whether it has a cut-off.
         variants: the ways in which unjudged products can count.
 

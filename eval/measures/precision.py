@@ -15,7 +15,7 @@ class Precision(EstimatedMeasure):
         precision = Σ_{r≤k} y_r / min(k, n)
 
     van Rijsbergen, Information Retrieval (1979), chapter 7. Over several anchors it is the ratio of the
-    sums, so anchors count by their number of products. The estimate is unbiased except for being a ratio;
+    sums, so anchors count by their number of products. Both sums are unbiased, their ratio slightly biased;
     anchors that have a rank band without any verdict have no estimate.
     """
 

@@ -32,7 +32,7 @@ class PrecisionAtK(EstimatedMeasure):
         return lists.fractions(lists.same_by(k), places, np.minimum(places, 1), k)
 
     def estimated(self, lists: SampledLists, k: int) -> Fractions:
-        """The products drawn represent slightly more or less than k places; `size` is that ratio."""
+        """The estimated number of places differs slightly from k; `size` is that number divided by k."""
         places = lists.found_by(k) + lists.empty_by(k)
         return Fractions(
             lists.same_by(k),

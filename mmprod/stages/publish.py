@@ -16,12 +16,13 @@ def reuse_or_publish(
 ) -> Iterator[Draft]:
     """Yields the generation in use, or a draft for a new one.
 
-    If the generation in use was made from equal `inputs` with equal `options`, it is yielded with
+    If the generation in use, or the latest one, was made from equal `inputs` with equal `options`, it is
+    yielded (and put in use) with
     `draft.reused` set, and there is nothing to do. Otherwise the block fills a draft, which is published and
     put in use when the block ends; a block that raises publishes nothing.
 
-    Afterwards `outcome` holds the generation and its counts. The block sets `outcome.rows`; they count as
-    reused or, unless the block sets `outcome.changed`, as changed.
+    Afterwards `outcome` holds the generation and its counts. The block sets `outcome.rows`. If the generation
+    was reused, they count as reused; otherwise as changed, unless the block has set `outcome.changed`.
     """
     if name := artifacts.reusable(root, inputs, options):
         draft = Draft(root / name, Manifest.read(root / name).counts, name, reused=True)

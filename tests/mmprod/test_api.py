@@ -64,7 +64,8 @@ def test_a_picture_finds_its_own_product_and_what_is_not_wanted_goes(
 def test_neighbours_are_those_of_the_stage(lake: OpenLake, grown, ids: list[str]) -> None:
     with open_store(grown.lake, grown.config) as store:
         wanted = search_product(grown.lake, store, ids[3], "same_item", 4)
-    assert lake.neighbours(ids[3], top=4)["product_id"].to_pylist() == [hit.product_id for hit in wanted]
+    found = lake.neighbours(ids[3], top=4, fold=False)
+    assert found["product_id"].to_pylist() == [hit.product_id for hit in wanted]
     with pytest.raises(InputError, match="nobody"):
         lake.neighbours("nobody")
     with pytest.raises(InputError, match="profile"):

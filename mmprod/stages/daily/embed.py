@@ -1,8 +1,8 @@
 """Changed products of the store → changed rows of the embedding table.
 
-The encoder, which is slow to load, is loaded only if something has to be encoded. `candidate` names an
-encoder of the lake that is to replace the configured one; functions that take it then work on the
-candidate's embedding table instead of the configured encoder's.
+An encoder of the lake, which is slow to load, is loaded only if something has to be encoded. With
+`candidate`, the name of an encoder of the lake that is to replace the configured one, a function works on
+that encoder's embedding table.
 """
 
 import logging
@@ -248,7 +248,7 @@ def _jobs(
     table: EmbeddingTable,
     failed: Collection[str],
 ) -> list[Job]:
-    """The jobs for `changed`; after them exactly those of these products that are `inside` are live."""
+    """The jobs for `changed`. Once done, a product of `changed` is live exactly if it is in `inside`."""
     rows = table.lookup([change.product_id for change in changed])
     changed = outdated(changed, rows, inside, failed)
     images = table.vectors("image", {change.image_hash for change in changed} - {EMPTY})
