@@ -27,7 +27,7 @@ QUICK = {
 _CHANGES = (
     (r'("retry_delay": timedelta)\([^)]*\)', r"\1(seconds=1)"),
     (r'"retry_exponential_backoff": True', '"retry_exponential_backoff": False'),
-    (r"(timeout=timedelta\([^)]*\))", r"\1, stable_seconds=4.0"),
+    (r"(\btimeout=timedelta\([^)]*\))", r"\1, stable_seconds=4.0"),
 )
 
 

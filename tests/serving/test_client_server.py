@@ -155,7 +155,7 @@ def test_without_a_service_the_command_says_what_to_do(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["similarity", "D1", "D2", "--online", "--lake", str(tmp_path)])
     assert done.exit_code == 1 and "run `mmprod triton start`" in done.output
     done = CliRunner().invoke(app, ["similarity", "D1", "D2", "--server", "127.0.0.1:8000"])
-    assert done.exit_code == 2 and "with --online only" in done.output
+    assert done.exit_code == 2 and "needs --online" in done.output
 
 
 def run(*words: str) -> str:
