@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from playwright.sync_api import Browser, sync_playwright
 ROOT = Path(__file__).parents[1]
 CHROMIUM = Path("/usr/bin/chromium")
 DEV = ("check-jsonschema", "hadolint")  # commands of the extra `dev`
+_MODULES = ("cli.app", "stages.training.promotion", "stages.daily.run", "encoders.clip")
+_WHEN_NEEDED = ("lance", "faiss")  # which commands import then
+_IMPORTS = "import " + ", ".join((*(f"mmprod.{module}" for module in _MODULES), *_WHEN_NEEDED))
 
 
 def _note(test: str, why: str, cure: str | None = None) -> None:
@@ -93,7 +97,7 @@ class Forked:
 
     def mmprod(self, *words: str, folder: Path, **variables: str) -> Done:
         """``mmprod WORDS`` in a folder, with more environment variables."""
-        return self._ask(words=words, folder=str(folder), variables=variables)
+        return self._ask(line=("mmprod", *words), folder=str(folder), variables=variables)
 
     def python(self, code: str, folder: Path, **variables: str) -> Done:
         """A Python snippet in a folder, with more environment variables."""
@@ -112,16 +116,21 @@ class Forked:
 
 
 @contextmanager
-def _forking(python: Path, imports: str, path: Path, **variables: str) -> Iterator[Forked]:
-    line = [str(python), str(Path(__file__).with_name("forked.py")), imports]
-    environment = {**os.environ, "PYTHONPATH": str(path), **variables}
-    with subprocess.Popen(
-        line, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        yield Forked(process)
+def _server(python: Path, *words: str, **variables: str) -> Iterator["subprocess.Popen[str]"]:
+    """A running `forked.py`, in an environment with further variables."""
+    line = [str(python), str(Path(__file__).with_name("forked.py")), *words]
+    pipe, environment = subprocess.PIPE, {**os.environ, **variables}
+    with subprocess.Popen(line, env=environment, stdin=pipe, stdout=pipe, text=True) as process:
+        yield process
         assert process.stdin
         process.stdin.close()
         assert process.wait(60) == 0
+
+
+@contextmanager
+def _forking(python: Path, imports: str, path: Path, **variables: str) -> Iterator[Forked]:
+    with _server(python, imports, PYTHONPATH=str(path), **variables) as process:
+        yield Forked(process)
 
 
 @pytest.fixture(scope="session")
@@ -136,11 +145,28 @@ def forking() -> Callable[..., AbstractContextManager[Forked]]:
 @pytest.fixture(scope="module")
 def forked() -> Iterator[Forked]:
     """For commands of mmprod."""
-    modules = ("stages.training.promotion", "stages.daily.run", "encoders.clip")
-    when_needed = ("lance", "faiss")
-    imports = "import " + ", ".join((*(f"mmprod.{module}" for module in modules), *when_needed))
-    with _forking(Path(sys.executable), imports, ROOT / "benchmarks") as forked:
+    with _forking(Path(sys.executable), _IMPORTS, ROOT / "benchmarks") as forked:
         yield forked
+
+
+@pytest.fixture(scope="session")
+def stand_in() -> Iterator[Path]:
+    """A program that stands in for `mmprod` where others start it: a child of one process that has imported
+    everything does the work (`stand_in.py`, `forked.py`).
+
+    Not for commands that are killed by process id, stopped, or limited in memory. Threads are as configured,
+    but OpenBLAS has one; nothing is asked of a hub.
+    """
+    own = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0", "HF_HUB_OFFLINE": "1"}
+    with tempfile.TemporaryDirectory() as folder:
+        command = Path(folder) / "mmprod"
+        script = Path(__file__).with_name("stand_in.py").read_text()
+        command.write_text(f"#!{sys.executable} -IS\n{script}")
+        command.chmod(0o700)
+        with _server(Path(sys.executable), _IMPORTS, f"{command}.socket", **own) as server:
+            assert server.stdout
+            assert server.stdout.readline(), "the server has ended, see above"
+            yield command
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,7 @@
 
 import csv
 import json
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -99,30 +97,29 @@ def command() -> Path:
 
 
 @pytest.fixture(scope="session")
-def _world(airflow: Path, command: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
+def _world(airflow: Path, stand_in: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
     folder = tmp_path_factory.mktemp("airflow")
-    world = World(folder, demo.make(folder, command, products=90))
-    subprocess.run(
-        [str(airflow), "-P", "-m", "airflow", "db", "migrate"],
-        env={**os.environ, "AIRFLOW_HOME": str(folder / "home")},
-        check=True,
-        capture_output=True,
-    )
-    return world
+    return World(folder, demo.make(folder, stand_in, products=90))
 
 
 @pytest.fixture(scope="module")
-def place(_world: World, tmp_path_factory: pytest.TempPathFactory) -> World:
-    """A world of the module's own."""
+def place(_world: World, command: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A world of the module's own, whose tasks start mmprod itself."""
     folder = tmp_path_factory.mktemp("world") / "w"
     shutil.copytree(_world.folder, folder)
     moved = {k: v.replace(str(_world.folder), str(folder)) for k, v in _world.variable.items()}
-    return World(folder, moved | {"command": _world.variable["command"]})
+    return World(folder, moved | {"command": str(command)})
 
 
 @pytest.fixture(scope="module")
-def world(place: World, airflow: Path, forking: Callable[..., Any]) -> Iterator[World]:
-    """The same, whose DAGs can be run; the module's tests build on each other's runs."""
+def world(place: World, airflow: Path, stand_in: Path, forking: Callable[..., Any]) -> Iterator[World]:
+    """The same, whose DAGs can be run; the module's tests build on each other's runs.
+
+    Tasks start a stand-in for mmprod: their work is what counts here, in test_service.py it is the process.
+    """
+    known = replace(place, variable=place.variable | {"command": str(stand_in)})
     imports = "import driver; driver.warm()"
-    with forking(airflow, imports, Path(__file__).parent, **place.variables) as forked:
-        yield replace(place, forked=forked)
+    with forking(airflow, imports, Path(__file__).parent, **known.variables) as forked:
+        world = replace(known, forked=forked)
+        world.ask("create")
+        yield world

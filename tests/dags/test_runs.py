@@ -186,7 +186,7 @@ def test_selection_builds_its_index_and_reruns_the_searches(world) -> None:
 
 
 @pytest.fixture(scope="module")
-def online(missing, world, command: Path, free_port: Callable[[], int]) -> Iterator[Callable[..., Any]]:
+def online(missing, world, free_port: Callable[[], int]) -> Iterator[Callable[..., Any]]:
     """Asks the online service, which serves the indexes that there are now, by a command of mmprod."""
     if not (ROOT / ".venv-triton" / ".installed").exists():
         missing(".venv-triton", "make triton")
@@ -194,7 +194,7 @@ def online(missing, world, command: Path, free_port: Callable[[], int]) -> Itera
     lake = ["--config", world.variable["config"], "--lake", world.variable["lake"], "--json"]
 
     def ask(*words: str) -> Any:
-        line = [str(command), *words, *lake]
+        line = [world.variable["command"], *words, *lake]
         done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return json.loads(done.stdout)
