@@ -36,8 +36,8 @@ PROFILES = ("same_item", "similar_item")
 PATIENCE = 600.0
 """Seconds that anything here may take on a busy machine."""
 READING = 10.0  # seconds
-CALM = {"SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "1", "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600"}
-"""Else an Airflow that waits takes an eighth of a core."""
+CALM = {"SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "1"}
+"""Else a scheduler that waits takes a tenth of a core."""
 COMMAND = """#!/bin/sh
 case " $* " in
   *" --shard "* | *" finetune "* | *" export onnx "* | *" encoder compare "*) exec {stand_in} "$@" ;;
@@ -64,7 +64,7 @@ def started(world, command: Path, stand_in: Path) -> Path:
 @pytest.fixture(scope="module")
 def service(world, airflow: Path, started: Path) -> Iterator[Service]:
     """An Airflow in which no day's table has arrived yet; every process of it has to be gone afterwards."""
-    dags = quick_dags(world.folder / "dags")
+    dags = quick_dags(world.folder / "dags", DAILY, "review_cycle", TUNING)
     shutil.copytree(world.lake.root, world.folder / "fresh")
     with mock.patch.dict(QUICK, CALM), running(world.folder, dags, started) as service:
         for dag in (DAILY, "review_sheets", "review_cycle", TUNING):
