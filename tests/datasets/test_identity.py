@@ -1,5 +1,6 @@
 import datetime
 import hashlib
+import json
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,7 @@ from mmprod.datasets.store.state import Content, State, delivered, gone, pack, s
 from mmprod.storage.errors import StateError
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+words = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 def test_hash_is_the_head_of_sha256_and_nothing_is_zero():
@@ -130,3 +132,18 @@ def test_further_pictures_and_categories_count_where_there_are_any() -> None:
     assert more != canonical_fields(
         ["Home"], None, None, 3, None, "p.jpg", None, ["r.jpg", "q.jpg"], ["Sale"]
     )
+
+
+@given(
+    words,
+    st.none() | words,
+    st.none() | st.integers(-(2**63), 2**63 - 1),
+    st.dictionaries(words, st.none() | words),
+)
+def test_fields_are_the_json_that_earlier_stores_were_hashed_from(
+    level: str, brand: str | None, sales: int | None, attributes: dict[str, str | None]
+) -> None:
+    """Another byte in any of them, and every stored product would count as changed."""
+    fields = [[level] if level else [], None, brand or None, sales, sorted(attributes.items()), None, None]
+    wanted = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+    assert canonical_fields([level], None, brand, sales, attributes, None, None) == wanted
