@@ -39,7 +39,7 @@ with DAG(
     params={
         "snapshot": Param(
             "",
-            enum=["", "full", "partial"],
+            enum=["", "full", "partial", "changes"],
             description="full: products not listed are removed; empty: as configured",
         ),
         "approve_removals": Param(

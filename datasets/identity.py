@@ -29,22 +29,21 @@ def canonical_fields(
     category: Iterable[str | None] | None,
     spu_id: str | None,
     brand: str | None,
-    sales: int | None,
     attributes: Iterable[tuple[str, str | None]] | Mapping[str, str | None] | None,
     image_path: str | None,
     image_url: str | None,
     pictures: Sequence[str] | None = None,
     categories: Sequence[str] | None = None,
 ) -> bytes:
-    """The fields besides title and picture as one JSON array; equal meaning gives equal bytes.
+    """The lasting fields besides title and picture as one JSON array; equal meaning gives equal bytes.
 
-    Empty strings count as missing, empty category levels are dropped, attributes are sorted by name (of a
-    repeated name the last value counts). Further pictures and categories are appended only where there are
-    any, so that products without them keep the hash they had before these columns existed.
+    Volatile fields (`mmprod.datasets.volatile`) are not among them. Empty strings count as missing, empty
+    category levels are dropped, attributes are sorted by name (of a repeated name the last value counts).
+    Further pictures and categories are appended only where there are any.
     """
     levels = [level for level in category or () if level]
     pairs = sorted(dict(attributes or ()).items())
-    fields = [levels, spu_id or None, brand or None, sales, pairs, image_path or None, image_url or None]
+    fields = [levels, spu_id or None, brand or None, pairs, image_path or None, image_url or None]
     if pictures or categories:
         fields += [list(pictures or ()), list(categories or ())]
     return orjson.dumps(fields)  # byte for byte as `json` writes it without blanks

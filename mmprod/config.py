@@ -6,6 +6,7 @@ where each value came from, for ``mmprod config show``.
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -33,12 +34,15 @@ class Loaded:
     origins: Mapping[str, str]  # dotted key -> "default", the file, "MMPROD_…" or "command line"
 
     def rows(self) -> Iterator[tuple[str, Any, str]]:
-        """(dotted key, value, origin) of every value."""
+        """(dotted key, value, origin) of every value; secrets among a library's options are not shown."""
         for key, value in _flatten(self.config.model_dump(mode="json")):
             origin = next(
                 (o for k, o in self.origins.items() if key == k or key.startswith(k + ".")), "default"
             )
-            yield key, value, origin
+            yield key, "(hidden)" if _SECRET.match(key) else value, origin
+
+
+_SECRET = re.compile(r"table\.options\..*(secret|password|token|key)", re.IGNORECASE)
 
 
 def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Loaded:

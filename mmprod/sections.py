@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from mmprod.datasets.pairs.options import Selection
+from mmprod.datasets.tables.words import Live, Operation
 from mmprod.datasets.threads import share
+from mmprod.datasets.volatile import NAMES
 from mmprod.encoders.training.options import Options
 from mmprod.storage.errors import InputError
 
@@ -56,21 +58,17 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Live(Section):
-    """Which words in a column mean that a product is live; any other word means that it is removed."""
-
-    column: str
-    values: tuple[str, ...] = Field(min_length=1)
-    gone: tuple[str, ...] = ()  # words that mean removed; if given, a row with any other word is refused
-
-
 class Table(Section):
     """How to read the product table: which of its columns has which meaning."""
 
     columns: dict[str, str] = {}  # our name -> the table's column; equal names need no entry
     category: tuple[str, ...] = ()  # the table's category columns, widest first
     attributes: tuple[str, ...] = ()  # the table's columns kept as attributes
-    snapshot: Literal["full", "partial"] = "full"  # only a full table removes products that it does not list
+    snapshot: Literal["full", "partial", "changes"] = (
+        "full"  # only a full table removes products that it does
+    )
+    # not list; changes: its rows are inserts, updates and deletes
+    operation: Operation | None = None  # of changes: which of them remove products
     pictures: tuple[str, ...] = ()  # the table's columns with further pictures
     separators: dict[str, str] = {}  # our name -> separator of several values in a cell
     live: Live | None = None  # which products are live, for tables without a column `deleted`
@@ -80,15 +78,17 @@ class Table(Section):
     quote: str | None = Field(default=None, max_length=1)  # CSV; "": no quoting, as in files with tabs
     skip_rows: int | tuple[int, ...] = 0  # CSV: lines to skip, a number of first lines or line numbers (from
     # 1)
+    options: dict[str, str] = {}  # of the library that reads a Delta Lake or Iceberg table
 
 
 class Store(Section):
     """The LMDB product store, and limits to what one day may change in it."""
 
-    shards: int = Field(default=1, ge=1, le=4096)  # fixed when the store is created
+    shards: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = "auto"  # auto: by the first table's rows
     batch_rows: int = Field(default=10_000, ge=1)  # rows per transaction
     max_removed_share: Share = 0.3  # a day that would remove more needs --approve-removals
     days_ahead: int = Field(default=2, ge=0)  # a day further ahead of the clock needs --approve-day
+    volatile: tuple[str, ...] = NAMES  # attributes that change daily and concern no encoder
 
 
 class Images(Section):
@@ -151,6 +151,7 @@ class Index(Section):
     min_recall: Share = 0.95  # recall@10 against exact search
     max_similarity: Share = 0.98  # mean cosine of random pairs; above it the encoder has collapsed
     max_shrink: Share = 0.3  # share of the products lost against the generation in use
+    trained_for: int = Field(default=30, ge=1)  # generations in a row that share one training; 1: none do
 
 
 class Recall(Section):
@@ -332,11 +333,7 @@ class Config(Section):
         """How `open_table` is to read the product table."""
         from mmprod.datasets.tables import mapping  # with Arrow, which many commands don't need
 
-        live = self.table.live
-        return mapping.TableSpec(
-            **self.table.model_dump(exclude={"snapshot", "live"}),
-            live=mapping.Live(**live.model_dump()) if live else None,
-        )
+        return mapping.spec_of(self.table.model_dump())
 
     def profile(self, name: str) -> Profile:
         """The profile of that name. Raises: InputError, listing the profiles, if there is none."""

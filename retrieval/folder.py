@@ -1,6 +1,8 @@
 """The folder of an index generation: its files, writing and reading them, and consistency checks."""
 
 import json
+import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     import faiss
 
 INDEX, ITEMS, BUILD = "index.faiss", "items.parquet", "build.json"
+TRAINING = "training.faiss"
+"""A trained index before any vector was added; the next generation may begin with it."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,23 @@ def save(folder: Path, index: "faiss.Index", items: pa.Table, build: Build) -> N
     faiss_index.write(index, folder / INDEX)
     pq.write_table(items, folder / ITEMS, compression="zstd", write_page_checksum=True)
     (folder / BUILD).write_text(json.dumps(asdict(build), indent=2) + "\n", encoding="utf-8")
+
+
+def take_over(before: Path, folder: Path, items: pa.Table) -> None:
+    """Write a generation with the index of the one before, whose file it shares, and other `items`."""
+    for name in (INDEX, TRAINING):
+        if (before / name).exists():
+            os.link(before / name, folder / name)
+    shutil.copyfile(before / BUILD, folder / BUILD)
+    check(items, ITEM, ITEMS)
+    if _read_build(folder / BUILD, None).count != items.num_rows:
+        raise StateError(f"{before} has another number of rows than {items.num_rows}")
+    pq.write_table(items, folder / ITEMS, compression="zstd", write_page_checksum=True)
+
+
+def read_items(folder: Path) -> pa.Table:
+    """The items of a generation, schema ITEM. Raises StateError when the file is damaged."""
+    return _read_items(folder / ITEMS, None)
 
 
 def load(folder: Path, sha256: Mapping[str, str]) -> tuple["faiss.Index", pa.Table, Build]:

@@ -66,26 +66,46 @@ def bytes_of(factory: str, dim: int, count: int) -> int:
 
 
 def build(
-    vectors: Iterable[np.ndarray], dim: int, count: int, factory: str = "auto", seed: int = 0
+    vectors: Iterable[np.ndarray],
+    dim: int,
+    count: int,
+    factory: str = "auto",
+    seed: int = 0,
+    empty: "faiss.Index | None" = None,
 ) -> "faiss.Index":
     """Train an index on a random sample, then add the vectors block by block, without a copy of all of them.
+
+    `empty`: a trained index to be filled; then nothing is trained, and `factory` and `seed` don't matter.
 
     vectors: blocks (n_i, dim), float16 or float32, norm ≤ 1, `count` rows in all. They are read twice
     (training, adding), so pass a list or an object whose `__iter__` starts again; an iterator is refused.
     factory: see `resolve_factory`. seed: for the sample and the clustering.
     Raises InputError for an unusable vector, another number of rows, or too few rows to train on.
     """
+    index = trained(vectors, dim, count, factory, seed) if empty is None else empty
+    for block in vectors:
+        index.add(require_vectors(block, dim, first=index.ntotal))
+    if index.ntotal != count:
+        raise InputError(f"{index.ntotal} vectors came for {count} ids: both must come from the same rows")
+    return index
+
+
+def trained(
+    vectors: Iterable[np.ndarray], dim: int, count: int, factory: str = "auto", seed: int = 0
+) -> "faiss.Index":
+    """An empty index, trained on a random sample if its kind needs that; parameters as of `build`."""
     if isinstance(vectors, Iterator):
         raise InputError("vectors are read twice: give a list or an object whose __iter__ starts anew")
     resolved = resolve_factory(factory, dim, count)
     index = _empty_index(resolved, dim)
     if count and not index.is_trained:
         _train(index, resolved, take_rows(vectors, _sample(index, count, seed)), seed)
-    for block in vectors:
-        index.add(require_vectors(block, dim, first=index.ntotal))
-    if index.ntotal != count:
-        raise InputError(f"{index.ntotal} vectors came for {count} ids: both must come from the same rows")
     return index
+
+
+def needs_training(factory: str, dim: int) -> bool:
+    """Whether an index of this kind has to be trained before vectors are added."""
+    return not _empty_index(factory, dim).is_trained
 
 
 def lists_probed(index: "faiss.Index") -> int:
@@ -107,16 +127,19 @@ def write(index: "faiss.Index", path: Path) -> None:
         raise StateError(f"{path}: {written} bytes were written, {path.stat().st_size} are there")
 
 
-def read(path: Path, sha256: str | None = None) -> "faiss.Index":
+def read(path: Path, sha256: str | None = None, mapped: bool = True) -> "faiss.Index":
     """Load an index, ready for searching and for reconstructing vectors.
 
     sha256: the expected hash, verified first, since Faiss does not detect most flipped bytes. A verified file
     is memory-mapped: processes that open the same file share its memory, without loss of speed. The file may
-    be removed while the index is in use, but must not be written to.
+    be removed while the index is in use, but must not be written to. An index that is to be changed is read
+    with `mapped` false.
     Raises StateError when the file is missing, differs, can't be read or is not an inner-product index.
     """
     check_file(path, sha256)
-    flags = faiss.IO_FLAG_MMAP_IFC if sha256 else 0  # mapping an unverified, truncated file would crash
+    flags = (
+        faiss.IO_FLAG_MMAP_IFC if sha256 and mapped else 0
+    )  # mapping an unverified, truncated file would crash
     try:
         index = faiss.read_index(str(path), flags)
     except (RuntimeError, MemoryError) as error:
@@ -124,7 +147,7 @@ def read(path: Path, sha256: str | None = None) -> "faiss.Index":
     if index.metric_type != faiss.METRIC_INNER_PRODUCT:
         raise StateError(f"{path}: metric {index.metric_type}, want inner product; build it again")
     lists = faiss.try_extract_index_ivf(index)
-    if lists is not None:
+    if lists is not None and index.ntotal:
         lists.make_direct_map()  # required for reconstructing vectors of an IVF index
     return index
 

@@ -14,7 +14,7 @@ import importlib.metadata
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -259,13 +259,18 @@ def reusable(root: Path, inputs: dict[str, Any], config: dict[str, Any]) -> str 
     return None
 
 
-def matches(folder: Path, inputs: dict[str, Any], config: dict[str, Any]) -> bool:
-    """Whether a generation has these `inputs` and this `config` and is undamaged."""
+def matches(
+    folder: Path, inputs: dict[str, Any], config: dict[str, Any], aside: Collection[str] = ()
+) -> bool:
+    """Whether a generation has these `inputs`, apart from those in `aside`, and this `config`, undamaged."""
     try:
         manifest = Manifest.read(folder)
     except StateError:
         return False
-    return manifest.inputs == inputs and manifest.config == config and not verify(folder)
+    if manifest.inputs.keys() != inputs.keys() or manifest.config != config:
+        return False
+    same = all(manifest.inputs[name] == inputs[name] for name in inputs if name not in aside)
+    return same and not verify(folder)
 
 
 def verify(folder: Path) -> list[str]:

@@ -89,6 +89,16 @@ def publishing() -> Iterator[None]:
         yield
 
 
+def attempts() -> list[tuple[Path, Attempt]]:
+    """The attempts that this process has entered, for processes that write on its behalf (`adopt`)."""
+    return list(_held)
+
+
+def adopt(entered: list[tuple[Path, Attempt]]) -> None:
+    """Publish under the attempts of the process that started this one."""
+    _held[:] = entered
+
+
 def latest(folder: Path, work: str) -> int:
     """The number of the valid attempt at `work` in the lake at `folder`; 0 before the first."""
     path = _path(folder, work)

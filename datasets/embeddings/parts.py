@@ -78,7 +78,8 @@ def take(table: EmbeddingTable, store: Store, commit_rows: int) -> int:
             rows += _take(table, store, span, file, commit_rows)
         file.unlink()
     for draft in (table.root / "parts").glob(".*-*-*.draft"):
-        if _span(draft).start < table.pointer.position[_span(draft).shard]:
+        current = draft.name.startswith(f".{table.pointer.restarts}-")
+        if not current or _span(draft).start < table.pointer.position[_span(draft).shard]:
             draft.unlink()  # left by a process that died
     return rows
 

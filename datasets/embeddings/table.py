@@ -36,8 +36,12 @@ class Pointer:
 
     `position`: how far the table has read the store's changes, per shard. `revision` grows with every change
     of content; `version` is Lance's and grows with `tidy` too. `categories`: the table is restricted to
-    products in or below these; empty: no restriction. `restarts` counts the restarts from position 0 because
-    `categories` changed.
+    products in or below these; empty: no restriction. `restarts` counts the changes of position other than by
+    reading on: restarts from 0 because `categories` changed, and other numberings of the store's changes.
+    `field_position`: how far the table has read the changes of lasting fields, which matter for `categories`
+    only; empty before it has read any. `image_revision` and `text_revision`: the revision in which a vector
+    of that modality of a live product last changed. `numbering`: which one of the store's changes the
+    positions are of (`mmprod.datasets.store.layout`).
     """
 
     encoder: str
@@ -48,6 +52,15 @@ class Pointer:
     files: dict[str, str]
     categories: tuple[str, ...] = ()
     restarts: int = 0
+    field_position: tuple[int, ...] = ()
+    image_revision: int = 0
+    text_revision: int = 0
+    numbering: int = 0
+
+    def revision_of(self, weights: tuple[float, float]) -> int:
+        """The revision in which the vectors that these weights of image and text count last changed."""
+        both = zip(weights, (self.image_revision, self.text_revision), strict=True)
+        return max(revision for weight, revision in both if weight)
 
 
 @dataclass(frozen=True)
@@ -88,15 +101,15 @@ class EmbeddingTable:
 
     def lookup(self, ids: Sequence[str]) -> dict[str, Row]:
         """Published rows by id; ids without a row are left out."""
-        quoted = ["'" + name.replace("'", "''") + "'" for name in ids]
-        return {row.product_id: row for batch in self._where("product_id", quoted) for row in _rows(batch)}
+        found = self._where("product_id", _quoted(ids))
+        return {row.product_id: row for batch in found for row in _rows(batch)}
 
     def vectors_of(self, ids: Sequence[str]) -> pa.Table:
         """Columns product_id, image and text (float16, null if missing) of the live products among `ids`, in
         the order of `ids`."""
-        quoted = ["'" + name.replace("'", "''") + "'" for name in ids]
         names = ["product_id", "image", "text"]
-        found = [batch.filter(batch["live"]).select(names) for batch in self._where("product_id", quoted)]
+        batches = self._where("product_id", _quoted(ids))
+        found = [batch.filter(batch["live"]).select(names) for batch in batches]
         table = pa.Table.from_batches(found, pa.schema([self.schema.field(name) for name in names]))
         places = pc.index_in(pa.array(list(dict.fromkeys(ids)), pa.string()), table["product_id"])
         return table.take(places.drop_null())
@@ -122,45 +135,94 @@ class EmbeddingTable:
         ids: list[str] = table["product_id"].to_pylist()
         return ids
 
-    def _where(self, column: str, literals: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    def _where(
+        self, column: str, literals: Sequence[str], columns: list[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
         if literals:
-            yield from self.dataset.scanner(filter=f"{column} IN ({', '.join(literals)})").to_batches()
+            wanted = f"{column} IN ({', '.join(literals)})"
+            yield from self.dataset.scanner(filter=wanted, columns=columns).to_batches()
 
-    def upsert(self, rows: pa.Table, position: Sequence[int]) -> None:
-        """Insert or replace rows by product_id in one commit and move the pointer."""
+    def upsert(self, rows: pa.Table, position: Sequence[int], field_position: Sequence[int] = ()) -> None:
+        """Insert or replace rows by product_id in one commit and move the pointer.
+
+        `field_position`: the new one; empty leaves it as it is.
+        """
         check(rows, self.schema, "embedding")
         require(f"a commit of {rows.num_rows:,} embeddings", rows.nbytes, self.root)
+        moved = replace(self.pointer, position=tuple(position))
+        if field_position:
+            moved = replace(moved, field_position=tuple(field_position))
         with fencing.publishing():
-            self._upsert(rows, position)
+            self.pointer = self._publish(self._upserted(rows, moved))
 
-    def _upsert(self, rows: pa.Table, position: Sequence[int]) -> None:
-        version, revision = self.pointer.version, self.pointer.revision
-        if rows.num_rows:
-            latest = lance.dataset(self.path)
-            if latest.version != version:  # a writer died between its commit and moving the pointer
-                latest = lance.dataset(self.path, version=version)
-                latest.restore()
-            merge = latest.merge_insert("product_id").when_matched_update_all().when_not_matched_insert_all()
-            merge.execute(rows)
-            latest.optimize.optimize_indices()
-            version, revision = lance.dataset(self.path).version, revision + 1
-            fault("embed.committed")
-        moved = replace(self.pointer, revision=revision, version=version, position=tuple(position))
-        self.pointer = self._publish(moved)
+    def _upserted(self, rows: pa.Table, pointer: Pointer) -> Pointer:
+        """Commit rows; returns the pointer to the new version."""
+        if not rows.num_rows:
+            return pointer
+        latest = lance.dataset(self.path)
+        if latest.version != pointer.version:  # a writer died between its commit and moving the pointer
+            latest = lance.dataset(self.path, version=pointer.version)
+            latest.restore()
+        changed = self._changed(rows)
+        merge = latest.merge_insert("product_id").when_matched_update_all().when_not_matched_insert_all()
+        merge.execute(rows)
+        latest.optimize.optimize_indices()
+        version, revision = lance.dataset(self.path).version, pointer.revision + 1
+        fault("embed.committed")
+        return replace(
+            pointer,
+            revision=revision,
+            version=version,
+            image_revision=revision if "image" in changed else pointer.image_revision,
+            text_revision=revision if "text" in changed else pointer.text_revision,
+        )
+
+    def _changed(self, rows: pa.Table) -> list[str]:
+        """The modalities of which a live product gets another vector by `rows`."""
+        ids, columns = rows["product_id"].to_pylist(), ["product_id", "live", "image_hash", "text_hash"]
+        found: dict[str, dict[str, Any]] = {}
+        for batch in self._where("product_id", _quoted(ids), [*columns, "image_reason"]):
+            found |= {row["product_id"]: row for row in batch.to_pylist()}
+        given = rows.select([*columns, "image_reason"]).to_pylist()
+        return [
+            modality
+            for modality in ("image", "text")
+            if any(_vector(row, modality) != _vector(found.get(row["product_id"]), modality) for row in given)
+        ]
 
     def restrict(self, categories: Sequence[str]) -> None:
         """Restart at the store's first change, with other `categories`; rows stay until they are revisited.
 
         The position is reset in the same commit, so the table never appears up to date before it is.
         """
-        start, restarts = (0,) * len(self.pointer.position), self.pointer.restarts + 1
-        moved = replace(self.pointer, position=start, categories=tuple(categories), restarts=restarts)
+        start = (0,) * len(self.pointer.position)
+        self._move(replace(self.pointer, position=start, field_position=(), categories=tuple(categories)))
+
+    def renumber(self, numbering: int, position: Sequence[int], field_position: Sequence[int]) -> None:
+        """Set the positions in another numbering of the store's changes; parts of the old one are void."""
+        moved = replace(self.pointer, position=tuple(position), field_position=tuple(field_position))
+        self._move(replace(moved, numbering=numbering))
+
+    def _move(self, pointer: Pointer) -> None:
         with fencing.publishing():
-            self.pointer = self._publish(moved)
+            self.pointer = self._publish(replace(pointer, restarts=pointer.restarts + 1))
 
     def batches(self, rows: int = 8192) -> Iterator[pa.RecordBatch]:
         """Stream the rows of live products, from the published version."""
-        yield from self.dataset.scanner(filter="live", batch_size=rows, scan_in_order=True).to_batches()
+        yield from self._live(rows, None)
+
+    def modalities(self) -> pa.Table:
+        """Columns product_id, has_image and has_text of the live products, in the order of `batches`."""
+        has = {f"has_{modality}": f"{modality} IS NOT NULL" for modality in ("image", "text")}
+        schema = pa.schema(
+            [self.schema.field("product_id"), *(pa.field(name, pa.bool_(), nullable=False) for name in has)]
+        )
+        found = self._live(65_536, {"product_id": "product_id", **has})
+        return pa.Table.from_batches((batch.cast(schema) for batch in found), schema)
+
+    def _live(self, rows: int, columns: dict[str, str] | None) -> Iterator[pa.RecordBatch]:
+        scanner = self.dataset.scanner(filter="live", batch_size=rows, scan_in_order=True, columns=columns)
+        yield from scanner.to_batches()
 
     def count(self) -> int:
         """Number of live products in the table."""
@@ -193,7 +255,10 @@ class EmbeddingTable:
 def read_pointer(root: Path) -> Pointer:
     """The pointer of the embedding table at `root`; StateError when it is missing or damaged."""
     content = checked_json.load(root / POINTER, Pointer)
-    lists = {name: tuple(content.get(name, ())) for name in ("position", "categories")}
+    # Earlier versions had one sequence and one revision for all.
+    revisions = dict.fromkeys(("image_revision", "text_revision"), content["revision"])
+    content = {"field_position": content["position"], "categories": (), **revisions, **content}
+    lists = {name: tuple(content[name]) for name in ("position", "categories", "field_position")}
     return Pointer(**{**content, **lists})
 
 
@@ -211,6 +276,18 @@ def verify(root: Path) -> list[str]:
         elif (found := sha256_file(path)) != digest:
             problems.append(f"{path} has sha256 {found}, recorded is {digest}")
     return problems
+
+
+def _quoted(ids: Sequence[str]) -> list[str]:
+    return ["'" + name.replace("'", "''") + "'" for name in ids]
+
+
+def _vector(row: dict[str, Any] | None, modality: str) -> bytes | None:
+    """What identifies a live product's vector of a modality; None if it has none."""
+    if row is None or not row["live"] or (modality == "image" and row["image_reason"] is not None):
+        return None
+    found: bytes | None = row[f"{modality}_hash"]
+    return found
 
 
 def _rows(batch: pa.RecordBatch) -> Iterator[Row]:

@@ -6,6 +6,7 @@ from itertools import compress
 
 from mmprod.datasets.ingest.delivery import moment_text
 from mmprod.datasets.store.state import Content, State, version
+from mmprod.datasets.volatile import Volatile
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class DayCounts:
     picture: int = 0
     title: int = 0
     fields: int = 0
+    volatile: int = 0  # only volatile fields changed, such as sales or price
     unchanged: int = 0
     stale: int = 0  # older than the store, a duplicate in the table, or of a product removed on a later day
     quarantined: int = 0
@@ -44,14 +46,16 @@ class DayCounts:
             )
 
 
-def outcome(old: State, new: State, content: Content, updated_at: int | None, day: int) -> tuple[str, str]:
+def outcome(
+    old: State, new: State, content: Content, volatile: Volatile, updated_at: int | None, day: int
+) -> tuple[str, str]:
     """(kind, reason) of the change by a delivered row, from the product's states before and after."""
+    parts = _parts(old, new)
     if new.live and not old.live:
-        return ("relisted", ",".join(_parts(old.content, new.content))) if old.known else ("added", "")
-    parts = _parts(old.content, new.content)
+        return ("relisted", ",".join(parts)) if old.known else ("added", "")
     if parts and new.live:
         return parts[0], ",".join(parts)
-    if not parts and content == new.content:
+    if not parts and (content, volatile) == (new.content, new.volatile):
         return "unchanged", ""
     if parts:
         return "stale", "gone on a later day"
@@ -59,10 +63,10 @@ def outcome(old: State, new: State, content: Content, updated_at: int | None, da
     return "stale", f"version {moment_text(row)} is older than {moment_text(stored)}"
 
 
-def _parts(old: Content, new: Content) -> list[str]:
-    """Which of picture, title and fields differ."""
-    if old == new:
-        return []
-    picture = old.image_hash != new.image_hash or old.image_fault != new.image_fault
-    title, fields = old.text_hash != new.text_hash, old.fields_hash != new.fields_hash
-    return list(compress(("picture", "title", "fields"), (picture, title, fields)))
+def _parts(old: State, new: State) -> list[str]:
+    """Which of picture, title, lasting and volatile fields differ."""
+    a, b = old.content, new.content
+    picture = a.image_hash != b.image_hash or a.image_fault != b.image_fault
+    title, fields = a.text_hash != b.text_hash, a.fields_hash != b.fields_hash
+    differs = (picture, title, fields, old.volatile != new.volatile)
+    return list(compress(("picture", "title", "fields", "volatile"), differs))

@@ -1,7 +1,7 @@
 """The interface of a day's table for ingest: usable rows, refused rows, and the source of each."""
 
 import datetime
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -9,7 +9,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from mmprod.datasets.identity import MAX_KEY, canonical_fields
+from mmprod.datasets.ingest.digests import RowDigests
+from mmprod.datasets.store.state import Digests
 from mmprod.datasets.text import normalise_title
+from mmprod.datasets.volatile import Volatile, split
 
 
 class RefusedRow(Protocol):
@@ -73,37 +76,60 @@ class Row(NamedTuple):
     updated_at: int | None  # µs since 1970
     deleted: bool
     title: str
-    fields: bytes  # canonical
+    fields: bytes  # lasting ones, canonical
+    volatile: Volatile
+    digests: Digests
     image: bytes | None
     image_path: str | None
     image_url: str | None
 
 
-def rows(batch: DeliveredBatch, start: int) -> Iterator[Row]:
-    """The usable rows of a batch, numbered from `start`."""
-    table = batch.accepted
-    names = (
-        *("category", "spu_id", "brand", "sales", "attributes", "image_path", "image_url"),
-        *("pictures", "categories"),
+class Chosen(NamedTuple):
+    """Some rows of a batch: schema PRODUCT, with the number of each among the table's usable rows, its source
+    and its digests."""
+
+    table: pa.RecordBatch
+    places: list[int]
+    sources: list[str]
+    lasting: list[int]
+    volatile: list[int]
+
+
+def choose(batch: DeliveredBatch, rows: npt.NDArray[np.int64], start: int, digests: RowDigests) -> Chosen:
+    """The `rows` (places in the batch) of a batch whose first row is number `start` of the table."""
+    sources, places = batch.sources, rows.tolist()
+    return Chosen(
+        batch.accepted.take(pa.array(rows)),
+        (rows + start).tolist(),
+        [sources[place] for place in places],
+        digests.lasting[rows].tolist(),
+        digests.volatile[rows].tolist(),
     )
-    fields = zip(*(table.column(name).to_pylist() for name in names), strict=True)
-    columns = (table.column(name).to_pylist() for name in ("product_id", "title", "image", "deleted"))
-    updated = table.column("updated_at").cast(pa.int64()).to_pylist()
-    for place, (product_id, title, image, deleted, moment, source, others) in enumerate(
-        zip(*columns, updated, batch.sources, fields, strict=True), start
-    ):
-        yield Row(
-            key=product_id.encode(),
-            place=place,
-            source=source,
-            updated_at=moment,
-            deleted=bool(deleted),
-            title=normalise_title(title),
-            fields=canonical_fields(*others),
-            image=image,
-            image_path=others[5] or None,
-            image_url=others[6] or None,
+
+
+def rows(chosen: Chosen, names: Collection[str]) -> list[Row]:
+    """Rows in normal form; `names`: the volatile attributes."""
+    found = []
+    columns = [chosen.table.column(name).to_pylist() for name in _COLUMNS]
+    updated = chosen.table.column("updated_at").cast(pa.int64()).to_pylist()
+    for place, source, lasting, volatile, moment, *row in zip(*chosen[1:], updated, *columns, strict=True):
+        product_id, title, image, deleted, sales, attributes, category, spu_id, brand, *others = row
+        kept, moving = split(attributes, names)
+        fields = canonical_fields(category, spu_id, brand, kept, *others)
+        path, url = others[:2]
+        found.append(
+            Row(
+                *(product_id.encode(), place, source, moment, bool(deleted), normalise_title(title), fields),
+                *(Volatile(sales, moving), Digests(lasting, volatile), image, path or None, url or None),
+            )
         )
+    return found
+
+
+_COLUMNS = (
+    *("product_id", "title", "image", "deleted", "sales", "attributes", "category", "spu_id", "brand"),
+    *("image_path", "image_url", "pictures", "categories"),
+)
 
 
 def refused_keys(refused: Iterable[RefusedRow]) -> list[bytes]:

@@ -15,7 +15,7 @@ from mmprod.datasets.ingest.presence import Roll, departures
 from mmprod.datasets.store import changelog, record, undo
 from mmprod.datasets.store.changelog import Change, absent_place, row_place
 from mmprod.datasets.store.shard import Shard, Write
-from mmprod.datasets.store.state import State, delivered, gone, seen, unheard, unpack
+from mmprod.datasets.store.state import State, delivered, gone, moves, seen, unheard, unpack
 from mmprod.datasets.store.view import Slice, View
 
 
@@ -96,7 +96,9 @@ def merge_part(shard: Shard, day: Day, part: Part, pictures: Pictures, tally: Co
     told: list[Change] = []
     for row, content in zip(rows, come, strict=True):
         old = after[row.key]
-        after[row.key] = new = delivered(old, content.content, row.updated_at, day.number)
+        after[row.key] = new = delivered(
+            old, content.content, row.updated_at, day.number, row.volatile, row.digests
+        )
         if not old.known or old.content != new.content:
             bodies[row.key] = record.body(row.title, content.reason, row.fields), content.picture
         told += _delivery(row, content, old, new, day.number)
@@ -115,18 +117,20 @@ def merge_part(shard: Shard, day: Day, part: Part, pictures: Pictures, tally: Co
     shard.write(writes, group.full_day, log=_log(day, changes), day=day.date)
 
 
+UNLISTED = ("unchanged", "volatile")
+"""Kinds that are counted only."""
+
 _COUNTS = {"removed": "removed_by_row", "picture_rejected": "pictures_rejected"}
 
 
 def _write(
     key: bytes, old: State, new: State, body: bytes | None = None, picture: bytes | None = None
 ) -> Write:
-    left = new.live - old.live
-    return Write(key, new, body, picture, left != 0 or old.content != new.content, left)
+    return Write(key, new, body, picture, *moves(old, new), new.live - old.live)
 
 
 def _log(day: Day, changes: list[Change]) -> Slice:
-    return changelog.entries(day.date, day.table, (c for c in changes if c.kind != "unchanged"))
+    return changelog.entries(day.date, day.table, (c for c in changes if c.kind not in UNLISTED))
 
 
 def _of_writes(told: list[Change], writes: list[Write]) -> list[Change]:
@@ -136,7 +140,7 @@ def _of_writes(told: list[Change], writes: list[Write]) -> list[Change]:
 
 
 def _delivery(row: Row, come: Delivered, old: State, new: State, day: int) -> Iterator[Change]:
-    yield _change(row, *outcome(old, new, come.content, row.updated_at, day))
+    yield _change(row, *outcome(old, new, come.content, row.volatile, row.updated_at, day))
     fault = new.content.image_fault
     if come.reason and new.content == come.content and fault != (old.known and old.content.image_fault):
         yield _change(row, "picture_rejected", come.reason)

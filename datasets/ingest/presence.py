@@ -25,9 +25,12 @@ class Roll:
     hashes: _Hashes  # sorted
     winners: dict[str, int]  # for each repeated id (compared exactly): the place of the row that counts
 
-    def loses(self, product_id: str, place: int) -> bool:
-        """Whether another row with the same id replaces the row at `place`."""
-        return bool(self.winners) and self.winners.get(product_id, place) != place
+    def losers(self, product_ids: Sequence[str], start: int) -> list[int]:
+        """Which rows, of those from place `start` on, are replaced by another row with the same id."""
+        if not self.winners:
+            return []
+        places = enumerate(product_ids, start)
+        return [place - start for place, key in places if self.winners.get(key, place) != place]
 
     def with_ids(self, keys: Iterable[bytes]) -> "Roll":
         """A copy of the roll with more ids."""

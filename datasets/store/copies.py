@@ -40,10 +40,15 @@ def shard_hash(shard: Shard, days: bool) -> int:
         bodies = shard.whole("records", wanted)
         for key in wanted:
             state = states[key]
-            told: tuple[object, ...] = (*state.content[:3], state.updated_at)
+            told: tuple[object, ...] = (*state.content[:3], state.updated_at, state.volatile)
             if days:
                 gone = None if state.present else state.gone_day
-                told = (*state[:5], gone, bodies[key])  # a live product's earlier absences are not part of it
+                told = (
+                    *state[:5],
+                    gone,
+                    state.volatile,
+                    bodies[key],
+                )  # a live product's earlier absences are not part of it
             total += int.from_bytes(hashlib.sha256(repr((key, told)).encode()).digest(), "big")
     return total % _MODULUS
 

@@ -211,6 +211,9 @@ def writing(environment: Any, work: Callable[[Any], None], size: int = 0) -> Non
             size = environment.info()["map_size"] * 2
             environment.set_mapsize(size)
             extend(Path(environment.path()) / "data.mdb", size)
+        except lmdb.MapResizedError:  # by another process of the same run
+            with _reads.none():
+                environment.set_mapsize(0)
         except lmdb.Error as error:
             if not of_the_disk(error):
                 raise

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mmprod.datasets.identity import day_date
 from mmprod.datasets.store.state import State
+from mmprod.datasets.volatile import decode_attributes
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _SIZES = struct.Struct("<II")
@@ -38,8 +39,13 @@ class Record:
     categories: tuple[str, ...] = ()  # further category paths
 
 
+def moment(microseconds: int | None) -> datetime.datetime | None:
+    """The time of so many µs since 1970."""
+    return None if microseconds is None else _EPOCH + datetime.timedelta(microseconds=microseconds)
+
+
 def body(title: str, image_reason: str | None, fields: bytes) -> bytes:
-    """Encode what a record holds beyond its state. `fields` as `canonical_fields` returns them."""
+    """Encode what a record holds beyond its state. `fields`: as `canonical_fields` returns them."""
     text, reason = title.encode(), (image_reason or "").encode()
     return _SIZES.pack(len(text), len(reason)) + text + reason + fields
 
@@ -54,31 +60,30 @@ def parts(data: bytes) -> tuple[str, str | None, bytes]:
 
 def image_url(data: bytes) -> str | None:
     """The picture's address, from a record's bytes."""
-    url: str | None = json.loads(parts(data)[2])[6]
+    url: str | None = json.loads(parts(data)[2])[5]
     return url
 
 
 def decode(product_id: str, state: State, data: bytes) -> Record:
     """Build the record of a known product from its state and its bytes."""
     title, reason, fields = parts(data)
-    category, spu_id, brand, sales, attributes, path, url, *further = json.loads(fields)
+    category, spu_id, brand, attributes, path, url, *further = json.loads(fields)
     pictures, categories = further or ((), ())
-    moment = state.updated_at
     return Record(
         product_id=product_id,
         title=title,
         category=tuple(category),
         spu_id=spu_id,
         brand=brand,
-        sales=sales,
-        attributes=dict(attributes),
+        sales=state.volatile.sales,
+        attributes=dict(sorted((dict(attributes) | decode_attributes(state.volatile.attributes)).items())),
         image_path=path,
         image_url=url,
         image_reason=reason,
         image_hash=state.content.image_hash,
         text_hash=state.content.text_hash,
         fields_hash=state.content.fields_hash,
-        updated_at=None if moment is None else _EPOCH + datetime.timedelta(microseconds=moment),
+        updated_at=moment(state.updated_at),
         live=state.live,
         first_day=day_date(state.first_day),
         seen_day=day_date(state.seen_day),

@@ -1,7 +1,10 @@
 """The product store: the current data of every product, in LMDB, sharded by key hash.
 
-A store is a folder: ``store.json`` (format and number of shards, fixed at creation), ``LOCK`` and one LMDB
-environment a shard. One process writes, any number read; readers see complete transactions only.
+Pictures, titles and liveness have their own positions (`head`, `changes_since`), and so have the lasting
+fields (`field_head`, `field_changes_since`). Volatile fields such as sales move neither.
+
+A store is a folder: ``store.json`` (`layout`: format and number of shards), ``LOCK`` and one LMDB environment
+a shard. One process writes, any number read; readers see complete transactions only.
 """
 
 import datetime
@@ -19,6 +22,7 @@ from mmprod.datasets.identity import EMPTY, shard_of
 from mmprod.datasets.store import changelog, undo
 from mmprod.datasets.store.checked_values import none_missing, unseal
 from mmprod.datasets.store.copies import compact, export, shard_hash
+from mmprod.datasets.store.layout import Numbering, Position, layout, numbering, shards_of
 from mmprod.datasets.store.record import Record, decode
 from mmprod.datasets.store.shard import LAST, Shard
 from mmprod.datasets.store.state import State, unpack
@@ -26,15 +30,11 @@ from mmprod.datasets.store.stats import Stats, stats
 from mmprod.datasets.store.verify import damages
 from mmprod.storage import locks
 from mmprod.storage.errors import StateError
-from mmprod.storage.files import make_folder, replace_file
-
-FORMAT = 1
-Position = tuple[int, ...]
-"""How far a consumer has read: one sequence number a shard."""
+from mmprod.storage.files import make_folder
 
 
 class Changed(NamedTuple):
-    """A product whose content or liveness changed, with its current state."""
+    """A product that changed, with its current state."""
 
     product_id: str
     shard: int
@@ -59,9 +59,17 @@ class Store:
     Pickling keeps the path only; unpickling opens the store for reading.
     """
 
-    def __init__(self, path: Path, shards: list[Shard], lock: int | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        shards: list[Shard],
+        lock: int | None,
+        numbered: Numbering = Numbering(),  # noqa: B008
+    ) -> None:
         self.path = path
         self.shards = shards
+        self.numbering = numbered
+        """The numbering that the positions are of: another one since the store was last resharded."""
         self._lock = lock
 
     @classmethod
@@ -76,13 +84,16 @@ class Store:
         lock = None if read_only else _lock(path)
         opened: list[Shard] = []
         try:
-            for number in range(_layout(path, shards, read_only)):
+            count, numbered = shards_of(path, shards, read_only), numbering(path)
+            for number in range(count):
                 folder = path / f"shard-{number:03d}"
                 opened.append(Shard(folder, read_only))
+            if (layout(path)[1], numbering(path)) != (count, numbered):
+                raise StateError(f"{path} was resharded while it was opened; run again")
         except BaseException:
             cls(path, opened, lock).close()
             raise
-        return cls(path, opened, lock)
+        return cls(path, opened, lock, numbered)
 
     def close(self) -> None:
         """Close all shards and release the writer's lock."""
@@ -104,6 +115,13 @@ class Store:
     @property
     def writable(self) -> bool:
         return self._lock is not None
+
+    @property
+    def lock(self) -> int:
+        """The file descriptor of the writer's lock. Raises: StateError when the store is open for reading."""
+        if self._lock is None:
+            raise StateError(f"{self.path} is open to read only")
+        return self._lock
 
     def get(self, product_id: str) -> Record | None:
         """The record of a product, live or removed; None when it was never delivered.
@@ -151,27 +169,47 @@ class Store:
                 yield from (k.decode() for k, value in slice_ if unpack(k, value, full_day).live)
 
     def head(self) -> Position:
-        """The position of the latest change. Read it before `changes_since`, and save it after processing."""
-        return tuple(shard.read(lambda view: view.head) for shard in self.shards)
+        """The position of the latest change in picture, title or liveness.
+
+        Read it before `changes_since`, and save it after processing.
+        """
+        return self._head("sequence")
+
+    def field_head(self) -> Position:
+        """The position of the latest change in the lasting fields; see `field_changes_since`."""
+        return self._head("field_sequence")
+
+    def _head(self, sequence: str) -> Position:
+        return tuple(shard.read(lambda view: view.head(sequence)) for shard in self.shards)
 
     def changes_since(
         self, position: Position | None = None, until: Position | None = None
     ) -> Iterator[Changed]:
         """Every product whose latest change lies after `position` (None: from the start), up to `until`.
 
-        A change is one of content or liveness. Products come in their current state; one that changes while
-        this runs may come twice. The cost is proportional to the changes, not to the size of the store.
+        A change is one of picture, title or liveness. Products come in their current state; one that changes
+        while this runs may come twice. The cost is proportional to the changes, not to the size of the store.
         Raises: StateError when `position` is of a store with another number of shards, or ahead of this one.
         """
+        return self._changes("sequence", position, until)
+
+    def field_changes_since(self, position: Position | None = None) -> Iterator[Changed]:
+        """Every product whose lasting fields have changed after `position`, as `changes_since`.
+
+        Volatile fields (`mmprod.datasets.volatile`) and removals are no change of lasting fields.
+        """
+        return self._changes("field_sequence", position, None)
+
+    def _changes(self, sequence: str, position: Position | None, until: Position | None) -> Iterator[Changed]:
         start = (0,) * len(self.shards) if position is None else tuple(position)
-        head = self.head()
+        head = self._head(sequence)
         if len(start) != len(head) or any(a > b for a, b in zip(start, head, strict=True)):
             raise StateError(
                 f"position {start} is not of this store, which is at {head}; read it from the start"
             )
         ends = until or (LAST,) * len(start)
         for number, (shard, after, end) in enumerate(zip(self.shards, start, ends, strict=True)):
-            for keys in shard.changed(after, end):
+            for keys in shard.changed(sequence, after, end):
                 states = none_missing(shard.folder, "states", keys, shard.states(keys))
                 yield from (Changed(key.decode(), number, states[key]) for key in keys)
 
@@ -287,25 +325,6 @@ def _records(shard: Shard, keys: list[bytes]) -> dict[str, Record]:
     states = {key: state for key, state in states.items() if state.known}
     none_missing(shard.folder, "records", states, bodies)
     return {key.decode(): decode(key.decode(), state, bodies[key]) for key, state in states.items()}
-
-
-def _layout(path: Path, shards: int | None, read_only: bool) -> int:
-    """Number of shards of the store at `path`; for a new store, a writer records it."""
-    file = path / "store.json"
-    if not file.exists():
-        if read_only:
-            raise StateError(f"{path}: no product store here; ingest a day first or name the right folder")
-        replace_file(file, json.dumps({"format": FORMAT, "shards": shards or 1}))
-    try:
-        layout = json.loads(file.read_text())
-        found, count = layout["format"], int(layout["shards"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise StateError(f"{file} can't be read ({error}); restore the store from a copy") from error
-    if found != FORMAT:
-        raise StateError(f"{path}: store format {found}, this version reads {FORMAT}; make it anew")
-    if shards not in (None, count):
-        raise StateError(f"{path} has {count} shards, {shards} are configured; a store's number is fixed")
-    return count
 
 
 def _lock(path: Path) -> int:

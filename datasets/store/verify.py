@@ -1,5 +1,6 @@
 """Verification of a shard: every byte is read, every hash computed again."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import lmdb
@@ -9,7 +10,7 @@ from mmprod.datasets.store.checked_values import key_text, unseal
 from mmprod.datasets.store.record import parts
 from mmprod.datasets.store.shard import Shard
 from mmprod.datasets.store.state import State, unpack
-from mmprod.datasets.store.view import Slice
+from mmprod.datasets.store.view import SEQUENCES, Slice
 from mmprod.storage.errors import StateError
 
 Progress = Callable[[int], None]
@@ -24,7 +25,8 @@ def damages(shard: Shard, on_entries: Progress) -> Iterator[str]:
     try:
         yield from _pictures(shard, on_entries)
         yield from _products(shard, on_entries)
-        yield from _sequence(shard, on_entries)
+        for name in SEQUENCES:
+            yield from _sequence(shard, name, on_entries)
         yield from _changes(shard, on_entries)
     except (lmdb.Error, StateError) as error:
         yield f"reading stopped: {error}"
@@ -44,7 +46,8 @@ def _pictures(shard: Shard, on_entries: Progress) -> Iterator[str]:
 
 
 def _products(shard: Shard, on_entries: Progress) -> Iterator[str]:
-    known = live = 0
+    live = 0
+    numbered = Counter[str]()
     for entries, full_day in shard.chunks("states"):
         states: dict[bytes, State] = {}
         for key, value in entries:
@@ -53,12 +56,17 @@ def _products(shard: Shard, on_entries: Progress) -> Iterator[str]:
             except StateError as error:
                 yield str(error)
         yield from _against_records(shard, {key: state for key, state in states.items() if state.known})
-        known += sum(state.sequence > 0 for state in states.values())
+        numbered.update(name for name in SEQUENCES for state in states.values() if getattr(state, name))
         live += sum(state.live for state in states.values())
         on_entries(len(entries))
-    noted, moved = shard.read(lambda view: (view.live, view.stat("sequence")["entries"]))
-    if (live, known) != (noted, moved):
-        yield f"{live} of {known} products are live, recorded are {noted} of {moved}"
+    noted = shard.read(lambda view: view.live)
+    listed = shard.read(lambda view: Counter({name: view.stat(name)["entries"] for name in SEQUENCES}))
+    if live != noted or numbered != listed:
+        yield (
+            f"{live} of {numbered['sequence']} products are live, recorded are {noted} of "
+            f"{listed['sequence']}; {numbered['field_sequence']} have numbered fields, recorded are "
+            f"{listed['field_sequence']}"
+        )
 
 
 def _against_records(shard: Shard, states: dict[bytes, State]) -> Iterator[str]:
@@ -80,14 +88,15 @@ def _against_records(shard: Shard, states: dict[bytes, State]) -> Iterator[str]:
             yield f"{key_text(key)}: its record does not match the hashes in its state"
 
 
-def _sequence(shard: Shard, on_entries: Progress) -> Iterator[str]:
-    for entries, _ in shard.chunks("sequence"):
+def _sequence(shard: Shard, name: str, on_entries: Progress) -> Iterator[str]:
+    for entries, _ in shard.chunks(name):
         states = _readable(shard, entries)
         for number, key in entries:
-            if key in states and states[key].sequence != int.from_bytes(number, "big"):
-                yield f"sequence[{number.hex()}]: {key_text(key)}, whose state says {states[key].sequence}"
-            if key not in states:
-                yield f"sequence[{number.hex()}] names {key_text(key)}, which has no readable state"
+            noted = getattr(states[key], name) if key in states else None
+            if noted is None:
+                yield f"{name}[{number.hex()}] names {key_text(key)}, which has no readable state"
+            elif noted != int.from_bytes(number, "big"):
+                yield f"{name}[{number.hex()}]: {key_text(key)}, whose state says {noted}"
         on_entries(len(entries))
 
 

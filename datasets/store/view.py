@@ -12,6 +12,10 @@ CHUNK = 10_000
 """Entries read in one transaction: a longer one would keep the writer from reusing pages."""
 
 CHUNK_BYTES = 1 << 26
+
+SEQUENCES = ("sequence", "field_sequence")
+"""The databases that number changes: of picture, title and liveness, and of the lasting fields."""
+
 Slice = Sequence[tuple[bytes, bytes]]
 
 
@@ -45,18 +49,16 @@ class View:
         full_day = self.full_day
         return {key: unpack(key, value, full_day) for key, value in self.raw("states", keys).items()}
 
-    def slice(self, database: str, after: bytes, prefix: bytes = b"") -> Slice:
+    def slice(self, database: str, after: bytes, prefix: bytes = b"", count: int = CHUNK) -> Slice:
         """The next entries after key `after` whose keys begin with `prefix`, as stored.
 
-        At most `CHUNK` entries; fewer once their values exceed `CHUNK_BYTES`.
+        At most `count` entries; fewer once their values exceed `CHUNK_BYTES`.
         """
         found: list[tuple[bytes, bytes]] = []
         size = 0
-        if not self.holds(database):
-            return found
         with self._txn.cursor(db=self._databases[database]) as cursor:
             if cursor.set_range(after + b"\0"):
-                for key, value in islice(cursor.iternext(), CHUNK):
+                for key, value in islice(cursor.iternext(), count):
                     if not key.startswith(prefix):
                         break
                     found.append((key, value))
@@ -71,10 +73,6 @@ class View:
             if not cursor.set_range(after + b"\0"):
                 return []
             return list(islice(cursor.iternext(values=False), CHUNK))
-
-    def holds(self, database: str) -> bool:
-        """Whether the shard has this database; a store of an earlier version may lack it."""
-        return database in self._databases
 
     def last_of(self, database: str) -> bytes | None:
         """The last key of a database, None when it is empty."""
@@ -126,10 +124,9 @@ class View:
         """Number of live products."""
         return int(self.note("live") or 0)
 
-    @property
-    def head(self) -> int:
-        """The latest sequence number."""
-        with self._txn.cursor(db=self._databases["sequence"]) as cursor:
+    def head(self, sequence: str = "sequence") -> int:
+        """The latest number of a sequence."""
+        with self._txn.cursor(db=self._databases[sequence]) as cursor:
             return int.from_bytes(cursor.key(), "big") if cursor.last() else 0
 
     def stat(self, database: str) -> dict[str, int]:
@@ -138,5 +135,5 @@ class View:
         return found
 
     def databases(self) -> list[str]:
-        """Names of the databases that the shard has; a store of an earlier version may lack some."""
+        """Names of the shard's databases."""
         return list(self._databases)

@@ -1,1 +1,1 @@
-"""Readers of product tables as shops deliver them: Parquet, CSV and XML, converted to schema `PRODUCT`."""
+"""Readers of product tables as shops and other systems deliver them, converted to schema `PRODUCT`."""

@@ -23,8 +23,16 @@ REASONS = (
     "time_in_future",
     "deleted_unreadable",
     "live_unreadable",
+    "operation_unreadable",  # of change feeds, as the following ones
+    "time_missing",
+    "time_unreadable",
 )
-NAMED = {"deleted_unreadable": "deleted", "live_unreadable": "live"}
+NAMED = {
+    "deleted_unreadable": "deleted",
+    "live_unreadable": "live",
+    "operation_unreadable": "live",
+    "time_unreadable": "updated_at",
+}
 """Reasons that are followed by the refused value, and the column of that value."""
 _PLACES = ("image_path", "image_url")
 _WEB = r"^(?i:https?:)?//"
@@ -50,18 +58,25 @@ def check(batch: pa.RecordBatch, sources: Sources, latest: datetime) -> Checked:
     unread: dict[str, Mask] = {}
     values["product_id"], bad = columns.ids(found["product_id"])
     if "updated_at" in found:
-        times, unread["updated_at"] = figures.times(found["updated_at"])
+        times, unreadable = figures.moments(found["updated_at"], sources.columns["updated_at"])
+        if sources.changes:
+            bad["time_unreadable"] = unreadable
+            bad["time_missing"] = columns.mask(times.is_null()) & ~unreadable
+        else:
+            unread["updated_at"] = unreadable
         bad["time_in_future"] = columns.mask(pc.greater(times, pa.scalar(latest, TIME)))
         values["updated_at"] = times
     if "sales" in found:
         values["sales"], unread["sales"] = figures.integers(found["sales"])
     if sources.live:
         words = columns.filled_texts(batch.column(sources.live.column))
-        values["deleted"], bad["live_unreadable"] = _gone(words, sources.live)
+        values["deleted"], unknown = _gone(words, sources.live)
         if sources.parts:
-            bad["live_unreadable"] &= columns.mask(words.is_valid())
-    elif "deleted" in found:
-        values["deleted"], bad["deleted_unreadable"] = figures.flags(found["deleted"])
+            unknown &= columns.mask(words.is_valid())
+        bad["operation_unreadable" if sources.changes else "live_unreadable"] = unknown
+    if "deleted" in found:
+        flags, bad["deleted_unreadable"] = figures.flags(found["deleted"])
+        values["deleted"] = pc.or_kleene(values["deleted"], flags) if "deleted" in values else flags
     refusal = np.zeros(batch.num_rows, dtype=np.int8)
     for reason, rows in bad.items():
         refusal[rows & (refusal == 0)] = REASONS.index(reason)

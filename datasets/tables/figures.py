@@ -21,6 +21,7 @@ from mmprod.datasets.tables.columns import Mask, filled_texts, is_text, mask, no
 TRUE = ("true", "1", "1.0", "yes", "y", "t")
 FALSE = ("false", "0", "0.0", "no", "n", "f")
 
+_TIMESTAMP = re.compile(r"(?:^|_)ts_(s|ms|us|ns)$", re.IGNORECASE)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MYRIADS = {"": 1, "k": 10**3, "千": 10**3, "w": 10**4, "万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8}
 # 1200, 1,234 (groups of three), 1.2万, 2000+ (at least so many), 1e3
@@ -51,6 +52,28 @@ def times(column: pa.Array) -> tuple[pa.Array, Mask]:
         return each(
             list(column), lambda value: _cast_time(pa.array([value.as_py()], column.type))[0].value, TIME
         )
+
+
+def unit_of(name: str) -> str | None:
+    """The unit of a column of numbers since 1970, by its name as in change feeds: ts_ms, source_ts_us."""
+    match = _TIMESTAMP.search(name)
+    return match[1] if match else None
+
+
+def moments(column: pa.Array, name: str) -> tuple[pa.Array, Mask]:
+    """As `times`; in a column whose name tells a unit (`unit_of`), whole numbers count from 1970."""
+    unit = unit_of(name)
+    if not unit or not (is_text(column.type) or pa.types.is_integer(column.type)):
+        return times(column)
+    words = pa.nulls(len(column), pa.string())
+    if is_text(column.type):
+        column = filled_texts(column)
+        whole = pc.match_substring_regex(column, "^[0-9]{1,19}$")
+        words, column = pc.if_else(whole, words, column), pc.if_else(whole, column, words)
+    numbers, too_long = integers(column)
+    counted, far = times(numbers.cast(pa.timestamp(unit, tz="UTC")))
+    read, unreadable = times(words)
+    return pc.coalesce(counted, read), too_long | far | unreadable
 
 
 def integers(column: pa.Array) -> tuple[pa.Array, Mask]:

@@ -1,14 +1,16 @@
 """Mapping of a table's columns to schema `PRODUCT`, with checks of names and types, before rows are read."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
 from mmprod.datasets.schemas import PRODUCT
+from mmprod.datasets.tables import figures
 from mmprod.datasets.tables.columns import is_text
+from mmprod.datasets.tables.words import COLUMN, KEPT, REMOVED
 from mmprod.storage.errors import InputError
 
 _NEEDED = ("product_id", "title")
@@ -46,6 +48,11 @@ class TableSpec:
     pictures of later rows become further pictures. None: as "one", but the table is refused when a newer row
     lacks a value that an older one has.
 
+    `snapshot` "changes": the table is a change feed, whose rows are inserts, updates and deletes. Each needs
+    a time, and of several rows of one id, the newest counts. `live` then names the words of operations.
+
+    `options` are those of the library that reads a Delta Lake or Iceberg table.
+
     For CSV, detected when None: `encoding`, `delimiter` and `quote` (``""``: quotes are ordinary characters,
     the default with tabs). `skip_rows`: lines to skip, as line numbers from 1, or how many at the top.
     """
@@ -57,6 +64,8 @@ class TableSpec:
     separators: Mapping[str, str] = field(default_factory=dict)
     live: Live | None = None
     rows: Literal["one", "first_non_empty"] | None = None
+    snapshot: Literal["changes"] | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
     encoding: str | None = None
     delimiter: str | None = None
     quote: str | None = None
@@ -70,6 +79,27 @@ class TableSpec:
         return [name for name in named if name and name not in needed]
 
 
+def spec_of(settings: Mapping[str, Any]) -> TableSpec:
+    """The spec of the settings of a section ``[table]``.
+
+    The words of `operation` are those of `live` in a change feed, and are not used in other tables: a full
+    table, to compare with, has no operations.
+    """
+    given = dict(settings)
+    live, operation, snapshot = (given.pop(name) for name in ("live", "operation", "snapshot"))
+    changes = snapshot == "changes"
+    words = Live(**live) if live else None
+    if changes and operation:
+        words = operations(**operation)
+    return TableSpec(**given, live=words, snapshot="changes" if changes else None)
+
+
+def operations(column: str = COLUMN, removed: Sequence[str] = REMOVED, kept: Sequence[str] = KEPT) -> Live:
+    """The words of a change feed's operations; a word in both lists removes."""
+    gone = {word.strip().lower() for word in removed}
+    return Live(column, [word for word in kept if word.strip().lower() not in gone], list(removed))
+
+
 @dataclass(frozen=True)
 class Sources:
     """The table columns from which each column of `PRODUCT` is made."""
@@ -81,6 +111,7 @@ class Sources:
     separators: Mapping[str, str] = field(default_factory=dict)
     live: Live | None = None
     parts: bool = False  # rows of one id are parts of one product (`TableSpec.rows` "first_non_empty")
+    changes: bool = False  # the table is a change feed (`TableSpec.snapshot` "changes")
 
     @property
     def all(self) -> list[str]:
@@ -93,7 +124,7 @@ class Sources:
     def only_checked(self) -> "Sources":
         """Only the columns that decide whether a row is accepted."""
         found = {name: self.columns[name] for name in CHECKED if name in self.columns}
-        return Sources(found, live=self.live, parts=self.parts)
+        return Sources(found, live=self.live, parts=self.parts, changes=self.changes)
 
 
 def find_sources(schema: pa.Schema, spec: TableSpec, table: str) -> Sources:
@@ -101,6 +132,9 @@ def find_sources(schema: pa.Schema, spec: TableSpec, table: str) -> Sources:
 
     Raises: InputError for a column that is missing, repeated, or of a type that can't be converted.
     """
+    changes = spec.snapshot == "changes"
+    if changes and not spec.live and COLUMN in schema.names:
+        spec = replace(spec, live=operations())
     _check_names(schema, spec, table)
     columns = {}
     for name in PRODUCT.names:
@@ -114,7 +148,7 @@ def find_sources(schema: pa.Schema, spec: TableSpec, table: str) -> Sources:
         columns["category"] = category.pop()
     if attributes:
         columns.pop("attributes", None)
-    if spec.live and columns.pop("deleted", None) and "deleted" in spec.columns:
+    if spec.live and not changes and columns.pop("deleted", None) and "deleted" in spec.columns:
         raise InputError(
             f"table.live and table.columns.deleted both say which products of {table} are gone: set only one"
         )
@@ -124,8 +158,28 @@ def find_sources(schema: pa.Schema, spec: TableSpec, table: str) -> Sources:
         )
     plain = [*category, *attributes, *([spec.live.column] if spec.live else [])]
     _check_types(schema, columns, plain, spec.pictures, table)
+    if changes:
+        _check_feed(columns, spec, table)
     parts = spec.rows == "first_non_empty"
-    return Sources(columns, category, attributes, spec.pictures, spec.separators, spec.live, parts)
+    return Sources(columns, category, attributes, spec.pictures, spec.separators, spec.live, parts, changes)
+
+
+def _check_feed(columns: Mapping[str, str], spec: TableSpec, table: str) -> None:
+    if "updated_at" not in columns:
+        raise InputError(
+            f"{table} is read as a change feed (table.snapshot), and has no column updated_at, which tells "
+            "which of several changes is the last; map it in [table.columns]"
+        )
+    if not spec.live and "deleted" not in columns:
+        raise InputError(
+            f"{table} is read as a change feed (table.snapshot), and no column says which rows remove "
+            "products; name it in table.operation"
+        )
+    if spec.rows == "first_non_empty":
+        raise InputError(
+            "table.rows: in a change feed (table.snapshot), the newest row of an id is the product, so rows "
+            'can\'t be parts of one; remove "first_non_empty"'
+        )
 
 
 def _check_names(schema: pa.Schema, spec: TableSpec, table: str) -> None:
@@ -156,6 +210,8 @@ def _check_types(
     for name, source in columns.items():
         kind = schema.field(source).type
         fits, wanted = _WANTED.get(name, (_can_be_text, "text"))
+        if name == "updated_at" and pa.types.is_integer(kind) and figures.unit_of(source):
+            continue
         if not (fits(kind) or (pa.types.is_null(kind) and name != "product_id")):
             raise InputError(f"{table}: column {source!r} for {name} is {kind}, want {wanted}")
     for source in pictures:
@@ -221,7 +277,7 @@ _WANTED: dict[str, tuple[Callable[[pa.DataType], bool], str]] = {
     "image": (_is_picture, "bytes, a struct of bytes and path, or text with a path or address"),
     "category": (_is_levels, "a list of text, or text like 'Home > Lamps'"),
     "sales": (_is_number, "numbers"),
-    "updated_at": (_is_moment, "timestamps, dates or ISO 8601 text"),
+    "updated_at": (_is_moment, "timestamps, dates, ISO 8601 text, or whole numbers in a column like ts_ms"),
     "deleted": (_is_flag, "true and false, or 0 and 1"),
     "attributes": (_is_map, "a map from text to text"),
     "pictures": (_is_levels, "a list of text, or text"),

@@ -1,62 +1,79 @@
 """Streaming reader of Parquet files, one or a folder of them; a whole table is never in memory."""
 
-import errno
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from mmprod.datasets.tables.columnar import (
+    BATCH_BYTES,
+    EMPTY,
+    ahead,
+    check_same,
+    folded_bytes,
+    plain,
+    raise_own,
+    together,
+    unfolded,
+)
 from mmprod.datasets.tables.dictionary_page import longest_value
-from mmprod.datasets.tables.raw_rows import RawRows, file_name
-from mmprod.storage.errors import InputError, shortage
+from mmprod.datasets.tables.partitions import name_below, partition_of, with_partition, with_partition_fields
+from mmprod.datasets.tables.raw_rows import RawRows
+from mmprod.storage.errors import InputError
 
-_BATCH_BYTES = 32_000_000  # the reader itself holds about three times as much
+_BATCH_BYTES = BATCH_BYTES
 _NESTED_BYTES = 4 * _BATCH_BYTES  # most bytes of long values inside lists or maps
 _FEW_ROWS = 128  # least rows read at once when rows may share a long value inside lists or maps
 
 
 class ParquetTable:
-    """Parquet files with the same columns, read one after the other in the given order."""
+    """Parquet files with the same columns, read one after the other in the given order.
 
-    def __init__(self, files: list[Path]) -> None:
+    The folders between `root` and a file, such as ``dt=2026-11-30``, give it further columns, of text.
+    """
+
+    def __init__(self, files: list[Path], root: Path | None = None) -> None:
         """Read every footer. Raises: InputError if one is unreadable, columns differ, or there is no row."""
         self.files = files
+        self._root = root
         self.schema = self._footer(files[0])[0]
         self.rows = 0
         for path in files:
             schema, rows = self._footer(path)
-            _check_same(self.schema, schema, files[0], path)
+            check_same(self.schema, schema, files[0], path)
             self.rows += rows
         if not self.rows:
-            raise InputError(
-                f"{files[0]} has no rows; an empty table is refused, it would remove every product"
-            )
+            raise InputError(f"{files[0]} {EMPTY}")
 
     def read(self, columns: list[str], batch_rows: int) -> Iterator[RawRows]:
-        """The rows with these columns, `batch_rows` at a time (fewer if they are very long).
+        """The rows with these columns, `batch_rows` at a time (fewer if they are very long), read ahead.
 
         The file stores a value that many rows share only once. Such values are read as dictionaries, and
         expanded for as many rows at a time as amount to about _BATCH_BYTES.
         Raises: InputError, naming the file, if its pages are damaged.
         """
+        return ahead(self._read(columns, batch_rows))
+
+    def _read(self, columns: list[str], batch_rows: int) -> Iterator[RawRows]:
         for path in self.files:
-            number = 1
+            number, name = 1, name_below(self._root, path)
             try:
                 for batch in self._batches(path, columns, batch_rows):
-                    yield RawRows(batch, file_name(path), range(number, number + batch.num_rows))
+                    yield RawRows(batch, name, range(number, number + batch.num_rows))
                     number += batch.num_rows
             except (OSError, pa.ArrowException) as error:
-                _raise_own(error)
+                raise_own(error)
                 raise InputError(f"{path} is damaged after row {number - 1}: {error}") from error
 
     def _batches(self, path: Path, columns: list[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
         """The rows of a file in the table's own types, even if read as dictionaries."""
         with _open(path) as file:
-            metadata = file.metadata
-        rows = _fitting(metadata, columns, batch_rows)
+            metadata, own = file.metadata, set(file.schema_arrow.names)
+        given = partition_of(self._root, path).items()
+        further = {name: value for name, value in given if name in columns and name not in own}
+        columns = [name for name in columns if name in own] or [min(own)]
+        rows = fitting(metadata, columns, batch_rows)
         longest = _longest_shared(path, metadata, columns)
         shared, step = [name for name, size in longest.items() if size * rows > _BATCH_BYTES], rows
         if not set(shared) <= set(columns):  # Arrow can't read values inside lists as dictionaries
@@ -68,18 +85,19 @@ class ParquetTable:
         read = 0
         with _open(path, shared, metadata) as file:
             batches = file.iter_batches(step, columns=columns)
-            for batch in _together(_unfolded(batches, wanted), rows):
+            for batch in together(unfolded(batches, wanted, _BATCH_BYTES, folded_bytes), rows, _BATCH_BYTES):
                 read += batch.num_rows
-                yield batch
+                yield with_partition(batch, further)
         if read != metadata.num_rows:
             raise InputError(f"{path} has {read} rows, its footer says {metadata.num_rows}")
 
     def _footer(self, path: Path) -> tuple[pa.Schema, int]:
         try:
             with _open(path) as file:
-                return pa.schema(list(map(_plain, file.schema_arrow))), file.metadata.num_rows
-        except (OSError, pa.ArrowException) as error:
-            _raise_own(error)
+                own = [plain(field) for field in file.schema_arrow]
+                return with_partition_fields(own, self._root, path), file.metadata.num_rows
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+            raise_own(error)
             raise InputError(f"{path} is not a complete Parquet file: {error}") from error
 
 
@@ -96,70 +114,7 @@ def _open(path: Path, shared: Sequence[str] = (), metadata: pq.FileMetaData | No
     )
 
 
-def _plain(field: pa.Field) -> pa.Field:
-    """The field with the value type of its dictionary, if it is one."""
-    return field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
-
-
-def _raise_own(error: Exception) -> None:
-    """Raise a lack of memory or file descriptors, or a disk error: neither means that the file is damaged."""
-    if own := shortage(error):
-        raise own from None
-    if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT, errno.EINVAL):
-        raise error
-
-
-def _unfolded(batches: Iterator[pa.RecordBatch], wanted: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """The rows in parts of about _BATCH_BYTES, with dictionaries expanded to their values."""
-    for batch in batches:
-        batch, start = batch.select(wanted.names), 0
-        lengths = _row_bytes(batch)
-        while start < batch.num_rows:
-            rows = max(1, int(np.searchsorted(np.cumsum(lengths[start:]), _BATCH_BYTES)))
-            columns = zip(batch.slice(start, rows).columns, wanted.types, strict=True)
-            arrays = [column.cast(kind) if column.type != kind else column for column, kind in columns]
-            yield pa.RecordBatch.from_arrays(arrays, schema=wanted)
-            start += rows
-
-
-def _row_bytes(batch: pa.RecordBatch) -> np.ndarray:
-    """Bytes that the dictionary values of each row take once expanded, int64 [n]."""
-    lengths = np.zeros(batch.num_rows, np.int64)
-    for column in batch.columns:
-        if pa.types.is_dictionary(column.type):
-            own = pc.binary_length(column.dictionary).fill_null(0).take(column.indices).fill_null(0)
-            lengths += own.to_numpy(zero_copy_only=False)
-    return lengths
-
-
-def _together(parts: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
-    """Small parts concatenated, up to `rows` rows or about _BATCH_BYTES."""
-    held, count, size = list[pa.RecordBatch](), 0, 0
-    for part in parts:
-        count, size = count + part.num_rows, size + part.nbytes
-        if held and (count > rows or size > _BATCH_BYTES):
-            yield _one(held)
-            held, count, size = [], part.num_rows, part.nbytes
-        held.append(part)
-    if held:
-        yield _one(held)
-
-
-def _one(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
-    return parts[0] if len(parts) == 1 else pa.concat_batches(parts)  # concat_batches copies
-
-
-def _check_same(first: pa.Schema, other: pa.Schema, first_path: Path, other_path: Path) -> None:
-    wanted, found = ({field.name: field.type for field in schema} for schema in (first, other))
-    for name in [*wanted, *found]:
-        if wanted.get(name) != found.get(name):
-            raise InputError(
-                f"column {name!r} is {wanted.get(name, 'missing')} in {first_path} but"
-                f" {found.get(name, 'missing')} in {other_path}; all files of a folder need equal columns"
-            )
-
-
-def _fitting(metadata: pq.FileMetaData, columns: list[str], batch_rows: int) -> int:
+def fitting(metadata: pq.FileMetaData, columns: list[str], batch_rows: int) -> int:
     """`batch_rows`, or fewer: about _BATCH_BYTES of rows in the row group with the longest rows."""
     fitting = batch_rows
     for number in range(metadata.num_row_groups):

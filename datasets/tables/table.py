@@ -1,11 +1,9 @@
-"""Reading a product table (Parquet, CSV or XML) as batches of rows in schema `PRODUCT` and refused rows."""
+"""Reading a product table as batches of rows in schema `PRODUCT` and refused rows."""
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,28 +13,20 @@ import pyarrow as pa
 from mmprod.datasets.ingest.delivery import Identities
 from mmprod.datasets.tables.canonical import NAMED, REASONS, Checked, check, complete
 from mmprod.datasets.tables.columns import mask
-from mmprod.datasets.tables.csv_table import CsvTable
 from mmprod.datasets.tables.mapping import SEPARATED, Sources, TableSpec, find_sources
-from mmprod.datasets.tables.parquet_table import ParquetTable
-from mmprod.datasets.tables.raw_rows import RawRows
+from mmprod.datasets.tables.opening import Files, column_names, open_files
+from mmprod.datasets.tables.raw_rows import RawRows, RowSources
 from mmprod.datasets.tables.repeated import CombinedTable, check_whole
-from mmprod.datasets.tables.snapshot import Snapshot
+from mmprod.datasets.tables.snapshot import Pinned, Snapshot
 from mmprod.datasets.tables.xml_table import SEPARATOR, XmlTable
-from mmprod.storage.errors import InputError
 
-__all__ = ["ProductTable", "RowRefused", "TableBatch", "TableSpec", "open_table"]
+__all__ = ["ProductTable", "RowRefused", "TableBatch", "TableSpec", "column_names", "open_table"]
 
 log = logging.getLogger(__name__)
 
-_PARQUET = (".parquet", ".pq")
-_CSV = (".csv", ".tsv", ".txt")
-_XML = (".xml",)
 _TOLD = 40  # characters of an unreadable value that a message shows
 _FUTURE = timedelta(days=1)  # clocks and time zones differ by less
 _PICTURES = {"image", "image_path", "image_url"}
-
-
-Files = ParquetTable | CsvTable | XmlTable
 
 
 class RowRefused(NamedTuple):
@@ -59,7 +49,7 @@ class TableBatch(NamedTuple):
     """
 
     accepted: pa.RecordBatch
-    sources: list[str]
+    sources: Sequence[str]
     refused: list[RowRefused]
     unread: list[tuple[int, str]]
     plain_ids: int
@@ -70,12 +60,12 @@ class ProductTable:
     """A product table that was checked when it was opened; made by `open_table`."""
 
     def __init__(
-        self, files: Files, sources: Sources, latest: datetime, snapshot: Snapshot, whole_rows: bool
+        self, files: Files, sources: Sources, latest: datetime, snapshot: Snapshot | Pinned, whole_rows: bool
     ) -> None:
         self.files = files
         self.sources = sources
         self.whole_rows = whole_rows
-        """Whether `table.rows` is "one": of several rows of an id, the newest is the product."""
+        """Whether of several rows of an id, the newest is the product, whatever the others hold."""
         self._latest = latest
         self._snapshot = snapshot
         self.rows: int | None = files.rows
@@ -83,7 +73,7 @@ class ProductTable:
 
     @property
     def fingerprint(self) -> str:
-        """Hex sha256 over the content of the table's files, in their order."""
+        """Hex sha256 over the content of the table's files, in their order, or over what pins its version."""
         return self._snapshot.fingerprint
 
     def batches(self, batch_rows: int = 10_000) -> Iterator[TableBatch]:
@@ -96,7 +86,7 @@ class ProductTable:
         """
         self._snapshot.check()
         for raw in self.files.read(self.sources.all, batch_rows):
-            self._snapshot.check()
+            self._snapshot.check_file(raw.file)
             checked = check(raw.batch, self.sources, self._latest)
             yield self._split(raw, complete(raw.batch, self.sources, checked.values), checked)
         self._snapshot.check()
@@ -110,13 +100,13 @@ class ProductTable:
         few = self.sources.only_checked()
         self._snapshot.check()
         for raw in self.files.read(few.all, batch_rows):
-            self._snapshot.check()
+            self._snapshot.check_file(raw.file)
             checked = check(raw.batch, few, self._latest)
             accepted = pa.array(checked.refusal == 0)
             nothing = pa.nulls(raw.batch.num_rows, pa.int64())
             times = checked.values.get("updated_at", nothing).cast(pa.int64()).filter(accepted)
             gone = None
-            if self.sources.live:
+            if self.sources.live and not self.sources.changes:
                 gone = mask(checked.values["deleted"].filter(accepted))
             ids = checked.values["product_id"].filter(accepted)
             yield Identities(ids.to_pylist(), times.to_pylist(), gone)
@@ -130,7 +120,7 @@ class ProductTable:
 
     def _split(self, raw: RawRows, rows: pa.RecordBatch, checked: Checked) -> TableBatch:
         refused = [RowRefused(f"{raw.file}:{number}", None, reason) for number, reason in raw.refused]
-        sources = [f"{raw.file}:{number}" for number in raw.numbers]
+        sources = RowSources(raw.file, raw.numbers)
         unread, good = checked.unread, checked.refusal == 0
         if not good.all():
             bad = np.flatnonzero(checked.refusal).tolist()
@@ -144,11 +134,11 @@ class ProductTable:
         if not good.all():
             place = np.cumsum(good) - 1
             found = [(int(place[row]), told) for row, told in found]
-            rows, sources = rows.filter(pa.array(good)), list(compress(sources, good.tolist()))
+            rows, sources = rows.filter(pa.array(good)), sources.where(good)
         return TableBatch(rows, sources, refused, found, plain)
 
     def _refusal(
-        self, raw: RawRows, rows: pa.RecordBatch, sources: list[str], row: int, reason: str
+        self, raw: RawRows, rows: pa.RecordBatch, sources: RowSources, row: int, reason: str
     ) -> RowRefused:
         usable = not reason.startswith("id_")
         told = f"{reason}:{self._value(raw, NAMED[reason], row)}" if reason in NAMED else reason
@@ -167,77 +157,24 @@ class ProductTable:
 
 
 def open_table(path: Path, spec: TableSpec, now: datetime | None = None) -> "ProductTable | CombinedTable":
-    """Open a Parquet file, a folder of them, a CSV or an XML file, and check its form and columns.
+    """Open the table at a path or address (`opening.open_files`), and check its form and columns.
 
     The rows are checked later, by `batches`. Rows dated more than a day after `now` (default: the clock) will
     be refused.
     Raises: InputError, naming the file, when a file is missing, incomplete, of an unknown kind or without
     rows, or when a column is missing, repeated or of a type that can't be converted.
     """
-    snapshot = Snapshot(partial(_files, path))
-    files = _open_files(path, spec, snapshot.files)
+    files, snapshot = open_files(path, spec)
     if isinstance(files, XmlTable):
         spec = _with_repeated_elements(spec)
     sources = find_sources(files.schema, spec, str(path))
     if not (_PICTURES & set(sources.columns) or sources.pictures):
         log.warning("%s has no column with pictures; map it in [table.columns] if it should", path)
     latest = (now or datetime.now(UTC)) + _FUTURE
-    table = ProductTable(files, sources, latest, snapshot, spec.rows == "one")
+    table = ProductTable(files, sources, latest, snapshot, spec.rows == "one" or sources.changes)
     return CombinedTable(table) if spec.rows == "first_non_empty" else table
-
-
-def column_names(path: Path, spec: TableSpec) -> tuple[list[str], dict[str, object]]:
-    """The names of a table's columns, and how its file is read (CSV: encoding, delimiter, quote and header).
-
-    Raises: InputError, naming the file, when this can't be determined.
-    """
-    files = _open_files(path, spec, _files(path))
-    if isinstance(files, CsvTable):
-        form = {
-            "encoding": files.encoding,
-            "delimiter": {"\t": "tab"}.get(files.delimiter, files.delimiter),
-            "quote": files.quote or "none: quotes are letters",
-            "header": f"line {files.header}",
-        }
-        return files.schema.names, {"kind": "CSV", **form}
-    if isinstance(files, XmlTable):
-        return files.schema.names, {"kind": "XML feed"}
-    return files.schema.names, {"kind": "Parquet", "files": len(files.files), "rows": files.rows}
 
 
 def _with_repeated_elements(spec: TableSpec) -> TableSpec:
     several = [name for name in SEPARATED if name != "category" or len(spec.category) < 2]
     return replace(spec, separators={**dict.fromkeys(several, SEPARATOR), **spec.separators})
-
-
-def _open_files(path: Path, spec: TableSpec, files: list[Path]) -> Files:
-    kind = path.suffix.lower()
-    if path.is_dir() or kind in _PARQUET:
-        return ParquetTable(files)
-    if kind in _CSV:
-        return CsvTable(path, spec)
-    if kind in _XML:
-        return XmlTable(path, spec.optional)
-    raise InputError(
-        f"{path}: a product table ends in {', '.join(_PARQUET + _CSV + _XML)} or is a folder of Parquet"
-    )
-
-
-def _files(path: Path) -> list[Path]:
-    """The files of a table."""
-    if path.is_dir():
-        return _parts(path)
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such product table")
-    return [path]
-
-
-def _parts(folder: Path) -> list[Path]:
-    """The Parquet files of a folder by name; hidden files and markers such as _SUCCESS are ignored."""
-    parts = sorted(part for part in folder.iterdir() if not part.name.startswith((".", "_")))
-    if not parts:
-        raise InputError(f"{folder} holds no Parquet files")
-    for part in parts:  # an odd file may be a table still being uploaded: its products would be missing
-        if not part.is_file() or part.suffix.lower() not in _PARQUET:
-            raise InputError(f"{folder} holds {part.name}, which is no Parquet file; move it elsewhere")
-    return parts

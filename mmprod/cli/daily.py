@@ -9,7 +9,11 @@ from mmprod.cli.remote import submit
 from mmprod.cli.session import Session
 
 SnapshotOption = Annotated[
-    str | None, typer.Option("--snapshot", help="full: products not listed are removed; partial: they stay.")
+    str | None,
+    typer.Option(
+        "--snapshot",
+        help="full: products not listed are removed; partial: they stay; changes: rows say what is removed.",
+    ),
 ]
 ApproveOption = Annotated[
     bool, typer.Option("--approve-removals", help="Allow a day that removes more than the configured share.")
@@ -63,7 +67,11 @@ def ingest(
     session.override({"table.snapshot": snapshot})
     from mmprod.stages.daily.ingest import ingest_table
 
-    with session.lake.writing(wait), session.progress() as progress, session.store(read_only=False) as store:
+    with (
+        session.lake.writing(wait),
+        session.progress() as progress,
+        session.store(read_only=False, table=table) as store,
+    ):
         outcome = ingest_table(
             *(session.lake, session.config, store, table, day.date(), approve_removals, progress),
             approve_day=approve_day,

@@ -24,7 +24,7 @@ DayOption = Annotated[
     datetime.datetime, typer.Option("--day", formats=["%Y-%m-%d"], help="The day of the table.")
 ]
 TableOption = Annotated[
-    Path, typer.Option("--table", help="Product table: a Parquet file, a folder of them, or a CSV.")
+    Path, typer.Option("--table", help="Product table: a file, a folder, or an address (see docs/feeds.md).")
 ]
 ProfileOption = Annotated[str | None, typer.Option("--profile", help="Only this profile; default: all.")]
 EarlierArgument = Annotated[

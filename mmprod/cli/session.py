@@ -45,11 +45,11 @@ class Session:
         self.lake: Lake = Lake(self.config.lake)
 
     @contextmanager
-    def store(self, read_only: bool = True) -> Iterator["Store"]:
-        """The product store, open within the `with` block."""
+    def store(self, read_only: bool = True, table: Path | None = None) -> Iterator["Store"]:
+        """The product store, open within the `with` block. `table`: the one that a new store is for."""
         from mmprod.stages.store import open_store
 
-        with open_store(self.lake, self.config, read_only) as store:
+        with open_store(self.lake, self.config, read_only, table) as store:
             yield store
 
     def show(self, content: Any, text: str | None = None) -> None:

@@ -89,6 +89,53 @@ def compact(session: Session, wait: WaitOption = False) -> None:
     session.show(content, f"{before / 1e6:,.1f} MB before, {after / 1e6:,.1f} MB after")
 
 
+@app.command("migrate")
+@with_session()
+def migrate(session: Session, wait: WaitOption = False) -> None:
+    """Bring a store of an earlier version to the present format.
+
+    The new store is written beside the old one, verified, compared with it product by product, and only then
+    put in its place. The old one is kept; remove it when you are content.
+
+    Example: mmprod store migrate
+    """
+    from mmprod.stages.store import migrate_store
+
+    with session.lake.writing(wait), session.progress() as progress:
+        count, old = migrate_store(session.lake, session.config, progress("migrate", None))
+    content = {"products": count, "before": str(old) if old else None}
+    done = f"{count:,} products migrated; the store as it was is kept in {old}"
+    session.show(content, done if old else "the store has the present format already")
+
+
+@app.command("reshard")
+@with_session()
+def reshard(
+    session: Session,
+    shards: Annotated[int, typer.Argument(min=1, max=4096, help="The new number of shards.")],
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the old store beside the new one.")] = False,
+    wait: WaitOption = False,
+) -> None:
+    """Give the store another number of shards: LMDB files that are written and encoded in parallel.
+
+    The new store is written beside the old one, verified, compared with it product by product, and only then
+    put in its place. Nothing is encoded again. Days ingested before can't be undone afterwards.
+
+    Example: mmprod store reshard 8 --keep
+    """
+    from mmprod.stages.store import reshard_store
+
+    with session.lake.writing(wait), session.progress() as progress:
+        done = reshard_store(session.lake, session.config, shards, progress, keep)
+    content = {**done._asdict(), "shards": shards, "again": [str(root) for root in done.again]}
+    told = [f"{done.products:,} products in {shards} shards, before in {done.before}"]
+    told += [f"the store as it was is kept in {done.kept}"] * bool(done.kept)
+    told += [f"{root} was behind the store: `mmprod embed` looks at all products" for root in done.again]
+    if session.config.store.shards not in ("auto", shards):
+        told += [f'set store.shards to {shards} or "auto": it is {session.config.store.shards}']
+    session.show(content, "; ".join(told))
+
+
 @app.command("undo-day")
 @with_session()
 def undo_day(

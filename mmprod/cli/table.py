@@ -18,7 +18,9 @@ app = typer.Typer(name="table", no_args_is_help=True, help="Check product tables
 @with_session(lake=False)
 def check(
     session: Session,
-    table: Annotated[Path, typer.Argument(help="Parquet, a folder of it, CSV, TSV or an XML feed.")],
+    table: Annotated[
+        Path, typer.Argument(help="Parquet or Arrow, a folder of it, CSV, TSV, XML, Delta Lake or Iceberg.")
+    ],
     write: Annotated[
         Path | None, typer.Option("--write", help="Write the matching settings to this configuration file.")
     ] = None,

@@ -14,10 +14,11 @@ import numpy as np
 from mmprod.datasets.schemas import KINDS
 from mmprod.demo.hostile import ODD, UNUSABLE
 from mmprod.demo.items import Item
-from mmprod.demo.listings import Listing, make_listings, new_fields, new_picture, new_title
+from mmprod.demo.listings import Listing, make_listings, new_fields, new_picture, new_title, new_volatile
 
 FIRST_DAY = datetime(2025, 3, 3, tzinfo=UTC)
 _SHARES = {"added": 0.03, "picture": 0.02, "title": 0.03, "fields": 0.02, "removed": 0.02, "stale": 0.01}
+_SHARES["volatile"] = 0.2
 _FUTURE = datetime(2099, 1, 1, tzinfo=UTC)
 
 
@@ -28,7 +29,7 @@ class Day:
     date: datetime
     rows: list[Listing]
     live: dict[str, Listing]  # by product id, as ingest should know them at the end of the day
-    planted: dict[str, int]  # rows, unchanged, picture_rejected and a count for each of KINDS
+    planted: dict[str, int]  # rows, unchanged, picture_rejected and a count for each of KINDS and volatile
 
 
 def plan_days(items: list[Item], seed: int) -> list[Day]:
@@ -70,7 +71,7 @@ def _changes(
     """The changes to the products in `calm`, by kind, and the ids of those that are removed.
 
     Some that change their picture change their title too, and some of those that change their title their
-    price: a product counts once, picture before title before fields.
+    brand: a product counts once, picture before title before fields. Of many only sales and price change.
     """
     order = iter(rng.permutation(len(calm)))
     pick = {kind: [calm[next(order)] for _ in range(_count(kind, len(calm)))] for kind in _SHARES}
@@ -80,7 +81,9 @@ def _changes(
     titles = [new_title(row, rng, _at(date, rng)) for row in pick["title"]]
     titles[::3] = [new_fields(row, rng, row.updated_at) for row in titles[::3]]
     fields = [new_fields(row, rng, _at(date, rng)) for row in pick["fields"]]
-    return {"picture": pictures, "title": titles, "fields": fields}, set(_by_id(pick["removed"]))
+    volatile = [new_volatile(row, rng, _at(date, rng)) for row in pick["volatile"]]
+    changed = {"picture": pictures, "title": titles, "fields": fields, "volatile": volatile}
+    return changed, set(_by_id(pick["removed"]))
 
 
 def _with_odd_pictures(rows: list[Listing]) -> list[Listing]:
@@ -114,7 +117,7 @@ def _by_id(rows: Iterable[Listing]) -> dict[str, Listing]:
 
 
 def _counts(rows: int, found: dict[str, int]) -> dict[str, int]:
-    counts = {kind: found.get(kind, 0) for kind in KINDS}
+    counts = {kind: found.get(kind, 0) for kind in (*KINDS, "volatile")}
     listed = sum(counts.values()) - counts["removed"]
     rejected = found.get("picture_rejected", 0)
     return {"rows": rows, "unchanged": rows - listed, **counts, "picture_rejected": rejected}

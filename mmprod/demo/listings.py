@@ -73,6 +73,12 @@ def new_title(listing: Listing, rng: np.random.Generator, when: datetime) -> Lis
 
 
 def new_fields(listing: Listing, rng: np.random.Generator, when: datetime) -> Listing:
+    """The same listing under another brand."""
+    others = [brand for brand in BRANDS if brand != listing.brand]
+    return replace(listing, brand=str(rng.choice(others)), updated_at=when)
+
+
+def new_volatile(listing: Listing, rng: np.random.Generator, when: datetime) -> Listing:
     """The same listing with other sales and another price."""
     sales = listing.sales + int(rng.integers(1, 50))
     return replace(listing, sales=sales, price=f"{float(listing.price) * 0.9:.2f}", updated_at=when)

@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from mmprod.doctor.finding import Finding, Level
 
 MAPS = Path("/proc/self/maps")
-EXTRAS = ("train", "export", "serve", "ray")
+EXTRAS = ("train", "export", "serve", "ray", "delta", "iceberg")
 _RUNTIMES = {
     "OpenMP": re.compile(r"lib(gomp|iomp5|omp)\b[^/]*\.so"),
     "BLAS": re.compile(r"lib(openblas|scipy_openblas|mkl_rt|blis|blas)[^/]*\.so"),

@@ -16,7 +16,8 @@ from mmprod.datasets.identity import (
 )
 from mmprod.datasets.store.checked_values import seal, unseal
 from mmprod.datasets.store.record import body, parts
-from mmprod.datasets.store.state import Content, State, delivered, gone, pack, seen, unheard, unpack
+from mmprod.datasets.store.state import Content, Digests, State, delivered, gone, pack, seen, unheard, unpack
+from mmprod.datasets.volatile import Volatile
 from mmprod.storage.errors import StateError
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
@@ -29,24 +30,24 @@ def test_hash_is_the_head_of_sha256_and_nothing_is_zero():
 
 
 def test_fields_of_equal_meaning_are_equal_bytes():
-    one = canonical_fields(["Home", None, ""], "", None, 3, [("b", "2"), ("a", "1"), ("b", "3")], None, "")
-    two = canonical_fields(["Home"], None, "", 3, {"a": "1", "b": "3"}, "", None)
+    one = canonical_fields(["Home", None, ""], "", None, [("b", "2"), ("a", "1"), ("b", "3")], None, "")
+    two = canonical_fields(["Home"], None, "", {"a": "1", "b": "3"}, "", None)
     assert one == two
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        (["Home", "Lamps"], "s", "b", 3, {"a": "1"}, "p", "u"),
-        (["Home Lamps"], "s", "b", 3, {"a": "1"}, "p", None),
-        (["Home", "Lamps"], "b", "s", 3, {"a": "1"}, "p", None),
-        (["Home", "Lamps"], "s", "b", None, {"a": "1"}, "p", None),
-        (["Home", "Lamps"], "s", "b", 3, {"a": None}, "p", None),
-        (["Home", "Lamps"], "s", "b", 3, {"a": "1"}, None, "p"),
+        (["Home", "Lamps"], "s", "b", {"a": "1"}, "p", "u"),
+        (["Home Lamps"], "s", "b", {"a": "1"}, "p", None),
+        (["Home", "Lamps"], "b", "s", {"a": "1"}, "p", None),
+        (["Home", "Lamps"], "s", None, {"a": "1"}, "p", None),
+        (["Home", "Lamps"], "s", "b", {"a": None}, "p", None),
+        (["Home", "Lamps"], "s", "b", {"a": "1"}, None, "p"),
     ],
 )
 def test_fields_of_other_meaning_are_other_bytes(other):
-    assert canonical_fields(*other) != canonical_fields(["Home", "Lamps"], "s", "b", 3, {"a": "1"}, "p", None)
+    assert canonical_fields(*other) != canonical_fields(["Home", "Lamps"], "s", "b", {"a": "1"}, "p", None)
 
 
 @given(names, st.none() | names.filter(bool), st.binary())
@@ -111,7 +112,11 @@ def test_what_is_packed_is_read_back(day, full_day, stamp, present):
     last = max(day, full_day) if present else day
     absent = -1 if present else max(day, full_day)
     state = State(
-        Content(b"i" * 16, b"t" * 16, b"f" * 16, 2**32 - 1), stamp, day, day, last, absent, present, 2**63
+        Content(b"i" * 16, b"t" * 16, b"f" * 16, 2**32 - 1),
+        *(stamp, day, day, last, absent, present),
+        Volatile(stamp, b'[["price","9"]]' if present else b""),
+        Digests(2**64 - 1, day),
+        *(2**63, 2**62),
     )
     assert unpack(b"key", pack(b"key", state, full_day), full_day) == state
 
@@ -125,25 +130,22 @@ def test_an_unchanged_live_product_moves_with_the_full_day_unless_pinned():
 
 
 def test_further_pictures_and_categories_count_where_there_are_any() -> None:
-    plain = canonical_fields(["Home"], None, None, 3, None, "p.jpg", None)
-    assert plain == canonical_fields(["Home"], None, None, 3, None, "p.jpg", None, [], None)
-    more = canonical_fields(["Home"], None, None, 3, None, "p.jpg", None, ["q.jpg", "r.jpg"], ["Sale"])
+    plain = canonical_fields(["Home"], None, None, None, "p.jpg", None)
+    assert plain == canonical_fields(["Home"], None, None, None, "p.jpg", None, [], None)
+    more = canonical_fields(["Home"], None, None, None, "p.jpg", None, ["q.jpg", "r.jpg"], ["Sale"])
     assert more == plain[:-1] + b',["q.jpg","r.jpg"],["Sale"]]'
-    assert more != canonical_fields(
-        ["Home"], None, None, 3, None, "p.jpg", None, ["r.jpg", "q.jpg"], ["Sale"]
-    )
+    assert more != canonical_fields(["Home"], None, None, None, "p.jpg", None, ["r.jpg", "q.jpg"], ["Sale"])
 
 
 @given(
     words,
     st.none() | words,
-    st.none() | st.integers(-(2**63), 2**63 - 1),
     st.dictionaries(words, st.none() | words),
 )
-def test_fields_are_the_json_that_earlier_stores_were_hashed_from(
-    level: str, brand: str | None, sales: int | None, attributes: dict[str, str | None]
+def test_fields_are_the_json_that_stores_are_hashed_from(
+    level: str, brand: str | None, attributes: dict[str, str | None]
 ) -> None:
     """Another byte in any of them, and every stored product would count as changed."""
-    fields = [[level] if level else [], None, brand or None, sales, sorted(attributes.items()), None, None]
+    fields = [[level] if level else [], None, brand or None, sorted(attributes.items()), None, None]
     wanted = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
-    assert canonical_fields([level], None, brand, sales, attributes, None, None) == wanted
+    assert canonical_fields([level], None, brand, attributes, None, None) == wanted

@@ -80,3 +80,13 @@ def test_what_hosts_are_told_is_a_header_of_one_line(agent: str) -> None:
         load(None, {"images.user_agent": agent})
     told = "Shop pictures (+https://shop.example; ops@shop.example)"
     assert load(None, {"images.user_agent": told}).config.images.user_agent == told
+
+
+def test_secrets_of_a_library_are_not_shown(tmp_path: Path) -> None:
+    path = tmp_path / "mmprod.toml"
+    path.write_text('[table.options]\naws_region = "eu-1"\naws_secret_access_key = "hush"\n')
+    loaded = load(path)
+    assert loaded.config.table.options["aws_secret_access_key"] == "hush"
+    shown = {key: value for key, value, _ in loaded.rows()}
+    assert shown["table.options.aws_region"] == "eu-1"
+    assert shown["table.options.aws_secret_access_key"] == "(hidden)"

@@ -97,7 +97,7 @@ def test_versions_that_are_missing_or_too_old_are_named() -> None:
 
 def test_what_is_installed_here_is_what_is_wanted() -> None:
     told = {finding.subject: finding for finding in libraries.versions()}
-    assert list(told) == ["python", "needed", "train", "export", "serve", "ray", "Faiss"]
+    assert list(told) == ["python", "needed", "train", "export", "serve", "ray", "delta", "iceberg", "Faiss"]
     assert told["needed"].level == "ok"
     assert "torch 2" in told["needed"].text
     assert sys.version.split()[0] in told["python"].text

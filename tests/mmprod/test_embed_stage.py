@@ -76,8 +76,8 @@ def test_a_new_title_does_not_touch_the_picture(world, encoder) -> None:
 
 def test_other_fields_alone_encode_nothing_and_write_nothing(world, encoder) -> None:
     day(world, encoder, 1, FIRST)
-    done = day(world, encoder, 2, [row("a", "red", "red ball", sales=7), FIRST[1]])
-    assert (done.rows, done.changed, done.reused) == (1, 0, 1)
+    done = day(world, encoder, 2, [row("a", "red", "red ball", sales=7, brand="Lumo"), FIRST[1]])
+    assert (done.rows, done.changed, done.reused) == (0, 0, 0)  # not even looked at
 
 
 def test_a_relisted_product_is_not_encoded_again(world, encoder) -> None:
@@ -169,3 +169,47 @@ def test_ignored_colour_profiles_are_told(world, encoder) -> None:
     Image.new("RGB", (40, 40), "red").save(sink, "JPEG", icc_profile=b"garbage" * 20)
     done = day(world, encoder, 1, [row("a", "red", "a") | {"image": sink.getvalue()}, FIRST[1]])
     assert done.detail["profiles_ignored"] == 1
+
+
+def indexed(world) -> tuple[dict[str, str | None], dict[str, Any], dict[str, int]]:
+    """Build the indexes of a mixed and a picture profile: generations, items, numbers of index files."""
+    names = ("same_item", "selection")
+    with open_store(world.lake, world.config) as store:
+        build_indexes(world.lake, world.config, store, read_embeddings(world.lake, world.config), names)
+    roots = {name: world.lake.index(name) / str(artifacts.current(world.lake.index(name))) for name in names}
+    items = {
+        name: {row.pop("product_id"): row for row in pq.read_table(root / "items.parquet").to_pylist()}
+        for name, root in roots.items()
+    }
+    files = {name: (root / "index.faiss").stat().st_ino for name, root in roots.items()}
+    return {name: root.name for name, root in roots.items()}, items, files
+
+
+def test_only_the_index_whose_vectors_changed_is_built(world, encoder) -> None:
+    day(world, encoder, 1, FIRST)
+    generations, items, files = indexed(world)
+    volatile = [{**each, "sales": 9} for each in FIRST]
+    day(world, encoder, 2, volatile)
+    assert indexed(world) == (generations, items, files)
+    titled = [volatile[0], {**volatile[1], "title": "navy ball"}]
+    day(world, encoder, 3, titled)
+    after, _, _ = indexed(world)
+    assert after == {"same_item": "g000002", "selection": "g000001"}
+
+
+def test_items_follow_categories_without_a_new_index(world, encoder) -> None:
+    day(world, encoder, 1, FIRST)
+    _, before, files = indexed(world)
+    day(world, encoder, 2, [FIRST[0], {**FIRST[1], "category": ["Toys", "Balls"]}])
+    generations, items, same_files = indexed(world)
+    assert generations == {"same_item": "g000002", "selection": "g000002"}
+    assert same_files == files
+    for name in items:
+        assert items[name]["b"] == {**before[name]["b"], "category": "Toys > Balls"}
+        assert items[name]["a"] == before[name]["a"]
+        assert artifacts.verify(world.lake.index(name) / "g000002") == []
+    day(world, encoder, 3, [FIRST[0], {**FIRST[1], "category": ["Toys", "Balls"], "title": None}])
+    _, items, same_files = indexed(world)
+    assert same_files["selection"] == files["selection"]
+    assert same_files["same_item"] != files["same_item"]
+    assert [items["selection"][key]["has_text"] for key in "ab"] == [True, False]

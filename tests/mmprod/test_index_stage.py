@@ -1,13 +1,16 @@
 """Indexes are built beside those in use, and put in use together or not at all."""
 
+import dataclasses
 import shutil
 
 import pytest
 from typer.testing import CliRunner
 
 from mmprod.cli.app import app
-from mmprod.stages.daily.embed import read_embeddings
+from mmprod.retrieval.gate import Check, gate
+from mmprod.stages.daily.embed import bring_up, read_embeddings
 from mmprod.stages.daily.index import build_indexes, promote_indexes
+from mmprod.stages.daily.ingest import ingest_table
 from mmprod.stages.store import open_store
 from mmprod.storage import artifacts
 from mmprod.storage.errors import StateError
@@ -116,3 +119,53 @@ def test_a_profile_that_is_not_configured_is_named_with_those_that_are(world, mo
     result = CliRunner().invoke(app, ["index", "promote", "--profile", "nope"])
     assert result.exit_code == 2
     assert "no profile 'nope'; there are same_item, selection, similar_item" in result.stderr
+
+
+def trained_for(world, number: int) -> int:
+    made = artifacts.Manifest.read(world.lake.index("same_item") / f"g{number:06d}")
+    return made.counts["trained_for"]
+
+
+def test_the_next_index_takes_over_the_training(world) -> None:
+    settings = world.folder / "mmprod.toml"
+    few = '[index]\nfactory = "IVF4,Flat"\ntrained_for = 2\nmin_recall = 0.5\n'
+    settings.write_text(settings.read_text().replace("[index]\n", few))
+    world.run(1)
+    root = world.lake.index("same_item")
+    training = (root / "g000001" / "training.faiss").read_bytes()
+    world.run(2)
+    assert (root / "g000002" / "training.faiss").read_bytes() == training
+    assert [trained_for(world, 1), trained_for(world, 2)] == [1, 2]
+    world.run(3)  # the third is trained anew
+    assert trained_for(world, 3) == 1
+    assert (root / "g000003" / "training.faiss").read_bytes() != training
+
+
+def test_an_index_that_fails_with_a_training_taken_over_is_trained_anew(world, monkeypatch) -> None:
+    settings = world.folder / "mmprod.toml"
+    settings.write_text(settings.read_text().replace("[index]\n", '[index]\nfactory = "IVF4,Flat"\n'))
+    world.run(1)
+    judged = []
+
+    def strict(*given, **limits):
+        report = gate(*given, **limits)
+        judged.append(report)
+        return (
+            dataclasses.replace(report, checks=(Check("self", 0, 1, ok=False),))
+            if len(judged) == 1
+            else report
+        )
+
+    monkeypatch.setattr("mmprod.stages.daily.index.gate", strict)
+    hold_after_second_day(world)
+    assert trained_for(world, 2) == 1
+    assert len(judged) >= 2
+
+
+def hold_after_second_day(world) -> None:
+    """Embed the second day and build one index."""
+    table, day = world.days[1]
+    with open_store(world.lake, world.config, read_only=False) as store:
+        ingest_table(world.lake, world.config, store, table, day)
+        bring_up(world.lake, world.config, store)
+    hold(world, "same_item")

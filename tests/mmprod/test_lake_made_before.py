@@ -1,6 +1,11 @@
-"""A small lake made by the version of November 2026 is used by this one as its own: nothing is made anew."""
+"""A small lake made by the version of November 2026, once migrated, is used as this version's own: nothing is
+made anew."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -14,11 +19,20 @@ MADE = Path(__file__).with_name("lake_2026_11.tar.xz")
 """Two days of twelve products and all that is made from them, with what two searches found then."""
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("before")
+def unpacked(path: Path) -> Path:
     with tarfile.open(MADE) as archive:
         archive.extractall(path, filter="data")
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = unpacked(tmp_path_factory.mktemp("before"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(path)
+        result = CliRunner().invoke(app, ["store", "migrate"])
+    assert result.exit_code == 0, result.output
+    assert "12 products migrated; the store as it was is kept in lake/store.format-1" in result.output
     return path
 
 
@@ -70,3 +84,32 @@ def test_searches_find_what_they_found(file: str, words: list[str], told, folder
 def test_the_next_day_is_ingested_on_top(told, folder: Path) -> None:
     told("run", "--day", "2024-05-03", "--table", "day2.parquet")
     assert {row["what"]: row["current"] for row in told("status")["status"]}["store"] == "day 2024-05-03"
+
+
+def test_before_migration_every_command_says_what_to_do(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(unpacked(tmp_path))
+    for words in (
+        ["store", "stats"],
+        ["search", "red mug"],
+        ["run", "--day", "2024-05-03", "--table", "day2.parquet"],
+    ):
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code != 0
+        assert "run `mmprod store migrate`" in result.output
+
+
+def test_a_migration_killed_half_way_is_finished_by_the_next_command(tmp_path: Path) -> None:
+    folder = unpacked(tmp_path)
+    command = [Path(sys.executable).with_name("mmprod"), "store"]
+
+    def run(word: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, **environment}
+        return subprocess.run(
+            [*command, word], cwd=folder, env=env, capture_output=True, text=True, check=False
+        )
+
+    assert run("migrate", MMPROD_FAULT="store.exchange:1:kill").returncode == -signal.SIGKILL
+    assert not (folder / "lake" / "store").exists()
+    assert "every value is as it was written" in run("verify").stdout
+    assert "the store has the present format already" in run("migrate").stdout
+    assert (folder / "lake" / "store.format-1" / "store.json").exists()

@@ -9,14 +9,16 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 
 import pyarrow as pa
 
-from mmprod.datasets.embeddings import parts, scope
+from mmprod.datasets.embeddings import numbering, parts, scope
 from mmprod.datasets.embeddings.plan import OUT_OF_MEMORY, Job, outdated, plan
 from mmprod.datasets.embeddings.table import POINTER, EmbeddingTable, read_pointer
 from mmprod.datasets.identity import EMPTY
-from mmprod.datasets.store.store import Changed, Position, Store
+from mmprod.datasets.store.layout import Position, layout
+from mmprod.datasets.store.store import Changed, Store
 from mmprod.encoders.encoder import Encoder
 from mmprod.encoders.stream import Encoded, embed
 from mmprod.lake import LAKE_ENCODER, Lake
@@ -41,7 +43,7 @@ def read_embeddings(lake: Lake, config: Config) -> EmbeddingTable:
     if not (root / POINTER).exists():
         named = f"{config.encoder.model} {encoder.fingerprint[:12]}"
         raise StateError(f"nothing was embedded with {named} yet; run `mmprod embed`")
-    return EmbeddingTable(root, encoder.fingerprint, encoder.width, config.store.shards)
+    return EmbeddingTable(root, encoder.fingerprint, encoder.width, _shards(lake, root))
 
 
 def bring_up(
@@ -73,6 +75,7 @@ def shard_encoded(
         if (
             table is None
             or shard >= len(head)
+            or table.pointer.numbering != store.numbering.number
             or table.pointer.categories != scope.in_order(config.encoder.categories)
         ):
             return None
@@ -83,12 +86,14 @@ def shard_encoded(
 
 def take_parts(config: Config, store: Store, table: EmbeddingTable, outcome: Outcome) -> bool:
     """Merge the parts encoded by shard; returns whether the table is now up to date with the store."""
-    head = store.head()
+    head, field_head = store.head(), store.field_head()
+    numbering.follow(store, table)
     scope.follow(config.encoder.categories, store, table)
     if taken := parts.take(table, store, config.encoder.commit_rows):
         outcome.detail["taken"] = taken
     outcome.made[str(table.root)] = str(table.pointer.revision)
-    return head == table.pointer.position
+    pointer = table.pointer
+    return head == pointer.position and (not pointer.categories or field_head == pointer.field_position)
 
 
 def _of_the_lake(lake: Lake, config: Config, candidate: str | None = None) -> EmbeddingTable | None:
@@ -102,13 +107,18 @@ def _of_the_lake(lake: Lake, config: Config, candidate: str | None = None) -> Em
     root = lake.embeddings(model, fingerprint)
     if not (root / POINTER).exists():
         return None
-    return EmbeddingTable(root, fingerprint, read_pointer(root).width, config.store.shards)
+    return EmbeddingTable(root, fingerprint, read_pointer(root).width, _shards(lake, root))
 
 
 def open_embeddings(lake: Lake, config: Config, encoder: Encoder) -> EmbeddingTable:
     """The embedding table of this encoder, created if there is none."""
     root = lake.embeddings(config.encoder.model, encoder.fingerprint)
-    return EmbeddingTable(root, encoder.fingerprint, encoder.width, config.store.shards)
+    return EmbeddingTable(root, encoder.fingerprint, encoder.width, _shards(lake, root))
+
+
+def _shards(lake: Lake, root: Path) -> int:
+    """The number of shards of the embedding table at `root`; for a new table, that of the store."""
+    return len(read_pointer(root).position) if (root / POINTER).exists() else layout(lake.store)[1]
 
 
 def embed_changes(
@@ -129,7 +139,7 @@ def embed_changes(
     the list has changed since the last run, all products are checked, and only unknown content is encoded.
     """
     with timed("embed") as outcome:
-        head = store.head()
+        head, field_head = store.head(), store.field_head()
         up_to_date = take_parts(config, store, table, outcome)
         failed = set(table.failed(None if retry_failed else OUT_OF_MEMORY))
         if up_to_date and not failed:
@@ -142,7 +152,7 @@ def embed_changes(
             if sum(batch.num_rows for batch in pending) >= config.encoder.commit_rows:
                 table.upsert(pa.Table.from_batches(pending), table.pointer.position)
                 pending = []
-        table.upsert(pa.Table.from_batches(pending, table.schema), head)
+        table.upsert(pa.Table.from_batches(pending, table.schema), head, field_head)
         outcome.reused = outcome.rows - outcome.changed
         outcome.made[str(table.root)] = str(table.pointer.revision)
     return outcome
@@ -211,11 +221,16 @@ def _encoded(
 
 
 def _changes(store: Store, table: EmbeddingTable, failed: Collection[str]) -> Iterator[Changed]:
-    """The products changed since the table's position, followed by those whose picture `failed`."""
-    left = set(failed)
-    for change in store.changes_since(table.pointer.position):
+    """The products changed since the table's position, followed by those whose picture `failed`.
+
+    For a table restricted to categories, products whose lasting fields changed come too.
+    """
+    left, pointer = set(failed), table.pointer
+    for change in store.changes_since(pointer.position):
         left.discard(change.product_id)
         yield change
+    if pointer.categories and any(pointer.position):  # from the start, all have just come
+        yield from store.field_changes_since(pointer.field_position or None)
     for product_id in sorted(left):
         if state := store.state(product_id):
             yield Changed(product_id, 0, state)

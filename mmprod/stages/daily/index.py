@@ -1,6 +1,7 @@
 """Embedding table → fused vectors → Faiss generation → gate → CURRENT."""
 
 from collections.abc import Sequence
+from operator import gt
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,8 @@ from mmprod.retrieval.gate import gate
 from mmprod.retrieval.generation import Generation
 from mmprod.sections import Config
 from mmprod.stages import needs
-from mmprod.stages.daily.fused import FusedVectors
+from mmprod.stages.daily.fused import FusedVectors, with_categories
+from mmprod.stages.daily.index_training import AGE, Training, index_options, training_of
 from mmprod.stages.outcome import Outcome, timed
 from mmprod.storage import artifacts
 from mmprod.storage.errors import GateError, StateError
@@ -100,32 +102,93 @@ def _failed(root: Path, name: str) -> list[str]:
 
 
 def _build_index(lake: Lake, config: Config, store: Store, table: "EmbeddingTable", profile: str) -> Outcome:
-    """Build a generation and record its gate's results; reuse the latest one if nothing has changed."""
+    """Build a generation and record its gate's results; reuse the latest one if nothing has changed.
+
+    If the same vectors were indexed already and only what is said of the products differs (their categories,
+    whether they have the other modality), the new generation takes over the index file.
+    """
     chosen, root = config.profile(profile), lake.index(profile)
     pointer = table.pointer
-    inputs = {"encoder": pointer.encoder, "vectors": pointer.revision, "store": list(store.head())}
+    revision = pointer.revision_of(chosen.weights)
+    inputs = {"encoder": pointer.encoder, "vectors": revision, "store": _position(store)}
     if pointer.categories:
         inputs["categories"] = list(pointer.categories)
-    options = {**chosen.model_dump(), "factory": config.index.factory, "nprobe": config.index.nprobe}
+    options = index_options(config, profile)
     with timed(f"index {profile}") as outcome:
         outcome.rows = table.count()
-        name = artifacts.newest(root)
-        if name and artifacts.matches(root / name, inputs, options) and not _failed(root, name):
-            outcome.reused, outcome.made = outcome.rows, {str(root): name}
-            return outcome
         vectors = FusedVectors(table, chosen.weights, chosen.form)
-        with artifacts.publishing(root, "index", inputs, options) as draft:
-            need = needs.index_bytes(config, profile, pointer.width, outcome.rows)
-            require(f"an index of {outcome.rows:,} products", need, root)
-            if problems := table.verify():
-                cure = f"remove {table.root} and run `mmprod embed`"
-                raise StateError(f"the embedding table is damaged: {'; '.join(problems)}; {cure}")
-            items = vectors.items(store)
-            _write(draft, vectors, items, config, table, profile, _comparable(root, pointer))
-            outcome.changed, outcome.refused = items.num_rows, outcome.rows - items.num_rows
-        outcome.detail = {"generation": draft.generation, **draft.counts}
+        name = artifacts.newest(root)
+        if name and not _failed(root, name) and artifacts.matches(root / name, inputs, options, ("store",)):
+            items = _items_now(root / name, vectors, store)
+            if items is None:
+                outcome.reused, outcome.made = outcome.rows, {str(root): name}
+                return outcome
+            with artifacts.publishing(root, "index", inputs, options) as draft:
+                folder.take_over(root / name, draft.path, items)
+                draft.counts |= artifacts.Manifest.read(root / name).counts
+            outcome.reused = items.num_rows
+            outcome.detail["index_of"] = name
+        else:
+            with artifacts.publishing(root, "index", inputs, options) as draft:
+                need = needs.index_bytes(config, profile, pointer.width, outcome.rows)
+                require(f"an index of {outcome.rows:,} products", need, root)
+                items = _new(draft, vectors, config, store, root, profile)
+            outcome.changed = items.num_rows
+        outcome.refused = outcome.rows - items.num_rows
+        outcome.detail = {"generation": draft.generation, **draft.counts, **outcome.detail}
         outcome.made[str(root)] = draft.generation
     return outcome
+
+
+def _new(
+    draft: artifacts.Draft, vectors: FusedVectors, config: Config, store: Store, root: Path, profile: str
+) -> pa.Table:
+    """Build an index of all vectors into the draft; returns its items.
+
+    The generation before, if it is sound, saves reading categories that are the same, and training.
+    Raises: StateError if the embedding table is damaged, or no product has a vector for this profile.
+    """
+    table, name = vectors.table, artifacts.newest(root)
+    if problems := table.verify():
+        cure = f"remove {table.root} and run `mmprod embed`"
+        raise StateError(f"the embedding table is damaged: {'; '.join(problems)}; {cure}")
+    before = None if name is None or artifacts.verify(root / name) else root / name
+    items = vectors.items(store, _known(before, store) if before else None)
+    if not items.num_rows:
+        raise StateError(
+            f"profile {profile}: no product has a vector that its weights {vectors.weights} count"
+        )
+    dim = needs.fused_width(config.profile(profile), table.pointer.width)
+    factory = index.resolve_factory(config.index.factory, dim, items.num_rows)
+    training = training_of(before, config, profile, table.pointer.encoder, factory) if before else None
+    _write(draft, vectors, items, config, profile, _comparable(root, table.pointer), training, factory)
+    return items
+
+
+def _items_now(generation: Path, vectors: FusedVectors, store: Store) -> pa.Table | None:
+    """What is said of a generation's products by now, in its order; None if that is what it says already.
+
+    Costs what changed: only products whose lasting fields changed since are read.
+    """
+    items = vectors.modalities_of(_known(generation, store))
+    return None if items.equals(folder.read_items(generation)) else items
+
+
+def _known(generation: Path, store: Store) -> pa.Table:
+    """The items of a generation with the categories of today."""
+    made, head = artifacts.Manifest.read(generation).inputs["store"], store.field_head()
+    count, now = len(head), _position(store)
+    ahead = len(made) != len(now) or made[count:] != now[count:] or any(map(gt, made, head))
+    changes = store.field_changes_since(None if ahead else tuple(made[:count]))  # ahead: of a store made anew
+    items = folder.read_items(generation)
+    return with_categories(items, [change.product_id for change in changes], store)
+
+
+def _position(store: Store) -> list[int]:
+    """The position of the latest change of lasting fields; once the store was resharded, the number of its
+    numbering follows."""
+    number = store.numbering.number
+    return [*store.field_head(), number] if number else list(store.field_head())
 
 
 def _write(
@@ -133,20 +196,27 @@ def _write(
     vectors: FusedVectors,
     items: pa.Table,
     config: Config,
-    table: "EmbeddingTable",
     profile: str,
     previous: int | None,
+    training: Training | None,
+    factory: str,
 ) -> None:
-    """Build the index into the draft, and run the gate on the files read back from disk."""
-    weights, width, count = vectors.weights, table.pointer.width, items.num_rows
-    if not count:
-        raise StateError(f"profile {profile}: no product has a vector that its weights {weights} count")
-    dim = needs.fused_width(config.profile(profile), width)
-    factory = index.resolve_factory(config.index.factory, dim, count)
-    built = index.build(vectors, dim, count, factory)
+    """Build the index into the draft, and run the gate on the files read back from disk.
+
+    An index that fails the gate with a training taken over is built once more with one of its own.
+    """
+    pointer, count = vectors.table.pointer, items.num_rows
+    dim = needs.fused_width(config.profile(profile), pointer.width)
+    factory = training.factory if training else factory
+    empty = training.empty if training else index.trained(vectors, dim, count, factory)
+    if index.needs_training(factory, dim):
+        index.write(empty, draft.path / folder.TRAINING)
+        draft.counts[AGE] = training.age + 1 if training else 1
+    built = index.build(vectors, dim, count, factory, empty=empty)
     fault("index.built")
     nprobe = config.index.nprobe or index.lists_probed(built)
-    build = folder.Build(profile, weights, table.pointer.encoder, dim, width, factory, nprobe, count)
+    width, encoder = pointer.width, pointer.encoder
+    build = folder.Build(profile, vectors.weights, encoder, dim, width, factory, nprobe, count)
     folder.save(draft.path, built, items, build)
     limits = config.index
     report = gate(
@@ -157,6 +227,10 @@ def _write(
         max_shrink=limits.max_shrink,
         previous=previous,
     )
+    if training and not report.passed:
+        best = index.resolve_factory(config.index.factory, dim, count)
+        _write(draft, vectors, items, config, profile, previous, None, best)
+        return
     draft.counts |= {"products": count, "factory": factory, "gate": report.to_dict()}
 
 

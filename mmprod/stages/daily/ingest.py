@@ -17,6 +17,7 @@ from mmprod.datasets.ingest.ingest import TableRefused, ingest_day
 from mmprod.datasets.schemas import CHANGE
 from mmprod.datasets.store.store import Store
 from mmprod.datasets.tables.table import open_table
+from mmprod.datasets.threads import threads
 from mmprod.lake import Lake
 from mmprod.sections import Config
 from mmprod.stages.daily.refused import explained
@@ -140,6 +141,8 @@ def _ingest(
         max_removed_share=config.store.max_removed_share,
         approve_removals=approve_removals,
         batch_rows=config.store.batch_rows,
+        volatile=config.store.volatile,
+        processes=threads(),
         on_progress=on_progress,
     )
 
@@ -147,6 +150,6 @@ def _ingest(
 def _tell(outcome: Outcome, counts: DayCounts) -> None:
     outcome.rows, outcome.reused, outcome.refused = counts.read, counts.unchanged, counts.quarantined
     kinds = ("added", "picture", "title", "fields", "removed", "relisted", "stale", "pictures_rejected")
-    beside = ("merged", "figures_unread", "ids_plain")
+    beside = ("volatile", "merged", "figures_unread", "ids_plain")
     outcome.detail = {kind: getattr(counts, kind) for kind in (*kinds, *beside)}
     outcome.changed = sum(getattr(counts, kind) for kind in kinds[:6])

@@ -36,7 +36,7 @@ def run_day(
     used; StateError if something in the lake is damaged or an index does not pass its gate.
     """
     encoder = _usable(lake, config)
-    with open_store(lake, config, read_only=False) as store:
+    with open_store(lake, config, read_only=False, table=table) as store:
         outcomes = [
             ingest_table(lake, config, store, table, day, approve_removals, progress, approve_day=approve_day)
         ]

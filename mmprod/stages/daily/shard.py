@@ -1,6 +1,6 @@
 """Encoding one shard of the store separately, in this process or in a Ray job."""
 
-from mmprod.datasets.embeddings.scope import follow
+from mmprod.datasets.embeddings import numbering, scope
 from mmprod.datasets.store.store import Store
 from mmprod.lake import LAKE_ENCODER, Lake
 from mmprod.sections import Config
@@ -18,7 +18,7 @@ def encode_shard(
     wait: bool = False,
     progress: Progress = no_progress,
 ) -> Outcome:
-    """Encode a shard with `embed_shard`; first create its table, or restart it for other categories.
+    """Encode a shard with `embed_shard`; first create its table, or adapt it to other categories or shards.
 
     Only that first step takes the lake's lock. Raises: StateError if another process holds the lock, unless
     `wait`.
@@ -28,11 +28,13 @@ def encode_shard(
     encoder = load_encoder(lake, config, candidate=candidate)
     with lake.writing(wait):
         table = open_embeddings(lake, config, encoder)
-        follow(config.encoder.categories, store, table)
+        numbering.follow(store, table)
+        scope.follow(config.encoder.categories, store, table)
     return embed_shard(config, store, table, encoder, shard, progress)
 
 
 def shard_work(lake: Lake, config: Config, store: Store, shard: int, candidate: str | None = None) -> str:
     """A text that identifies the work: the same changes of the same shard, under the same encoder."""
     encoder = lake.encoder_name(LAKE_ENCODER + candidate if candidate else config.encoder.model)
-    return f"{encoder} {config.encoder.categories} {shard} {store.head()[shard : shard + 1]}"
+    work = f"{encoder} {config.encoder.categories} {shard} {store.head()[shard : shard + 1]}"
+    return f"{work} {store.numbering.number}" if store.numbering.number else work

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from mmprod.datasets.embeddings.table import POINTER, EmbeddingTable
+from mmprod.datasets.embeddings.table import POINTER, EmbeddingTable, read_pointer
 from mmprod.datasets.pairs.pairs import HELD_OUT, TRAIN, candidates, numbered
 from mmprod.datasets.pairs.quality import judge
 from mmprod.datasets.pairs.select import cap, select
@@ -87,7 +87,8 @@ def agreement_of(lake: Lake, config: Config) -> dict[str, float]:
             f"pairs.quality.min_agreement is {config.pairs.quality.min_agreement}, but {lake.root} has no "
             f"vectors of {config.encoder.model}; run `mmprod embed`, or switch the rule off"
         )
-    table = EmbeddingTable(root, encoder.fingerprint, encoder.width, config.store.shards)
+    shards = len(read_pointer(root).position)
+    table = EmbeddingTable(root, encoder.fingerprint, encoder.width, shards)
     others = _some_titles(table)
     return {name: share for batch in table.batches() for name, share in _agreement(batch, others)}
 

@@ -5,6 +5,7 @@ import datetime
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +24,9 @@ row = st.fixed_dictionaries(
         "product_id": st.sampled_from("abcd"),
         "title": st.sampled_from(["Lamp", "Lamp", "Rug"]),
         "sales": st.sampled_from([1, 1, 2]),
+        "attributes": st.sampled_from(
+            [None, None, *([(name, value)] for name in ("price", "hue") for value in "12")]
+        ),
         "image": st.sampled_from([None, b"\xff\xd8\xff\xe0one", b"\xff\xd8\xff\xe0two", b"<html>"]),
         "updated_at": st.sampled_from(
             [None, None, *(day * DAY + extra for day in DAYS[::2] for extra in (0, NOON))]
@@ -85,7 +89,8 @@ def model(history):
             image = row["image"] if row["image"] != b"<html>" else "html"
             live = max(seen) > max(gone, default=-1)
             first = min(d for _, d in content)
-            known = row["title"], row["sales"], image, row["updated_at"], day, first, max(seen), live
+            said = row["title"], row["sales"], dict(row["attributes"] or ()), image, row["updated_at"]
+            known = *said, day, first, max(seen), live
             result[product_id] = (*known, None if live else max(gone))
     return result
 
@@ -95,7 +100,8 @@ def found(store):
     for record in store.iterate(live_only=False):
         state = store.state(record.product_id)
         image = record.image_reason or (store.picture(record.image_hash) if any(record.image_hash) else None)
-        known = record.title, record.sales, image, state.updated_at, *state[2:5], state.live
+        said = record.title, record.sales, record.attributes, image, state.updated_at
+        known = *said, *state[2:5], state.live
         result[record.product_id] = (*known, None if state.live else state.gone_day)
     return result
 
@@ -109,6 +115,7 @@ def test_any_order_replays_and_broken_runs_end_in_the_model(day_tables, drawn):
         Store.open(Path(folder) / "store", shards) as store,
     ):
         listener, position = {}, None
+        field_listener, field_position = {}, None
         for day, stop_after in steps:
             full, rows = history[day]
             table = day_tables.MemoryTable(rows, stop_after)
@@ -122,12 +129,17 @@ def test_any_order_replays_and_broken_runs_end_in_the_model(day_tables, drawn):
                 c.product_id: (c.image_hash, c.text_hash, c.live) for c in store.changes_since(position)
             }
             position = head
+            field_head = store.field_head()
+            for change in store.field_changes_since(field_position):
+                field_listener[change.product_id] = change.state.content.fields_hash
+            field_position = field_head
         expected = model(history)
         assert found(store) == expected
-        assert sorted(store.live_ids()) == sorted(p for p, values in expected.items() if values[7])
+        assert sorted(store.live_ids()) == sorted(p for p, values in expected.items() if values[8])
         assert listener == {
             r.product_id: (r.image_hash, r.text_hash, r.live) for r in store.iterate(live_only=False)
         }
+        assert field_listener == {r.product_id: r.fields_hash for r in store.iterate(live_only=False)}
         assert store.verify() == []
         hashed = store.state_hash()
         size = store.stats()
@@ -136,7 +148,35 @@ def test_any_order_replays_and_broken_runs_end_in_the_model(day_tables, drawn):
                 store, day_tables.MemoryTable(history[day][1]), day_date(day), full=history[day][0],
                 pictures=day_tables.MemoryPictures(),
             )  # fmt: skip
-        assert (store.state_hash(), store.stats(), store.head()) == (hashed, size, position)
+        heads = store.head(), store.field_head()
+        assert (store.state_hash(), store.stats(), *heads) == (hashed, size, position, field_position)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(runs())
+def test_merging_by_column_is_merging_row_by_row(day_tables, drawn):
+    """The rows that are merged by column (`ingest.same`) leave what merging each by itself leaves."""
+    history, steps, shards = drawn
+    told = []
+    for by_column in (True, False):
+        with (
+            tempfile.TemporaryDirectory(dir=MEMORY) as folder,
+            Store.open(Path(folder) / "store", shards) as store,
+            pytest.MonkeyPatch.context() as patch,
+        ):
+            if not by_column:
+                patch.setattr("mmprod.datasets.ingest.ingest.merge_same", lambda *given: ([], given[3]))
+            days = []
+            for day, _ in steps:
+                full, rows = history[day]
+                counts = ingest_day(
+                    store, day_tables.MemoryTable(rows), day_date(day), full=full,
+                    pictures=day_tables.MemoryPictures(), batch_rows=2,
+                )  # fmt: skip
+                days.append((counts, [batch.to_pylist() for batch in store.changes_of(day_date(day))]))
+            products = [store.state(record.product_id) for record in store.iterate(live_only=False)]
+            told.append((days, products, store.head(), store.field_head(), store.verify()))
+    assert told[0] == told[1]
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

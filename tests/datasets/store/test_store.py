@@ -157,9 +157,10 @@ def test_what_is_no_store_or_another_one_is_refused(store, tmp_path):
         Store.open(store.path, shards=7)
     with Store.open(store.path) as again:
         assert len(again.shards) == count
-    (store.path / "store.json").write_text('{"format": 2, "shards": 1}')
-    with pytest.raises(StateError, match="store format 2, this version reads 1"):
-        Store.open(store.path)
+    for number, cure in ((1, "run `mmprod store migrate`"), (3, "make it anew")):
+        (store.path / "store.json").write_text(f'{{"format": {number}, "shards": 1}}')
+        with pytest.raises(StateError, match=f"store format {number}, this version reads 2; {cure}"):
+            Store.open(store.path)
 
 
 @pytest.mark.parametrize("size", [0, 100, 4096, 8192, 40_000])
@@ -198,6 +199,7 @@ def flip_everywhere(path, mark):
         ("records", "record is missing"),
         ("pictures", "is missing"),
         ("sequence", "are live"),
+        ("field_sequence", "have numbered fields"),
         ("states", "no readable"),
     ],
 )
@@ -213,8 +215,8 @@ def test_verify_counts_every_entry(store):
     seen = []
     store.verify(seen.append)
     changes = 120 + 10 + 20 + 2 * len(store.shards)  # and the name of each day's log
-    ways_back = 30 + 2 * len(store.shards)  # what Tuesday overwrote, and the days' heads
-    assert seen[-1] == 120 + 120 + 130 + changes + ways_back
+    ways_back = (2 + 2) * len(store.shards)  # what Tuesday changed and left out, and the days' heads
+    assert seen[-1] == 120 + 120 + 120 + 130 + changes + ways_back
 
 
 def test_a_full_map_grows_under_a_reader(tmp_path, ingest, day_tables, monkeypatch):

@@ -5,11 +5,11 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-import lmdb
 import pytest
 
 from mmprod.datasets.ingest.ingest import ingest_day
-from mmprod.datasets.store.store import Position, Store
+from mmprod.datasets.store.layout import Position
+from mmprod.datasets.store.store import Store
 from mmprod.storage.errors import InputError
 
 FIRST, WRONG = date(2025, 3, 1), date(2205, 3, 3)
@@ -130,22 +130,3 @@ def test_pictures_of_the_way_back_survive_compaction(shop: Shop, tmp_path: Path)
     with Store.open(tmp_path / "copy") as store:
         store.undo_day(FIRST + timedelta(1))
         assert (store.state_hash(), store.verify()) == (before, [])
-
-
-def test_a_store_of_an_earlier_version_opens_and_begins_to_keep(shop: Shop, tmp_path: Path) -> None:
-    with Store.open(tmp_path / "s") as store:
-        shop.ingest(store, FIRST, shop.catalogue(30))
-        before = store.state_hash()
-    with (
-        lmdb.open(str(tmp_path / "s" / "shard-000"), max_dbs=10) as environment,
-        environment.begin(write=True) as txn,
-    ):
-        txn.drop(environment.open_db(b"undo", txn=txn))
-    with Store.open(tmp_path / "s", read_only=True) as store:
-        assert (store.verify(), store.stats().live, store.state_hash()) == ([], 30, before)
-    with Store.open(tmp_path / "s") as store:
-        with pytest.raises(InputError, match="can't be taken back"):
-            store.undo_day(FIRST)
-        shop.ingest(store, WRONG, shop.changed(shop.catalogue(30), 1))
-        store.undo_day(WRONG)
-        assert store.state_hash() == before

@@ -146,6 +146,6 @@ def test_what_the_machine_lacks_is_not_the_file_s_damage(
     def fails(*given: object) -> None:
         raise error
 
-    monkeypatch.setattr(parquet_table, "_fitting", fails)
+    monkeypatch.setattr(parquet_table, "fitting", fails)
     with pytest.raises(type(error)):
         list(table.read(["id"], 10))

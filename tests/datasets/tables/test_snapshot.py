@@ -94,3 +94,17 @@ def test_a_folder_that_a_file_comes_to_or_goes_from(tmp_path: Path) -> None:
     (tmp_path / "b.parquet").unlink()
     with pytest.raises(InputError, match=r"b\.parquet was removed"):
         list(table.identities())
+
+
+@pytest.mark.parametrize("change", [Path.unlink, shrink, lambda path: parquet(path, 70)])
+def test_another_file_of_a_folder(tmp_path: Path, change: Callable[[Path], None]) -> None:
+    """It is noticed before its own rows are used; those of the files before it are what they were."""
+    for name in ("a", "b", "c", "d"):
+        parquet(tmp_path / f"{name}.parquet", 50)
+    table, found = open_table(tmp_path, PLAIN), []
+    with pytest.raises(InputError, match=r"d\.parquet"):
+        for batch in table.batches():
+            if not found:
+                change(tmp_path / "d.parquet")
+            found += batch.sources
+    assert found == [f"{name}.parquet:{row}" for name in "abc" for row in range(1, 51)]
