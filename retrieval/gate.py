@@ -8,7 +8,7 @@ import numpy as np
 from mmprod.retrieval import approximate, exact
 from mmprod.retrieval.components import spans
 from mmprod.retrieval.generation import Generation
-from mmprod.retrieval.vectors import check_vectors, take_rows
+from mmprod.retrieval.vectors import Collector, check_vectors
 
 QUERIES = 200
 K = 10
@@ -53,7 +53,7 @@ def gate(
 ) -> GateReport:
     """Check a generation against the vectors it was built from.
 
-    vectors: blocks (n_i, dim) as given to `build`, read up to four times. previous: number of products of
+    vectors: blocks (n_i, dim) as given to `build`, read twice. previous: number of products of
     the generation now in use. Checks, in this order; if one of the first three fails, the others are skipped:
 
     - count: number of vectors; the index must hold as many, and at least one;
@@ -65,12 +65,13 @@ def gate(
     - similarity: mean cosine of pairs of sampled products, by picture or by title, whichever is larger; at
       most `max_similarity`: above, the vectors have collapsed.
     """
-    first = _plausible(generation, vectors, previous, max_shrink)
-    if not all(check.ok for check in first):
-        return GateReport(first)
     rng = np.random.default_rng(seed)
     sample = np.sort(rng.choice(len(generation), min(QUERIES, len(generation)), replace=False))
-    queries = take_rows(vectors, sample)
+    collector = Collector(sample)
+    first = _plausible(generation, collector.passing(vectors), previous, max_shrink)
+    if not all(check.ok for check in first):
+        return GateReport(first)
+    queries = collector.rows()
     recall, found = _recall(generation, vectors, queries)
     build = generation.build
     halves = [half for half in spans(build.weights, build.width, build.dim) if half] or [slice(None)]
@@ -106,8 +107,9 @@ def _recall(
 ) -> tuple[float, float]:
     """Recall@10 and self-retrieval, both by true scores, since scores of a lossy index are inexact."""
     _, rows = approximate.search(generation.index, queries, K, generation.build.nprobe)
-    true, _ = exact.search_blocks(queries, vectors, K)
-    hits = take_rows(vectors, rows.ravel()).reshape(*rows.shape, -1)
+    collector = Collector(rows.ravel())
+    true, _ = exact.search_blocks(queries, collector.passing(vectors), K)
+    hits = collector.rows().reshape(*rows.shape, -1)
     scores = np.einsum("qd,qkd->qk", queries, hits, dtype=np.float64)
     own = np.einsum("qd,qd->q", queries, queries, dtype=np.float64)
     right = scores >= true[:, -1:] - _CLOSE

@@ -1,6 +1,6 @@
 """Validation of vectors before indexing or searching: a single NaN corrupts the results of its neighbours."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -30,17 +30,36 @@ def require_vectors(x: np.ndarray, dim: int, first: int = 0) -> np.ndarray:
     return np.ascontiguousarray(x, dtype=np.float32)
 
 
+class Collector:
+    """Gathers rows of a matrix given in blocks, while the blocks are used for something else."""
+
+    def __init__(self, rows: np.ndarray) -> None:
+        self._order = np.argsort(rows, kind="stable")
+        self._ordered = rows[self._order]
+        self._found: list[np.ndarray] = []
+        self._seen = 0
+
+    def passing(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The same blocks; the rows are complete when all have passed."""
+        for block in blocks:
+            low, high = np.searchsorted(self._ordered, [self._seen, self._seen + len(block)])
+            self._found.append(block[self._ordered[low:high] - self._seen].astype(np.float32))
+            self._seen += len(block)
+            yield block
+
+    def rows(self) -> np.ndarray:
+        """(rows asked for, d) float32, in their order. Raises InputError when the blocks had fewer rows."""
+        if len(self._ordered) and self._ordered[-1] >= self._seen:
+            raise InputError(f"row {self._ordered[-1]} asked for, the vectors end after {self._seen} rows")
+        return np.concatenate(self._found)[np.argsort(self._order, kind="stable")]
+
+
 def take_rows(blocks: Iterable[np.ndarray], rows: np.ndarray) -> np.ndarray:
     """Gather rows of a matrix given in blocks: (len(rows), d) float32, in the order of `rows`."""
-    order = np.argsort(rows, kind="stable")
-    ordered, found, start = rows[order], [], 0
-    for block in blocks:
-        low, high = np.searchsorted(ordered, [start, start + len(block)])
-        found.append(block[ordered[low:high] - start].astype(np.float32))
-        start += len(block)
-    if len(rows) and ordered[-1] >= start:
-        raise InputError(f"row {ordered[-1]} asked for, the vectors end after {start} rows")
-    return np.concatenate(found)[np.argsort(order, kind="stable")]
+    collector = Collector(rows)
+    for _ in collector.passing(blocks):
+        pass
+    return collector.rows()
 
 
 def _require_matrix(x: np.ndarray, dim: int | None) -> None:

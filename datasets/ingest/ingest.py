@@ -8,13 +8,14 @@ import datetime
 import gc
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmprod.datasets.identity import shard_of
+from mmprod.datasets.identity import day_number, shard_of
 from mmprod.datasets.ingest.added import merge_added
 from mmprod.datasets.ingest.counts import DayCounts
 from mmprod.datasets.ingest.delivery import (
@@ -82,8 +83,10 @@ def ingest_day(
     remove more than `max_removed_share` of the live products without approval (from 20 live products on);
     InputError when rows of one id may be parts of one product. OSError when the disk is full or fails.
     """
-    today = Day(day, full, table.fingerprint)
-    roll = call_roll(lambda: table.identities(batch_rows), today.number)
+    with ThreadPoolExecutor(1) as pool:  # hashing releases Python's lock: the ids are read meanwhile
+        fingerprint = pool.submit(lambda: table.fingerprint)
+        roll = call_roll(lambda: table.identities(batch_rows), day_number(day))
+        today = Day(day, full, fingerprint.result())
     if not len(roll.hashes):
         raise TableRefused(
             f"the table of {day} has no usable row of a live product; an empty table does not remove products"

@@ -155,7 +155,7 @@ def test_any_order_replays_and_broken_runs_end_in_the_model(day_tables, drawn):
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(runs())
 def test_merging_by_column_is_merging_row_by_row(day_tables, drawn):
-    """The rows that are merged by column (`ingest.same`) leave what merging each by itself leaves."""
+    """Rows merged by column (`ingest.same`, `ingest.added`) leave what merging each by itself leaves."""
     history, steps, shards = drawn
     told = []
     for by_column in (True, False):
@@ -166,6 +166,7 @@ def test_merging_by_column_is_merging_row_by_row(day_tables, drawn):
         ):
             if not by_column:
                 patch.setattr("mmprod.datasets.ingest.ingest.merge_same", lambda *given: ([], given[3]))
+                patch.setattr("mmprod.datasets.ingest.ingest.merge_added", lambda *given: given[2])
             days = []
             for day, _ in steps:
                 full, rows = history[day]
