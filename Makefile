@@ -12,7 +12,7 @@ AIRFLOW := .venv-airflow
 # Two installations of this project at once would write the same build folder.
 ALONE := flock pyproject.toml
 
-.PHONY: help demo wheel tools test test-parts test-encoders test-rest test-whole test-whole-first test-whole-rest test-airflow test-dags test-service test-demo test-office \
+.PHONY: help demo wheel tools test test-parts test-encoders test-rest test-whole test-airflow test-dags test-service test-demo test-office \
   check triton airflow bench clean
 
 help:  ## what there is to make
@@ -57,13 +57,8 @@ test-rest: $(STAMP)
 test-demo: $(STAMP)  ## the demo and its accuracy
 	$(BIN)/pytest tests/test_demo.py
 
-test-whole: test-whole-first test-whole-rest  ## tests of stages and commands, in two halves side by side
-
-test-whole-first: $(STAMP)
-	$(BIN)/pytest $(wildcard tests/mmprod/test_[a-f]*.py)
-
-test-whole-rest: $(STAMP)
-	$(BIN)/pytest tests/mmprod --ignore-glob 'tests/mmprod/test_[a-f]*.py'
+test-whole: $(STAMP)  ## tests of stages and commands
+	$(BIN)/pytest tests/mmprod
 
 test-office: $(STAMP)  ## a sheet through LibreOffice and back: installs it, so it is no part of make test
 	command -v soffice || $(call debian,libreoffice-calc)

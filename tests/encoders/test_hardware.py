@@ -6,8 +6,10 @@ import os
 import platform
 import subprocess
 import sys
+import time
 
 import pytest
+import torch
 
 from mmprod.encoders import hardware
 from mmprod.encoders.hardware import GAIN, Speeds, fitting, fitting_engine, speeds
@@ -111,3 +113,10 @@ def test_on_a_machine_without_bf16_auto_never_is_what_was_slower() -> None:
     chosen, gains = ast.literal_eval(done.stdout)
     assert chosen == "fp32" or gains[chosen] >= GAIN
     assert gains["amp_bf16"] < 1 and chosen != "amp_bf16"  # AVX2 has no products of it
+
+
+def test_waiting_for_the_processor_is_not_counted_as_slowness() -> None:
+    """Beside other work, the same precision is chosen as on an idle machine."""
+    square = torch.ones(2, 2)
+    took = hardware._seconds("cpu", lambda left, right: time.sleep(0.3) or left, square, square)
+    assert took < 0.1

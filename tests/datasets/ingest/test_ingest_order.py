@@ -175,7 +175,9 @@ def test_merging_by_column_is_merging_row_by_row(day_tables, drawn):
                     pictures=day_tables.MemoryPictures(), batch_rows=2,
                 )  # fmt: skip
                 days.append((counts, [batch.to_pylist() for batch in store.changes_of(day_date(day))]))
-            products = [store.state(record.product_id) for record in store.iterate(live_only=False)]
+            # Which product of a batch gets the next number has no meaning: new ones are written first.
+            states = [store.state(record.product_id) for record in store.iterate(live_only=False)]
+            products = [state._replace(sequence=0, field_sequence=0) for state in states]
             told.append((days, products, store.head(), store.field_head(), store.verify()))
     assert told[0] == told[1]
 
