@@ -64,10 +64,8 @@ class Table(Section):
     columns: dict[str, str] = {}  # our name -> the table's column; equal names need no entry
     category: tuple[str, ...] = ()  # the table's category columns, widest first
     attributes: tuple[str, ...] = ()  # the table's columns kept as attributes
-    snapshot: Literal["full", "partial", "changes"] = (
-        "full"  # only a full table removes products that it does
-    )
-    # not list; changes: its rows are inserts, updates and deletes
+    # Only a full table removes products that it does not list; changes are inserts, updates and deletes.
+    snapshot: Literal["full", "partial", "changes"] = "full"
     operation: Operation | None = None  # of changes: which of them remove products
     pictures: tuple[str, ...] = ()  # the table's columns with further pictures
     separators: dict[str, str] = {}  # our name -> separator of several values in a cell

@@ -137,9 +137,8 @@ def read(path: Path, sha256: str | None = None, mapped: bool = True) -> "faiss.I
     Raises StateError when the file is missing, differs, can't be read or is not an inner-product index.
     """
     check_file(path, sha256)
-    flags = (
-        faiss.IO_FLAG_MMAP_IFC if sha256 and mapped else 0
-    )  # mapping an unverified, truncated file would crash
+    # Mapping an unverified, truncated file would crash.
+    flags = faiss.IO_FLAG_MMAP_IFC if sha256 and mapped else 0
     try:
         index = faiss.read_index(str(path), flags)
     except (RuntimeError, MemoryError) as error:

@@ -23,12 +23,17 @@ class NoRoom(StateError, OSError):  # noqa: N818 (the condition of a disk)
     def __init__(self, what: str, folder: Path, said: str, need: int = 0) -> None:
         """`what` was to be written at `folder`; `said`: the original error; `need`: bytes, if known."""
         takes = f" takes about {amount(need)} and" if need else ""
+        self._given = what, folder, said, need
         there = free(folder)
         cure = _CURE if there < need + _ROOMY else "Check the disk in the kernel log, then run again"
         super().__init__(
             f"{what}{takes} could not be written at {folder}: {said}; {amount(there)} are free there. "
             f"Nothing of it is kept, what was there is untouched. {cure}"
         )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """For a process that raises it on behalf of another one."""
+        return NoRoom, self._given
 
 
 def free(folder: Path) -> int:

@@ -40,6 +40,7 @@ class _Reads:
 
     @contextmanager
     def one(self) -> Iterator[None]:
+        """Hold for the duration of a read transaction."""
         with self._changed:
             self._count += 1
         try:
@@ -51,6 +52,7 @@ class _Reads:
 
     @contextmanager
     def none(self) -> Iterator[None]:
+        """Hold while a map is replaced: waits until no read transaction is under way, and lets none begin."""
         with self._changed:
             self._changed.wait_for(lambda: not self._count)
             yield

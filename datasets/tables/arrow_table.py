@@ -6,7 +6,16 @@ from pathlib import Path
 import pyarrow as pa
 
 from mmprod.datasets.tables.arrow_messages import Message, NotArrow, is_file, messages
-from mmprod.datasets.tables.columnar import EMPTY, ahead, check_same, plain, raise_own, together, unfolded
+from mmprod.datasets.tables.columnar import (
+    EMPTY,
+    ahead,
+    check_same,
+    plain,
+    raise_own,
+    rows_of,
+    together,
+    unfolded,
+)
 from mmprod.datasets.tables.partitions import (
     name_below,
     partition_of,
@@ -54,16 +63,12 @@ class ArrowTable:
 
     def _read(self, columns: list[str], batch_rows: int) -> Iterator[RawRows]:
         for path in self.files:
-            number, name = 1, name_below(self._root, path)
-            try:
-                for batch in self._batches(path, columns, batch_rows):
-                    yield RawRows(batch, name, range(number, number + batch.num_rows))
-                    number += batch.num_rows
-                if number - 1 != self._rows[path]:
-                    raise InputError(f"{path} has {number - 1} rows, its headers say {self._rows[path]}")
-            except (OSError, pa.ArrowException) as error:
-                raise_own(error)
-                raise InputError(f"{path} is damaged after row {number - 1}: {error}") from error
+            read = 0
+            for rows in rows_of(path, name_below(self._root, path), self._batches(path, columns, batch_rows)):
+                read += rows.batch.num_rows
+                yield rows
+            if read != self._rows[path]:
+                raise InputError(f"{path} has {read} rows, its headers say {self._rows[path]}")
 
     def _batches(self, path: Path, columns: list[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
         with _open(path) as reader:

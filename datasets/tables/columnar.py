@@ -4,6 +4,7 @@ import errno
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mmprod.datasets.tables.raw_rows import RawRows
 from mmprod.storage.errors import InputError, shortage
 
 BATCH_BYTES = 32_000_000
@@ -43,6 +45,21 @@ def _next(items: Iterator[Item]) -> tuple[Item] | None:
     for item in items:
         return (item,)
     return None
+
+
+def rows_of(path: Path, name: str, batches: Iterable[pa.RecordBatch]) -> Iterator[RawRows]:
+    """The rows of a file, numbered from 1; `name` is its name below the table's path.
+
+    Raises: InputError, naming the file, if its content is damaged.
+    """
+    number = 1
+    try:
+        for batch in batches:
+            yield RawRows(batch, name, range(number, number + batch.num_rows))
+            number += batch.num_rows
+    except (OSError, pa.ArrowException) as error:
+        raise_own(error)
+        raise InputError(f"{path} is damaged after row {number - 1}: {error}") from error
 
 
 def plain(field: pa.Field) -> pa.Field:

@@ -14,6 +14,7 @@ from mmprod.datasets.tables.columnar import (
     folded_bytes,
     plain,
     raise_own,
+    rows_of,
     together,
     unfolded,
 )
@@ -57,14 +58,7 @@ class ParquetTable:
 
     def _read(self, columns: list[str], batch_rows: int) -> Iterator[RawRows]:
         for path in self.files:
-            number, name = 1, name_below(self._root, path)
-            try:
-                for batch in self._batches(path, columns, batch_rows):
-                    yield RawRows(batch, name, range(number, number + batch.num_rows))
-                    number += batch.num_rows
-            except (OSError, pa.ArrowException) as error:
-                raise_own(error)
-                raise InputError(f"{path} is damaged after row {number - 1}: {error}") from error
+            yield from rows_of(path, name_below(self._root, path), self._batches(path, columns, batch_rows))
 
     def _batches(self, path: Path, columns: list[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
         """The rows of a file in the table's own types, even if read as dictionaries."""

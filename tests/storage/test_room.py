@@ -1,12 +1,13 @@
 """Whether something fits on a disk."""
 
+import pickle
 import shutil
 from pathlib import Path
 
 import pytest
 
 from mmprod.storage.errors import StateError
-from mmprod.storage.room import amount, free, require
+from mmprod.storage.room import NoRoom, amount, free, require
 
 
 def test_what_does_not_fit_is_refused_with_both_figures(tmp_path: Path) -> None:
@@ -45,3 +46,11 @@ def test_a_folder_that_is_not_there_yet_has_the_room_of_its_place(tmp_path, monk
 )
 def test_bytes_are_told_in_three_figures(count: int, text: str) -> None:
     assert amount(count) == text
+
+
+def test_a_process_can_hand_it_to_another(tmp_path: Path) -> None:
+    error = NoRoom("a batch", tmp_path, "No space left on device", 1 << 20)
+    again = pickle.loads(pickle.dumps(error))
+    assert isinstance(again, NoRoom)
+    assert str(again).partition(";")[0] == str(error).partition(";")[0]  # what is free may change
+    assert "No space left on device" in str(again)

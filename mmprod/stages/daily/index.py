@@ -207,16 +207,16 @@ def _write(
     """
     pointer, count = vectors.table.pointer, items.num_rows
     dim = needs.fused_width(config.profile(profile), pointer.width)
-    factory = training.factory if training else factory
-    empty = training.empty if training else index.trained(vectors, dim, count, factory)
-    if index.needs_training(factory, dim):
+    chosen = training.factory if training else factory
+    empty = training.empty if training else index.trained(vectors, dim, count, chosen)
+    if index.needs_training(chosen, dim):
         index.write(empty, draft.path / folder.TRAINING)
         draft.counts[AGE] = training.age + 1 if training else 1
-    built = index.build(vectors, dim, count, factory, empty=empty)
+    built = index.build(vectors, dim, count, chosen, empty=empty)
     fault("index.built")
     nprobe = config.index.nprobe or index.lists_probed(built)
     width, encoder = pointer.width, pointer.encoder
-    build = folder.Build(profile, vectors.weights, encoder, dim, width, factory, nprobe, count)
+    build = folder.Build(profile, vectors.weights, encoder, dim, width, chosen, nprobe, count)
     folder.save(draft.path, built, items, build)
     limits = config.index
     report = gate(
@@ -228,10 +228,9 @@ def _write(
         previous=previous,
     )
     if training and not report.passed:
-        best = index.resolve_factory(config.index.factory, dim, count)
-        _write(draft, vectors, items, config, profile, previous, None, best)
+        _write(draft, vectors, items, config, profile, previous, None, factory)
         return
-    draft.counts |= {"products": count, "factory": factory, "gate": report.to_dict()}
+    draft.counts |= {"products": count, "factory": chosen, "gate": report.to_dict()}
 
 
 def _comparable(root: Path, pointer: "Pointer") -> int | None:
