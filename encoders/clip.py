@@ -9,7 +9,7 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,14 @@ from PIL import Image
 from safetensors import SafetensorError
 
 from mmprod.datasets.forms import FORMS
+from mmprod.datasets.images.geometry import Geometry
 from mmprod.encoders import folders, tokens, towers
 from mmprod.encoders.fingerprint import fingerprint_of
 from mmprod.encoders.folders import OPEN_CLIP as CONFIG
 from mmprod.encoders.folders import OPEN_CLIP_WEIGHTS as WEIGHTS
+from mmprod.encoders.pixels import Normalise, geometry_of
 from mmprod.encoders.shapes import ROWS, ROWS_GPU, Batch, fixed
+from mmprod.encoders.tokens import quick
 from mmprod.storage.errors import InputError, StateError
 
 log = logging.getLogger(__name__)
@@ -44,43 +47,56 @@ class Encoder:
 
     model: torch.nn.Module
     transform: Transform
+    geometry: Geometry
+    normalise: Normalise
     tokenizer: Any
     width: int
-    picture_side: int
     fingerprint: str
     device: str
 
     def pictures(self, pictures: Sequence[Image.Image]) -> np.ndarray:
         """Encode RGB pictures: float32 [n, width], each row of unit length."""
-        return self._images(len(pictures), lambda row: self.pixels(pictures[row]))
-
-    def pixels(self, picture: Image.Image) -> np.ndarray:
-        """The image tower's input for an RGB picture: float32 [3, side, side]."""
-        return self.transform(picture).numpy()
+        return self._images(len(pictures), lambda row: self.geometry.pixels(pictures[row]))
 
     def of_pixels(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
-        """As `pictures`, for inputs that `pixels` has prepared."""
+        """As `pictures`, for pixels as `geometry` makes them: uint8 [3, height, width] each."""
         return self._images(len(pixels), pixels.__getitem__)
 
     def _images(self, count: int, pixels: Callable[[int], np.ndarray]) -> np.ndarray:
         vectors = np.empty((count, self.width), np.float32)
         for batch in fixed([0] * count, 0, self._rows):
             some = torch.from_numpy(np.stack([pixels(row) for row in batch.rows]))
-            vectors[batch.rows] = self._through(self.model.encode_image, some, batch)
+            vectors[batch.rows] = self._through(self._encode_image, some, batch)
         return vectors
+
+    def _encode_image(self, pixels: torch.Tensor, normalize: bool) -> torch.Tensor:
+        return self.model.encode_image(self.normalise(pixels), normalize=normalize)  # type: ignore[operator, no-any-return]
 
     def titles(self, titles: Sequence[str]) -> np.ndarray:
         """Encode titles in normal form: float32 [n, width], each row of unit length.
 
         Titles of about equal length share a batch, so that little padding is computed.
         """
-        vectors = np.empty((len(titles), self.width), np.float32)
+        return self.of_tokens(self.tokens(titles))
+
+    def tokens(self, titles: Sequence[str]) -> np.ndarray:
+        """The text tower's input for titles in normal form: int64 [n, context length], padded."""
         if not titles:
-            return vectors
-        tokens, encode = self.tokenizer(list(titles)), partial(towers.encode_text, self.model)
-        for batch in fixed(towers.lengths(self.model, tokens).tolist(), tokens.shape[1], self._rows):
-            vectors[batch.rows] = self._through(encode, tokens[batch.rows, : batch.columns], batch)
+            return np.empty((0, int(self.tokenizer.context_length)), np.int64)
+        return self._tokenizer(list(titles)).numpy()  # type: ignore[no-any-return]
+
+    def of_tokens(self, tokens: np.ndarray) -> np.ndarray:
+        """As `titles`, for tokens as `tokens` makes them."""
+        vectors, all_ = np.empty((len(tokens), self.width), np.float32), torch.from_numpy(tokens)
+        encode = partial(towers.encode_text, self.model)
+        lengths = towers.lengths(self.model, all_).tolist() if len(tokens) else []
+        for batch in fixed(lengths, tokens.shape[1], self._rows):
+            vectors[batch.rows] = self._through(encode, all_[batch.rows, : batch.columns], batch)
         return vectors
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return quick(self.tokenizer)
 
     @property
     def _rows(self) -> int:
@@ -95,12 +111,9 @@ class Encoder:
         except torch.OutOfMemoryError as error:
             raise MemoryError(str(error)) from error
 
-    def cut(self, titles: Sequence[str]) -> int:
+    def cut(self, tokens: np.ndarray) -> int:
         """Number of titles that fill the context window up to at most one token, so they may be truncated."""
-        if not titles:
-            return 0
-        pad = self.tokenizer([""])[0, -1]
-        return int((self.tokenizer(list(titles))[:, -2] != pad).sum())
+        return int((tokens[:, -2] != self.tokens([""])[0, -1]).sum())
 
 
 def load(model: str, pretrained: str | None = None, device: str = "cpu") -> Encoder:
@@ -138,15 +151,14 @@ def wrap(model: torch.nn.Module, tokenizer: Any, device: str = "cpu") -> Encoder
     preprocessing = open_clip.transform.PreprocessCfg(**open_clip.get_model_preprocess_cfg(model))
     transform = open_clip.transform.image_transform_v2(preprocessing, is_train=False)
     model.eval()
-    side = model.visual.image_size  # type: ignore[union-attr]
-    side = int(side if isinstance(side, int) else max(side))  # type: ignore[arg-type]
     described = {
         "picture": model.visual.preprocess_cfg,  # type: ignore[union-attr]
         "tokenizer": tokens.describe(tokenizer),
         "forms": FORMS,
     }
     print_, width = fingerprint_of(model, described), _width(model, tokenizer, device)
-    return Encoder(model, transform, tokenizer, width, side, print_, device)
+    geometry, normalise = geometry_of(model), Normalise(model).to(device)
+    return Encoder(model, transform, geometry, normalise, tokenizer, width, print_, device)
 
 
 def save(encoder: Encoder, folder: Path) -> None:

@@ -1,4 +1,7 @@
-"""Tokenizers: transformers' with open_clip's interface, and their description for the fingerprint."""
+"""Tokenizers: transformers' with open_clip's interface, and their description for the fingerprint.
+
+Also any of them as one of the `tokenizers` library, which is fast and needs no torch.
+"""
 
 import hashlib
 import json
@@ -6,8 +9,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import open_clip
 import torch
 from torch import Tensor
+
+from mmprod.datasets.lazy import lazy
+from mmprod.encoders.export.titles import Clean, Tokens
+from mmprod.storage.errors import InputError
+
+tokenizers = lazy("tokenizers")  # optional
+_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"  # CLIP's
+_SPECIAL = "_of_text>"  # in a title, CLIP's own tokenizer takes "<end_of_text>" for the end
 
 
 class BertTokens:
@@ -40,3 +52,69 @@ def describe(tokenizer: Any) -> list[Any]:
     cleaning = getattr(getattr(tokenizer, "clean_fn", None), "__name__", None)
     text = json.dumps([settings, cleaning], sort_keys=True)
     return [*plain, hashlib.sha256(text.encode()).hexdigest()]
+
+
+class QuickTokens:
+    """CLIP's tokenizer, which open_clip implements in Python, with the same tokens in a tenth of the time."""
+
+    def __init__(self, tokenizer: open_clip.SimpleTokenizer) -> None:
+        self._slow, self.context_length = tokenizer, int(tokenizer.context_length)
+        self._quick = Tokens(tokenizer_of(tokenizer), clean_of(tokenizer), pad=0)
+
+    def __call__(self, titles: Sequence[str]) -> Tensor:
+        """int64 [n, context_length], padded with 0."""
+        if not titles or any(_SPECIAL in title for title in titles):
+            found: Tensor = self._slow(list(titles))
+            return found
+        return torch.from_numpy(self._quick.padded(self._quick.rows(titles), self.context_length))
+
+
+def quick(tokenizer: Any) -> Any:
+    """The tokenizer, or a faster one with the same tokens where there is one."""
+    if type(tokenizer) is not open_clip.SimpleTokenizer or tokenizer.reduction_fn is not None:
+        return tokenizer
+    try:
+        return QuickTokens(tokenizer)
+    except ImportError:  # `tokenizers` is optional
+        return tokenizer
+
+
+def clean_of(tokenizer: Any) -> Clean:
+    """How a tokenizer cleans a text before tokenising it."""
+    if isinstance(tokenizer, open_clip.tokenizer.SigLipTokenizer):
+        return "canonicalize"
+    named: dict[str, Clean] = {
+        "_clean_lower": "lower",
+        "_clean_whitespace": "whitespace",
+        "_clean_canonicalize": "canonicalize",
+    }
+    return named.get(getattr(getattr(tokenizer, "clean_fn", None), "__name__", ""), "none")
+
+
+def tokenizer_of(tokenizer: Any) -> Any:
+    """The tokenizer as a `tokenizers.Tokenizer` that truncates to the context window and doesn't pad."""
+    if isinstance(tokenizer, open_clip.SimpleTokenizer):
+        made = _of_clip(tokenizer)
+    else:
+        inner: Any = getattr(tokenizer, "tokenizer", None) or getattr(tokenizer, "pieces", None)
+        if not hasattr(inner, "backend_tokenizer"):
+            raise InputError(f"{type(tokenizer).__name__} has no form that runs without its library")
+        made = tokenizers.Tokenizer.from_str(inner.backend_tokenizer.to_str())
+    made.no_padding()
+    made.enable_truncation(int(tokenizer.context_length))
+    return made
+
+
+def _of_clip(tokenizer: Any) -> Any:
+    """Convert CLIP's own tokenizer, which open_clip implements in Python."""
+    merges = sorted(tokenizer.bpe_ranks, key=tokenizer.bpe_ranks.__getitem__)
+    bpe = tokenizers.models.BPE(vocab=tokenizer.encoder, merges=merges, end_of_word_suffix="</w>")
+    made = tokenizers.Tokenizer(bpe)
+    words = tokenizers.pre_tokenizers.Split(tokenizers.Regex(_WORDS), behavior="removed", invert=True)
+    letters = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([words, letters])
+    start, end = (tokenizer.decoder[i] for i in (tokenizer.sot_token_id, tokenizer.eot_token_id))
+    marks = [(start, tokenizer.sot_token_id), (end, tokenizer.eot_token_id)]
+    template = tokenizers.processors.TemplateProcessing
+    made.post_processor = template(single=f"{start} $A {end}", special_tokens=marks)
+    return made

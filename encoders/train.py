@@ -40,7 +40,7 @@ class Plan:
     """
 
     steps: int | None = None
-    seconds: float = 120
+    seconds: float = 150
     batch: int = 128
     learning_rate: float = 1.5e-3
     seed: int = 0

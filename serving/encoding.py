@@ -65,7 +65,7 @@ class LocalEncoding:
     def pictures(self, pictures: Sequence[bytes]) -> np.ndarray:
         """Picture files to float32 [n, width] of unit length. Raises: Refused, as `check_picture`."""
         # decoded one by one, as a decoded picture can take a thousand times as much memory as its file
-        pixels = [self._encoder.pixels(check_picture(data, self._limits)) for data in pictures]
+        pixels = [self._encoder.geometry.pixels(check_picture(data, self._limits)) for data in pictures]
         return self._encoder.of_pixels(pixels)
 
 

@@ -21,6 +21,7 @@ from mmprod.sections import Config
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ALL = [*PAGES, ROOT / "CHANGELOG.md"]
+FULL = "mmprod demo --folder demo"  # run by test_demo.py: it takes minutes
 QUICK = "mmprod demo --folder small --items 60 --steps 35"  # docs/architecture.md shows it
 NOT_RUN = ("git", "cd")
 # A block that says `server` is shown, but not run: it needs the environment of `make triton`.
@@ -70,7 +71,8 @@ def small(forked, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def to_run(page: Path) -> tuple[list[Shown], list[str]]:
     """Commands of mmprod and Python snippets of a page."""
-    steps = [s for s in shown(page) if s.words[0] == "mmprod" and s.runs]
+    full = tuple(FULL.split())
+    steps = [s for s in shown(page) if s.words[0] == "mmprod" and s.runs and s.words != full]
     return steps, _PYTHON.findall(page.read_text("utf-8"))
 
 

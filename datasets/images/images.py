@@ -3,7 +3,9 @@
 import errno
 import logging
 import re
+import threading
 import warnings
+from contextlib import nullcontext
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,9 @@ TRUNCATED = "truncated"
 
 PROFILE_IGNORED = "profile_ignored"
 """Key in the `info` of a decoded picture: why its colour profile was ignored."""
+LARGE = 8_000_000
+"""Pixels from which on pictures are decoded one at a time, for the sake of memory."""
+one_large = threading.Lock()
 _NOT_THERE = (  # errors caused by the path; any other is an error of the machine
     errno.ENOENT,
     errno.ENOTDIR,
@@ -163,11 +168,12 @@ def _decoded(data: bytes, max_pixels: int, draft_size: int | None) -> Image.Imag
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as picture:
             pixels = picture.width * picture.height
-            _check_size(*picture.size, max_pixels)
+            check_size(*picture.size, max_pixels)
             if draft_size:
                 picture.draft(None, (draft_size, draft_size))
-            picture.load()
-            return _upright(_rgb(picture), picture)
+            with one_large if picture.width * picture.height > LARGE else nullcontext():
+                picture.load()
+                return _upright(_rgb(picture), picture)
     except BadImage:
         raise
     except Image.DecompressionBombError as error:
@@ -190,7 +196,8 @@ def thumbnail(data: bytes, side: int) -> bytes:
     return out.getvalue()
 
 
-def _check_size(width: int, height: int, max_pixels: int) -> None:
+def check_size(width: int, height: int, max_pixels: int) -> None:
+    """Raise BadImage for a picture of an unusable size, in pixels."""
     if width * height > max_pixels:
         raise BadImage("too_many_pixels")
     if min(width, height) < MIN_SIDE:

@@ -10,7 +10,7 @@ from pathlib import Path
 from mmprod.encoders.clip import Encoder
 from mmprod.encoders.export import onnx, openvino, raw, tensorrt
 from mmprod.encoders.export.inputs import pad_of
-from mmprod.encoders.export.modules import ImageTower, TextTower, picture_size
+from mmprod.encoders.export.modules import ImageTower, TextTower
 from mmprod.encoders.export.spec import PRECISIONS, Kind, Precision, Spec, Tower, files_of
 from mmprod.storage.errors import InputError, StateError
 
@@ -51,7 +51,7 @@ def build(encoder: Encoder, kind: Kind, precision: Precision, towers: Sequence[T
         tuple(towers),
         encoder.fingerprint,
         encoder.width,
-        picture_size(encoder.model),
+        (encoder.geometry.height, encoder.geometry.width),
         text.shortest,
         text.longest,
         pad_of(encoder),

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from mmprod.datasets.forms import FORMS
+from mmprod.datasets.images.geometry import Geometry
 from mmprod.encoders.export.engine import Engine, load_engine
-from mmprod.encoders.export.pixels import Geometry
 from mmprod.encoders.export.spec import RAW, Tower
 from mmprod.encoders.export.titles import FILE, Tokens
 from mmprod.encoders.shapes import Batch, fixed
@@ -28,7 +28,7 @@ class ExportedEncoder:
 
     engine: Engine
     geometry: Geometry
-    tokens: Tokens
+    tokenizer: Tokens
     batches: Batches = fixed
 
     @classmethod
@@ -52,8 +52,8 @@ class ExportedEncoder:
             raise StateError(f"{folder} takes tokens and pixels only: it has no {RAW}; export it again")
         content = json.loads((folder / RAW).read_bytes())
         _check_forms(folder, content.get("forms", {}), towers or engine.spec.towers)
-        tokens = Tokens.read(folder, content["clean"], engine.spec.pad)
-        return cls(engine, Geometry(**content["pictures"]), tokens, batches)
+        tokenizer = Tokens.read(folder, content["clean"], engine.spec.pad)
+        return cls(engine, Geometry(**content["pictures"]), tokenizer, batches)
 
     @property
     def fingerprint(self) -> str:
@@ -70,23 +70,28 @@ class ExportedEncoder:
 
         Titles of about equal length share a batch, so that little padding is computed.
         """
-        rows, spec = self.tokens.rows(titles), self.engine.spec
-        vectors = np.empty((len(titles), self.width), np.float32)
-        for batch in self.batches([max(spec.shortest, len(row)) for row in rows], spec.longest):
-            tokens = self.tokens.padded([rows[i] for i in batch.rows], batch.columns)
-            vectors[batch.rows] = self.engine.titles(tokens[batch.filling])[: len(batch.rows)]
+        return self.of_tokens(self.tokens(titles))
+
+    def tokens(self, titles: Sequence[str]) -> np.ndarray:
+        """The text tower's input for titles in normal form: int64 [n, context length], padded."""
+        rows = self.tokenizer.rows(titles) if titles else []
+        return self.tokenizer.padded(rows, self.engine.spec.longest)
+
+    def of_tokens(self, tokens: np.ndarray) -> np.ndarray:
+        """As `titles`, for tokens as `tokens` makes them."""
+        spec, vectors = self.engine.spec, np.empty((len(tokens), self.width), np.float32)
+        used = ((tokens != spec.pad) * np.arange(1, spec.longest + 1)).max(axis=1, initial=spec.shortest)
+        for batch in self.batches(used.tolist(), spec.longest):
+            some = tokens[batch.rows, : batch.columns]
+            vectors[batch.rows] = self.engine.titles(some[batch.filling])[: len(batch.rows)]
         return vectors
 
     def pictures(self, pictures: Sequence[Image.Image]) -> np.ndarray:
         """Encode RGB pictures: float32 [n, width] of unit length."""
-        return self._images(len(pictures), lambda row: self.pixels(pictures[row]))
-
-    def pixels(self, picture: Image.Image) -> np.ndarray:
-        """The image tower's input for an RGB picture: uint8 [3, height, width]."""
-        return self.geometry.pixels(picture)
+        return self._images(len(pictures), lambda row: self.geometry.pixels(pictures[row]))
 
     def of_pixels(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
-        """As `pictures`, for inputs that `pixels` has prepared."""
+        """As `pictures`, for pixels as `geometry` makes them: uint8 [3, height, width] each."""
         return self._images(len(pixels), pixels.__getitem__)
 
     def _images(self, count: int, pixels: Callable[[int], np.ndarray]) -> np.ndarray:
@@ -96,13 +101,9 @@ class ExportedEncoder:
             vectors[batch.rows] = self.engine.pictures(some[batch.filling])[: len(batch.rows)]
         return vectors
 
-    def cut(self, titles: Sequence[str]) -> int:
+    def cut(self, tokens: np.ndarray) -> int:
         """Number of titles that fill the context window up to at most one token, so they may be truncated."""
-        if not titles:
-            return 0
-        spec = self.engine.spec
-        tokens = self.tokens.padded(self.tokens.rows(titles), spec.longest)
-        return int((tokens[:, -2] != spec.pad).sum())
+        return int((tokens[:, -2] != self.engine.spec.pad).sum())
 
 
 def _check_forms(folder: Path, forms: Mapping[str, str], towers: Sequence[Tower]) -> None:

@@ -13,6 +13,7 @@ from torch.export import Dim
 
 from mmprod.encoders import towers
 from mmprod.encoders.export.spec import INPUTS
+from mmprod.encoders.pixels import Normalise, picture_size
 
 SHORTEST = 2  # tokens: a start and an end
 
@@ -21,20 +22,14 @@ class ImageTower(nn.Module):
     """uint8 [n, 3, height, width] → float32 [n, d] of unit length."""
 
     input_name = INPUTS["image"]
-    scale: Tensor
-    shift: Tensor
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
-        config = model.visual.preprocess_cfg
-        mean, deviation = (torch.tensor(config[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
-        self.register_buffer("scale", 1 / (255 * deviation))
-        self.register_buffer("shift", -mean / deviation)
+        self.normalise = Normalise(model)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        pixels = pictures.to(self.scale.dtype) * self.scale + self.shift
-        return F.normalize(self.model.encode_image(pixels).float(), dim=-1)
+        return F.normalize(self.model.encode_image(self.normalise(pictures)).float(), dim=-1)
 
     def example(self) -> Tensor:
         """An input to trace with."""
@@ -73,9 +68,3 @@ class TextTower(nn.Module):
         if self.shortest == self.longest:
             return {0: Dim("titles")}
         return {0: Dim("titles"), 1: Dim("length", min=self.shortest, max=self.longest)}
-
-
-def picture_size(model: Any) -> tuple[int, int]:
-    """Height and width of the image tower's input."""
-    size = model.visual.image_size
-    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))

@@ -42,8 +42,9 @@ class Tokens:
 
     def padded(self, rows: Sequence[list[int]], shortest: int) -> np.ndarray:
         """Rows of token numbers as int64 [n, L]; L is the longest row's length, at least `shortest`."""
-        length = max(shortest, *(len(row) for row in rows))
-        return np.array([row + [self.pad] * (length - len(row)) for row in rows], np.int64)
+        length = max([shortest, *map(len, rows)])
+        filled = [row + [self.pad] * (length - len(row)) for row in rows]
+        return np.array(filled, np.int64).reshape(len(rows), length)
 
 
 def cleaned(title: str, how: Clean) -> str:

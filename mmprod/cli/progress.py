@@ -18,12 +18,17 @@ def bars() -> Iterator["Progress"]:
     from rich.console import Console
 
     name = rich.TextColumn("{task.description:<22}")
-    columns = (name, rich.BarColumn(), rich.MofNCompleteColumn(), rich.TimeRemainingColumn())
+    note = rich.TextColumn("{task.fields[note]}")
+    columns = (name, rich.BarColumn(), rich.MofNCompleteColumn(), rich.TimeRemainingColumn(), note)
     with rich.Progress(*columns, console=Console(stderr=True), transient=True) as shown:
 
         def progress(stage: str, total: int | None) -> "Advance":
-            task = shown.add_task(stage, total=total)
-            return lambda rows: shown.advance(task, rows)
+            task = shown.add_task(stage, total=total, note="")
+
+            def advance(rows: int, note: str = "") -> None:
+                shown.update(task, advance=rows, note=note)
+
+            return advance
 
         yield progress
 
@@ -37,13 +42,13 @@ def lines(
     def progress(stage: str, total: int | None) -> "Advance":
         begun, done = clock(), 0
 
-        def advance(rows: int) -> None:
+        def advance(rows: int, note: str = "") -> None:
             nonlocal done, said
             done += rows
             now = clock()
             if now - said >= every:
                 said = now
-                write(f"{stage}: {_standing(done, total, now - begun)}\n")
+                write(f"{stage}: {_standing(done, total, now - begun)}{f'; {note}' if note else ''}\n")
 
         return advance
 

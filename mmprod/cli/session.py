@@ -104,7 +104,7 @@ class Session:
                 o.refused,
                 round(o.seconds, 2),
                 round(o.rate),
-                _detail(o.detail),
+                " · ".join(filter(None, (_detail(o.detail), o.waits))),
             )
             for o in outcomes
         ]

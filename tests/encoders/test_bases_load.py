@@ -62,10 +62,10 @@ def test_saved_and_loaded_is_the_same_encoder(
     base = bases[kind]
     moved = shutil.copytree(saved[kind], tmp_path / "elsewhere")  # nothing but the folder is needed
     loaded = load(f"local-dir:{moved}")
-    assert (loaded.fingerprint, loaded.width, loaded.picture_side) == (
+    assert (loaded.fingerprint, loaded.width, loaded.geometry.height) == (
         base.fingerprint,
         base.width,
-        base.picture_side,
+        base.geometry.height,
     )
     np.testing.assert_array_equal(loaded.titles(TITLES), base.titles(TITLES))
     np.testing.assert_array_equal(loaded.pictures(PICTURES), base.pictures(PICTURES))
@@ -80,7 +80,7 @@ def test_every_base_is_shaped_like_an_open_clip_model(kind: Kind, bases: dict[Ki
     base = bases[kind]
     model: Any = base.model
     pixels = torch.stack([base.transform(picture) for picture in PICTURES])
-    assert pixels.shape == (2, 3, base.picture_side, base.picture_side)
+    assert pixels.shape == (2, 3, base.geometry.height, base.geometry.height)
     tokens = base.tokenizer(TITLES)
     assert tokens.dtype == torch.int64
     assert tokens.shape == (len(TITLES), base.tokenizer.context_length)
@@ -117,7 +117,7 @@ def test_the_fingerprint_follows_the_vocabulary(kind: Kind, bases: dict[Kind, En
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_titles_that_fill_the_context_window_are_counted(kind: Kind, bases: dict[Kind, Encoder]) -> None:
-    assert bases[kind].cut([*TITLES[:2], "red dress " * 40]) == 1
+    assert bases[kind].cut(bases[kind].tokens([*TITLES[:2], "red dress " * 40])) == 1
 
 
 def test_vectors_are_those_of_transformers_own_model(saved: dict[Kind, Path]) -> None:

@@ -40,12 +40,12 @@ def test_a_batch_equals_one_by_one(encoder: Encoder) -> None:
 
 def test_nothing_gives_nothing(encoder: Encoder) -> None:
     assert encoder.pictures([]).shape == encoder.titles([]).shape == (0, 128)
-    assert encoder.cut([]) == 0
+    assert encoder.cut(encoder.tokens([])) == 0
 
 
 def test_titles_beyond_the_context_window_are_counted(encoder: Encoder) -> None:
     long = "red " * 40
-    assert encoder.cut([long, "red"]) == 1
+    assert encoder.cut(encoder.tokens([long, "red"])) == 1
     assert np.allclose(encoder.titles([long]), encoder.titles([long + "and blue"]))
 
 

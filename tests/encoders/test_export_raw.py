@@ -12,12 +12,12 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 from mmprod.datasets.forms import FORMS
+from mmprod.datasets.images.geometry import Geometry
 from mmprod.datasets.text import normalise_title
 from mmprod.encoders.clip import Encoder
 from mmprod.encoders.export.build import build
 from mmprod.encoders.export.encoder import ExportedEncoder
 from mmprod.encoders.export.inputs import Inputs, tokens, with_hard_ones
-from mmprod.encoders.export.pixels import Geometry
 from mmprod.encoders.export.raw import clean_of, differences, write
 from mmprod.encoders.export.spec import RAW, SPEC, Spec, files_of
 from mmprod.encoders.export.titles import FILE, Tokens
@@ -70,8 +70,8 @@ def test_vectors_are_the_encoders(encoder: Encoder, tmp_path: Path) -> None:
     np.testing.assert_allclose(exported.titles(TRIED.titles), encoder.titles(TRIED.titles), atol=2e-5)
     np.testing.assert_allclose(exported.pictures(TRIED.pictures), encoder.pictures(TRIED.pictures), atol=2e-5)
     assert exported.titles([]).shape == exported.pictures([]).shape == (0, encoder.width)
-    assert exported.cut(TRIED.titles) == encoder.cut(TRIED.titles) > 0
-    assert exported.cut([]) == 0
+    assert exported.cut(exported.tokens(TRIED.titles)) == encoder.cut(encoder.tokens(TRIED.titles)) > 0
+    assert exported.cut(exported.tokens([])) == 0
 
 
 def test_an_engine_for_other_normal_forms_is_not_asked_in_these(

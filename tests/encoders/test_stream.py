@@ -3,7 +3,8 @@
 import io
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -12,10 +13,12 @@ import pytest
 from PIL import Image
 
 from mmprod.datasets.embeddings.plan import OUT_OF_MEMORY, Job
+from mmprod.datasets.images.geometry import Geometry
 from mmprod.datasets.schemas import check, embedding_schema
 from mmprod.datasets.vectors import from_column
 from mmprod.encoders.clip import Encoder
-from mmprod.encoders.stream import embed
+from mmprod.encoders.decode_ahead import AHEAD
+from mmprod.encoders.stream import embed, embed_all
 
 
 def png(colour: str) -> bytes:
@@ -85,12 +88,60 @@ def test_no_title_no_text_vector(encoder: Encoder, title: str | None) -> None:
     assert done.titles == 0
 
 
+def test_what_a_batch_before_had_is_not_encoded_again(encoder: Encoder) -> None:
+    bad = job("c", png("green")[:60], "green")
+    batches = [
+        [job("a", png("red"), "red"), bad],
+        [job("b", png("blue"), "red")],
+        [replace(job("d", png("red"), "blue")), replace(bad, product_id="e")],
+        [job("f", png("white"), "white")],
+        [job("g", png("red"), "red")],
+    ]
+    done = list(embed_all(iter(batches), encoder, window=2))
+    assert [(part.pictures, part.titles) for part in done] == [(1, 2), (1, 0), (0, 1), (1, 1), (1, 1)]
+    alone = [embed(batch, encoder) for batch in batches]
+    assert [part.rows for part in done] == [part.rows for part in alone]
+
+
+def test_batches_are_read_ahead_but_not_all_at_once(encoder: Encoder) -> None:
+    read = []
+
+    def batches() -> Iterator[list[Job]]:
+        for number in range(20):
+            read.append(number)
+            yield [job(str(number), png("red"), f"title {number}")]
+
+    stream = embed_all(batches(), encoder)
+    next(stream)
+    assert len(read) <= 2 + AHEAD
+    assert len(list(stream)) == 19
+
+
+def test_an_error_while_reading_ahead_is_raised_in_its_place(encoder: Encoder) -> None:
+    def batches() -> Iterator[list[Job]]:
+        yield [job("a", png("red"), "red")]
+        raise OSError("the disk is gone")
+
+    stream = embed_all(batches(), encoder)
+    assert next(stream).pictures == 1
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(stream)
+
+
+def test_threads_end_with_a_stream_that_is_not_read_to_its_end(encoder: Encoder) -> None:
+    before = set(threading.enumerate())
+    stream = embed_all(([job(str(n), png("red"), "red")] for n in range(100)), encoder)
+    next(stream)
+    stream.close()
+    assert set(threading.enumerate()) <= before
+
+
 PEAK = """
 import io, resource
 from PIL import Image
 from mmprod.encoders.clip import wrap
 from mmprod.datasets.embeddings.plan import Job
-from mmprod.encoders.stream import embed
+from mmprod.encoders.stream import embed, embed_all
 from mmprod.encoders.train import tiny_config, untrained
 
 sink = io.BytesIO()
@@ -121,7 +172,7 @@ def test_a_picture_is_asked_for_when_its_turn_comes(encoder: Encoder) -> None:
     colours = ("red", "blue", "red", "green")
     jobs = [replace(job(colour, png(colour), colour), picture=partial(read, colour)) for colour in colours]
     done = embed(jobs, encoder)
-    assert asked == ["red", "blue", "green"]
+    assert sorted(asked) == ["blue", "green", "red"]
     assert from_column(done.rows["image"])[1].tolist() == [True, True, True, False]
 
 
@@ -130,12 +181,9 @@ class Short:
 
     def __init__(self, encoder: Encoder, rows: int, poison: str = "black") -> None:
         self.encoder, self.rows = encoder, rows
-        self.poison = encoder.pixels(Image.open(io.BytesIO(png(poison))))
-        self.width, self.fingerprint = encoder.width, encoder.fingerprint
+        self.poison = encoder.geometry.pixels(Image.open(io.BytesIO(png(poison))))
+        self.width, self.fingerprint, self.geometry = encoder.width, encoder.fingerprint, encoder.geometry
         self.tried: list[int] = []
-
-    def pixels(self, picture: Image.Image) -> np.ndarray:
-        return self.encoder.pixels(picture)
 
     def of_pixels(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
         self.tried.append(len(pixels))
@@ -143,11 +191,14 @@ class Short:
             raise MemoryError
         return self.encoder.of_pixels(pixels)
 
-    def titles(self, titles: Sequence[str]) -> np.ndarray:
-        return self.encoder.titles(titles)
+    def tokens(self, titles: Sequence[str]) -> np.ndarray:
+        return self.encoder.tokens(titles)
 
-    def cut(self, titles: Sequence[str]) -> int:
-        return self.encoder.cut(titles)
+    def of_tokens(self, tokens: np.ndarray) -> np.ndarray:
+        return self.encoder.of_tokens(tokens)
+
+    def cut(self, tokens: np.ndarray) -> int:
+        return self.encoder.cut(tokens)
 
 
 FIVE = [job(colour, png(colour), colour) for colour in ("red", "green", "blue", "white", "yellow")]
@@ -171,12 +222,14 @@ def test_one_picture_that_there_is_no_memory_for_is_left_out_and_the_rest_goes_o
 def test_so_is_one_that_can_t_be_decoded_for_want_of_memory(
     encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def starved(self: Encoder, picture: Image.Image) -> np.ndarray:
+    pixels = Geometry.pixels
+
+    def starved(self: Geometry, picture: Image.Image) -> np.ndarray:
         if picture.getpixel((0, 0)) == (0, 0, 255):
             raise MemoryError
-        return self.transform(picture).numpy()
+        return pixels(self, picture)
 
-    monkeypatch.setattr(type(encoder), "pixels", starved)
+    monkeypatch.setattr(Geometry, "pixels", starved)
     done = embed(FIVE, encoder)
     assert done.rows["image_reason"].to_pylist() == [None, None, OUT_OF_MEMORY, None, None]
 
@@ -201,6 +254,6 @@ def test_ignored_profiles_are_counted(encoder: Encoder) -> None:
 
 def test_pixels_and_pictures_give_the_same_bits(encoder: Encoder) -> None:
     pictures = [Image.open(io.BytesIO(png(colour))).convert("RGB") for colour in ("red", "blue")]
-    made = encoder.of_pixels([encoder.pixels(picture) for picture in pictures])
+    made = encoder.of_pixels([encoder.geometry.pixels(picture) for picture in pictures])
     np.testing.assert_array_equal(made, encoder.pictures(pictures))
     assert encoder.of_pixels([]).shape == (0, encoder.width)

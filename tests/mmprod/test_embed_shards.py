@@ -157,7 +157,7 @@ def test_killed_it_loses_only_the_part_it_was_at(world) -> None:
         def give_up(stage: str, total: int | None):
             done = 0
 
-            def advance(count: int) -> None:
+            def advance(count: int, note: str = "") -> None:
                 nonlocal done
                 done += count
                 if done > 12:

@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 
 from mmprod.datasets.embeddings.table import EmbeddingTable
+from mmprod.datasets.images import shrink
 from mmprod.datasets.schemas import PRODUCT
+from mmprod.encoders import decode_ahead
 from mmprod.encoders.clip import Encoder
 from mmprod.retrieval.fusion import half_width
 from mmprod.stages.daily.embed import bring_up, embed_changes, open_embeddings, read_embeddings
@@ -126,15 +128,15 @@ def test_the_half_width_form_is_brute_force_too(world, encoder) -> None:
 def test_a_picture_that_there_was_no_memory_for_is_tried_again_on_the_next_run(
     world, encoder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    plain = Encoder.pixels
+    plain = decode_ahead.shrink
 
-    def starved(self: Encoder, picture: Image.Image) -> np.ndarray:
-        if picture.getpixel((0, 0))[2] > 200:  # blue
+    def starved(data: bytes, *given: Any) -> shrink.Shrunk:
+        if data == jpeg("blue"):
             raise MemoryError
-        return plain(self, picture)
+        return plain(data, *given)
 
     with monkeypatch.context() as short:
-        short.setattr(Encoder, "pixels", starved)
+        short.setattr(decode_ahead, "shrink", starved)
         done = day(world, encoder, 1, FIRST)
     assert (done.refused, done.detail["out_of_memory"], done.detail["pictures"]) == (0, 1, 1)
     assert "tried again" in caplog.text

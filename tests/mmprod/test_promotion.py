@@ -107,10 +107,10 @@ def test_an_encoder_compared_with_itself_changes_nothing(world) -> None:
     seen: list[int] = []
     with open_store(world.lake, world.config) as store:
         same = compare_encoders(world.config, store, encoder, encoder, 40, seen.append)
-        differs = compare_encoders(world.config, store, encoder, other, 40, lambda rows: None)
+        differs = compare_encoders(world.config, store, encoder, other, 40, lambda rows, note="": None)
         assert sum(seen) == 2 * same.products
         with pytest.raises(InputError, match="too few"):
-            compare_encoders(world.config, store, encoder, encoder, 1, lambda rows: None)
+            compare_encoders(world.config, store, encoder, encoder, 1, lambda rows, note="": None)
     assert (same.overlap, same.current) == (1.0, same.candidate)
     assert 0 <= differs.overlap < 1
     assert differs.current == same.current

@@ -6,10 +6,13 @@ that encoder's embedding table.
 """
 
 import logging
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
+from time import perf_counter
 
 import pyarrow as pa
 
@@ -19,8 +22,9 @@ from mmprod.datasets.embeddings.table import POINTER, EmbeddingTable, read_point
 from mmprod.datasets.identity import EMPTY
 from mmprod.datasets.store.layout import Position, layout
 from mmprod.datasets.store.store import Changed, Store
+from mmprod.encoders.decode_ahead import AHEAD
 from mmprod.encoders.encoder import Encoder
-from mmprod.encoders.stream import Encoded, embed
+from mmprod.encoders.stream import Encoded, embed_all
 from mmprod.lake import LAKE_ENCODER, Lake
 from mmprod.sections import Config
 from mmprod.stages.encoder import load_encoder
@@ -145,17 +149,45 @@ def embed_changes(
         if up_to_date and not failed:
             return outcome
         advance = progress("embed", sum(head) - sum(table.pointer.position) + len(failed))
-        pending: list[pa.RecordBatch] = []
         changes = _changes(store, table, failed)
-        for rows in _encoded(config, store, table, encoder, changes, outcome, advance, failed):
-            pending.append(rows)
-            if sum(batch.num_rows for batch in pending) >= config.encoder.commit_rows:
-                table.upsert(pa.Table.from_batches(pending), table.pointer.position)
-                pending = []
-        table.upsert(pa.Table.from_batches(pending, table.schema), head, field_head)
+        encoded = _encoded(config, store, table, encoder, changes, outcome, advance, failed)
+        waited = _commit(table, encoded, config.encoder.commit_rows, head, field_head)
+        outcome.spent["write"] = waited
         outcome.reused = outcome.rows - outcome.changed
         outcome.made[str(table.root)] = str(table.pointer.revision)
     return outcome
+
+
+def _commit(
+    table: EmbeddingTable,
+    encoded: Generator[pa.RecordBatch],
+    commit_rows: int,
+    head: Position,
+    field_head: Position,
+) -> float:
+    """Commit rows every `commit_rows`, in another thread while the next ones are encoded; the last ones with
+    the new position. Returns the seconds that encoding waited for it."""
+    pending, waited = list[pa.RecordBatch](), 0.0
+    with ThreadPoolExecutor(1, "commit") as writer, closing(encoded):
+        commit: Future[None] | None = None
+        for rows in encoded:
+            pending.append(rows)
+            if sum(batch.num_rows for batch in pending) >= commit_rows:
+                waited += _waited(commit)
+                commit = writer.submit(table.upsert, pa.Table.from_batches(pending), table.pointer.position)
+                pending = []
+        waited += _waited(commit)
+    start = perf_counter()
+    table.upsert(pa.Table.from_batches(pending, table.schema), head, field_head)
+    return waited + perf_counter() - start
+
+
+def _waited(commit: "Future[None] | None") -> float:
+    """Wait for a commit; the seconds it took. Raises: what the commit raised."""
+    start = perf_counter()
+    if commit:
+        commit.result()
+    return perf_counter() - start
 
 
 def embed_shard(
@@ -203,21 +235,47 @@ def _encoded(
     outcome: Outcome,
     advance: Advance,
     failed: Collection[str] = (),
-) -> Iterator[pa.RecordBatch]:
-    """One row per product whose embedding is out of date; updates the counts in `outcome`."""
-    counts, categories = Counter[str](outcome.detail), set(table.pointer.categories)
+) -> Generator[pa.RecordBatch]:
+    """One row per product whose embedding is out of date; updates the counts in `outcome`.
+
+    Changes are read and pictures decoded in other threads, while earlier ones are encoded.
+    """
+    section, counts = config.encoder, Counter[str](outcome.detail)
+    looked_at = deque[int]()  # of each batch, the changes read up to it
+    jobs = _jobs_of(config, store, table, changes, failed, outcome, counts, looked_at)
+    window = 2 * section.commit_rows // section.batch + 2 * AHEAD  # beyond it, vectors have been committed
+    for encoded in embed_all(jobs, encoder, config.images.max_pixels, window):
+        fault("embed.encoded")
+        _count(outcome, counts, encoded)
+        yield encoded.rows
+        advance(looked_at.popleft(), outcome.waits)
+    advance(sum(looked_at), outcome.waits)
+    outcome.detail |= counts
+
+
+def _jobs_of(
+    config: Config,
+    store: Store,
+    table: EmbeddingTable,
+    changes: Iterable[Changed],
+    failed: Collection[str],
+    outcome: Outcome,
+    counts: Counter[str],
+    looked_at: deque[int],
+) -> Iterator[list[Job]]:
+    """Batches of jobs; a batch of changes that need none is passed over."""
+    categories, passed_over = set(table.pointer.categories), 0
     for changed in _chunks(changes, config.encoder.batch):
         outcome.rows += len(changed)
         inside = scope.fitting(changed, store, categories)
         if categories:
             counts["outside"] += sum(change.live for change in changed) - len(inside)
+        passed_over += len(changed)
         if jobs := _jobs(changed, inside, store, table, failed):
-            encoded = embed(jobs, encoder, config.images.max_pixels)
-            fault("embed.encoded")
-            _count(outcome, counts, encoded)
-            yield encoded.rows
-        advance(len(changed))
-    outcome.detail |= counts
+            looked_at.append(passed_over)
+            passed_over = 0
+            yield jobs
+    looked_at.append(passed_over)
 
 
 def _changes(store: Store, table: EmbeddingTable, failed: Collection[str]) -> Iterator[Changed]:
@@ -241,6 +299,8 @@ def _count(outcome: Outcome, counts: Counter[str], encoded: Encoded) -> None:
     outcome.changed += encoded.rows.num_rows
     outcome.refused += sum(reason not in (None, "none", OUT_OF_MEMORY) for reason in reasons)
     counts.update(pictures=encoded.pictures, titles=encoded.titles, titles_cut=encoded.cut)
+    for part, seconds in (("decode", encoded.decode_seconds), ("towers", encoded.tower_seconds)):
+        outcome.spent[part] = outcome.spent.get(part, 0) + seconds
     if encoded.profiles_ignored:
         counts["profiles_ignored"] += encoded.profiles_ignored
     if short := reasons.count(OUT_OF_MEMORY):

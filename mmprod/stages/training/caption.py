@@ -81,7 +81,7 @@ def caption_products(
     encoder: Encoder,
     products: Iterable[Record],
     prompt: str | None = None,
-    advance: Advance = lambda rows: None,
+    advance: Advance = lambda rows, note="": None,
 ) -> Iterator[Captioned]:
     """Caption each product, in order; `prompt` replaces the prompts of the configuration.
 

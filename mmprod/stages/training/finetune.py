@@ -178,7 +178,7 @@ class Work:
         mode, fill = (model.visual.preprocess_cfg[key] for key in ("resize_mode", "fill_color"))
         fill = fill if isinstance(fill, int) else tuple(fill)
         scale = options.crop_scale, 1.0
-        look = Augment(self.base.picture_side, mode, fill, scale, flip=options.flip)
+        look = Augment(self.base.geometry.height, mode, fill, scale, flip=options.flip)
         reader = PairReader(self.store, self.train_pairs, look, options.seed, options.cache_mib << 20)
         titles = self.train_pairs["title"].to_pylist()
         return Loader(reader, titles, identity(self.train_pairs), self._tokens, options.workers)

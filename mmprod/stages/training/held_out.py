@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from mmprod.datasets.images.images import decode
+from mmprod.datasets.images.shrink import shrink
 from mmprod.datasets.pairs.pairs import identity
 from mmprod.datasets.store.store import Store
 from mmprod.encoders.blip.caption import Style, caption_pictures
@@ -63,7 +64,7 @@ class HeldOut:
         """Unit vectors float32 [n, d] of the pictures, decoded one at a time."""
         parts = [
             encoder.of_pixels(
-                [encoder.pixels(decode(data)) for data in self.pictures[start : start + _BATCH]]
+                [shrink(data, encoder.geometry).pixels for data in self.pictures[start : start + _BATCH]]
             )
             for start in range(0, len(self), _BATCH)
         ]

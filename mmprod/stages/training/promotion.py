@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mmprod.datasets.images.images import BadImage, decode
+from mmprod.datasets.images.shrink import shrink
 from mmprod.datasets.store.store import Store
 from mmprod.encoders.encoder import Encoder
 from mmprod.lake import Lake
@@ -86,7 +87,7 @@ def _images(encoder: Encoder, pictures: Sequence[bytes], advance: Advance) -> np
     parts = []
     for start in range(0, len(pictures), _BATCH):
         some = pictures[start : start + _BATCH]
-        parts.append(encoder.of_pixels([encoder.pixels(decode(data)) for data in some]))
+        parts.append(encoder.of_pixels([shrink(data, encoder.geometry).pixels for data in some]))
         advance(len(some))
     return np.concatenate(parts)
 

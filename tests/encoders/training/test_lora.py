@@ -23,7 +23,7 @@ KINDS: tuple[Kind, ...] = ("clip", "siglip", "chinese-clip", "blip")
 
 def batch_of(base: Encoder) -> Batch:
     draw = torch.Generator().manual_seed(1)
-    shape = (4, 3, base.picture_side, base.picture_side)
+    shape = (4, 3, base.geometry.height, base.geometry.height)
     pictures = torch.randint(0, 256, shape, dtype=torch.uint8, generator=draw)
     return Batch(pictures, trim(base.model, base.tokenizer(TITLES[:4])), torch.arange(4).repeat(3, 1).T)
 

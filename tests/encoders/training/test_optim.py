@@ -138,7 +138,7 @@ def test_frozen_batch_normalisation_keeps_its_statistics() -> None:
 def test_recomputing_activations_changes_no_gradient(kind: Kind, precision: str) -> None:
     base = random_base(kind, TITLES, 32)
     batch = Batch(
-        torch.randint(0, 255, (3, 3, base.picture_side, base.picture_side), dtype=torch.uint8),
+        torch.randint(0, 255, (3, 3, base.geometry.height, base.geometry.height), dtype=torch.uint8),
         base.tokenizer(TITLES[:3]),
         torch.arange(3).repeat(3, 1).T,
     )

@@ -1,4 +1,4 @@
-"""Preparing a picture for the image tower with Pillow alone; bit-identical to the encoder's transform."""
+"""The size to which a picture is resized for an image tower, in open_clip's terms; no torch is needed."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +12,7 @@ Mode = Literal["shortest", "longest", "squash"]
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a picture is resized to `height` x `width`, in open_clip's terms.
+    """How a picture is resized to `height` x `width`.
 
     "shortest": the shorter side is resized to fit, the longer one cut; "longest": the longer side is resized
     to fit, the rest filled with the grey level `fill`; "squash": both sides are resized to fit.
@@ -25,16 +25,17 @@ class Geometry:
     fill: int
 
     def pixels(self, picture: Image.Image) -> np.ndarray:
-        """An RGB picture to uint8 [3, height, width]."""
-        resized = picture.resize(self._size(*picture.size), _FILTERS[self._filter])
+        """An RGB picture to uint8 [3, height, width]: with Pillow, bit-identical to open_clip's transform."""
+        resized = picture.resize(self.size(*picture.size), _FILTERS[self.filter])
         return np.asarray(self._cut(self._padded(resized))).transpose(2, 0, 1)
 
     @property
-    def _filter(self) -> str:
+    def filter(self) -> Literal["bicubic", "bilinear"]:
+        """The filter in use: for "shortest" to an oblong, open_clip ignores its setting."""
         oblong = self.mode == "shortest" and self.height != self.width
-        return "bicubic" if oblong else self.interpolation  # there open_clip ignores its setting
+        return "bicubic" if oblong else self.interpolation
 
-    def _size(self, width: int, height: int) -> tuple[int, int]:
+    def size(self, width: int, height: int) -> tuple[int, int]:
         """Width and height to resize to. Rounding differs by mode as in torchvision and open_clip."""
         if self.mode == "squash":
             return self.width, self.height
@@ -45,6 +46,14 @@ class Geometry:
         ratios = width / self.width, height / self.height
         ratio = max(ratios) if self.mode == "longest" else min(ratios)
         return round(width / ratio), round(height / ratio)
+
+    def placed(self, resized: np.ndarray) -> np.ndarray:
+        """A picture of `size`, uint8 [h, w, 3], cut or filled up to [height, width, 3]; as `pixels` does."""
+        height, width = resized.shape[:2]
+        top, left = round((height - self.height) / 2), round((width - self.width) / 2)
+        if top >= 0 and left >= 0:
+            return resized[top : top + self.height, left : left + self.width]
+        return np.asarray(self._cut(self._padded(Image.fromarray(resized))))
 
     def _padded(self, picture: Image.Image) -> Image.Image:
         spare = [
