@@ -38,13 +38,13 @@ debian = { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && { apt-get -q
 tools:  ## what tests need beside Python: Chromium
 	@test -x /usr/bin/chromium || $(call debian,chromium) || true
 
-# Three at a time, as those of the scheduled runs often wait. Each on one core: threads that outnumber cores
+# Three at a time, as those of the scheduled runs often wait; the longest first. Each on one core: threads that outnumber cores
 # slow each other many times over.
 test:  ## every test, the slow ones too; in the end a table of what was skipped
 	$(MAKE) --no-print-directory --jobs 3 $(STAMP) $(TRITON)/.installed $(AIRFLOW)/.installed tools
 	OMP_NUM_THREADS=1 $(BIN)/python tests/skips.py \
 	  $(MAKE) --no-print-directory --keep-going --jobs 3 --output-sync=line \
-	  test-whole test-parts test-dags test-service test-demo
+	  test-whole test-rest test-service test-demo test-encoders test-dags
 
 test-parts: test-encoders test-rest  ## tests of the libraries, and of the docs
 

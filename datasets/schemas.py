@@ -85,6 +85,8 @@ def embedding_schema(width: int) -> pa.Schema:
             pa.field("text", vector),
             pa.field("image_reason", pa.string()),  # why there is no image vector
             pa.field("live", pa.bool_(), nullable=False),  # a removed product keeps its vectors
+            pa.field("image_backend", pa.string()),  # what made `image`, such as "openvino-bf16"; null where
+            pa.field("text_backend", pa.string()),  # a version made the vector that did not record it
         ]
     )
 

@@ -9,7 +9,7 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,17 @@ from safetensors import SafetensorError
 from mmprod.datasets.forms import FORMS
 from mmprod.datasets.images.geometry import Geometry
 from mmprod.encoders import folders, tokens, towers
+from mmprod.encoders.export.spec import Precision
 from mmprod.encoders.fingerprint import fingerprint_of
 from mmprod.encoders.folders import OPEN_CLIP as CONFIG
 from mmprod.encoders.folders import OPEN_CLIP_WEIGHTS as WEIGHTS
 from mmprod.encoders.pixels import Normalise, geometry_of
 from mmprod.encoders.shapes import ROWS, ROWS_GPU, Batch, fixed
-from mmprod.encoders.tokens import quick
 from mmprod.storage.errors import InputError, StateError
 
 log = logging.getLogger(__name__)
 LOCAL, TRANSFORMERS, HUB = "local-dir:", "transformers:", "hf-hub:"
+DTYPES: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 Transform = Callable[[Image.Image], torch.Tensor]
 
 
@@ -53,6 +54,12 @@ class Encoder:
     width: int
     fingerprint: str
     device: str
+    precision: Precision = "fp32"  # of the arithmetic; below fp32, torch's autocast decides where it applies
+
+    @property
+    def backend(self) -> str:
+        """Such as "torch-fp32"."""
+        return f"torch-{self.precision}"
 
     def pictures(self, pictures: Sequence[Image.Image]) -> np.ndarray:
         """Encode RGB pictures: float32 [n, width], each row of unit length."""
@@ -83,7 +90,7 @@ class Encoder:
         """The text tower's input for titles in normal form: int64 [n, context length], padded."""
         if not titles:
             return np.empty((0, int(self.tokenizer.context_length)), np.int64)
-        return self._tokenizer(list(titles)).numpy()  # type: ignore[no-any-return]
+        return self.tokenizer(list(titles)).numpy()  # type: ignore[no-any-return]
 
     def of_tokens(self, tokens: np.ndarray) -> np.ndarray:
         """As `titles`, for tokens as `tokens` makes them."""
@@ -94,10 +101,6 @@ class Encoder:
             vectors[batch.rows] = self._through(encode, all_[batch.rows, : batch.columns], batch)
         return vectors
 
-    @cached_property
-    def _tokenizer(self) -> Any:
-        return quick(self.tokenizer)
-
     @property
     def _rows(self) -> int:
         return ROWS if self.device == "cpu" else ROWS_GPU
@@ -106,10 +109,17 @@ class Encoder:
         """The vectors of a batch's inputs, which are padded to its fixed size. Raises: MemoryError."""
         try:
             with torch.inference_mode():
-                vectors = tower(inputs[batch.filling].to(self.device), normalize=True)
-            return vectors[: len(batch.rows)].float().cpu().numpy()  # type: ignore[no-any-return]
+                vectors = self._run(tower, inputs[batch.filling].to(self.device))
+            return vectors[: len(batch.rows)].float().cpu().numpy()
         except torch.OutOfMemoryError as error:
             raise MemoryError(str(error)) from error
+
+    def _run(self, tower: Any, inputs: torch.Tensor) -> torch.Tensor:
+        if self.precision == "fp32":
+            return tower(inputs, normalize=True)  # type: ignore[no-any-return]
+        with torch.autocast(torch.device(self.device).type, DTYPES[self.precision]):
+            features = tower(inputs, normalize=False)
+        return torch.nn.functional.normalize(features.float(), dim=-1)  # unit length to fp32's last bit
 
     def cut(self, tokens: np.ndarray) -> int:
         """Number of titles that fill the context window up to at most one token, so they may be truncated."""

@@ -25,6 +25,10 @@ class Encoder(Protocol):
         """Dimension d of the vectors; 0 for a BLIP that can only caption."""
 
     @property
+    def backend(self) -> str:
+        """Runtime and precision that make the vectors, such as "torch-fp32" (`mmprod.encoders.backends`)."""
+
+    @property
     def geometry(self) -> Geometry:
         """The size of the image tower's input, and how pictures are resized to it."""
 

@@ -71,7 +71,7 @@ def embed_all(
             _through_towers(pixels, tokens, encoder, made)
             _check_some(pixels.keys() | reasons.keys(), made.reasons)
             known = _Made(*(ChainMap(*maps) for maps in zip(*recent, strict=True)))  # type: ignore[arg-type]
-            rows = _rows(jobs, known, encoder.width)
+            rows = _rows(jobs, known, encoder)
             cut = encoder.cut(np.stack(list(tokens.values()))) if tokens else 0
             spent = ready - start, perf_counter() - ready
             yield Encoded(rows, len(made.images), len(titles), cut, ignored, *spent)
@@ -128,9 +128,12 @@ def _check_some(wanted: set[bytes], reasons: Mapping[bytes, str]) -> None:
         )
 
 
-def _rows(jobs: Sequence[Job], known: _Made, width: int) -> pa.RecordBatch:
+def _rows(jobs: Sequence[Job], known: _Made, encoder: Encoder) -> pa.RecordBatch:
+    width, own = encoder.width, encoder.backend
     image, has_image = _matrix(width, [_pick(j.kept_image, known.images, j.image_hash) for j in jobs])
     text, has_text = _matrix(width, [_pick(j.kept_text, known.texts, j.text_hash) for j in jobs])
+    image_makers = [j.image_backend if j.kept_image is not None else own for j in jobs]
+    text_makers = [j.text_backend if j.kept_text is not None else own for j in jobs]
     reasons = [_reason(j, known.reasons, has) for j, has in zip(jobs, has_image, strict=True)]
     return pa.RecordBatch.from_arrays(
         [
@@ -141,6 +144,8 @@ def _rows(jobs: Sequence[Job], known: _Made, width: int) -> pa.RecordBatch:
             to_column(text, has_text),
             pa.array(reasons, pa.string()),
             pa.array([job.live for job in jobs]),
+            pa.array(image_makers, pa.string(), mask=~has_image),
+            pa.array(text_makers, pa.string(), mask=~has_text),
         ],
         schema=embedding_schema(width),
     )

@@ -1,6 +1,5 @@
-"""Tokenizers: transformers' with open_clip's interface, and their description for the fingerprint.
-
-Also any of them as one of the `tokenizers` library, which is fast and needs no torch.
+"""Tokenizers: transformers' with open_clip's interface, their description for the fingerprint, and their form
+in the `tokenizers` library, which needs no torch.
 """
 
 import hashlib
@@ -14,12 +13,11 @@ import torch
 from torch import Tensor
 
 from mmprod.datasets.lazy import lazy
-from mmprod.encoders.export.titles import Clean, Tokens
+from mmprod.encoders.export.titles import Clean
 from mmprod.storage.errors import InputError
 
 tokenizers = lazy("tokenizers")  # optional
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"  # CLIP's
-_SPECIAL = "_of_text>"  # in a title, CLIP's own tokenizer takes "<end_of_text>" for the end
 
 
 class BertTokens:
@@ -52,31 +50,6 @@ def describe(tokenizer: Any) -> list[Any]:
     cleaning = getattr(getattr(tokenizer, "clean_fn", None), "__name__", None)
     text = json.dumps([settings, cleaning], sort_keys=True)
     return [*plain, hashlib.sha256(text.encode()).hexdigest()]
-
-
-class QuickTokens:
-    """CLIP's tokenizer, which open_clip implements in Python, with the same tokens in a tenth of the time."""
-
-    def __init__(self, tokenizer: open_clip.SimpleTokenizer) -> None:
-        self._slow, self.context_length = tokenizer, int(tokenizer.context_length)
-        self._quick = Tokens(tokenizer_of(tokenizer), clean_of(tokenizer), pad=0)
-
-    def __call__(self, titles: Sequence[str]) -> Tensor:
-        """int64 [n, context_length], padded with 0."""
-        if not titles or any(_SPECIAL in title for title in titles):
-            found: Tensor = self._slow(list(titles))
-            return found
-        return torch.from_numpy(self._quick.padded(self._quick.rows(titles), self.context_length))
-
-
-def quick(tokenizer: Any) -> Any:
-    """The tokenizer, or a faster one with the same tokens where there is one."""
-    if type(tokenizer) is not open_clip.SimpleTokenizer or tokenizer.reduction_fn is not None:
-        return tokenizer
-    try:
-        return QuickTokens(tokenizer)
-    except ImportError:  # `tokenizers` is optional
-        return tokenizer
 
 
 def clean_of(tokenizer: Any) -> Clean:

@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmprod.datasets.embeddings import imports
 from mmprod.datasets.forms import FORMS
 from mmprod.storage import artifacts, fencing, locks, room
 from mmprod.storage.errors import InputError, StateError
 from mmprod.storage.files import make_folder
 
-LAKE_ENCODER = "lake:"
+LAKE_ENCODER, IMPORTED, SENTENCES = "lake:", "import:", "sentence-transformers:"
+OTHERS = IMPORTED, SENTENCES
+"""Names of encoders that are no model of mmprod's own in torch: they can't be trained or exported."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,11 @@ class Lake:
         """Checkpoints and logs of the fine-tuning runs that produce the encoder `name`."""
         return self.root / "training" / name
 
+    @property
+    def imports(self) -> Path:
+        """The records of vectors that were imported, one for each name."""
+        return self.root / "imports"
+
     def embeddings(self, model: str, fingerprint: str) -> Path:
         """The embedding table of one encoder; the fingerprint in its name keeps encoders apart."""
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", model.removeprefix(LAKE_ENCODER)).strip("-.")[-60:]
@@ -79,6 +87,10 @@ class Lake:
     def engines(self, model: str, fingerprint: str, form: str) -> Path:
         """The exported engines of one encoder in one format, such as ``onnx-fp32``."""
         return self.root / "engines" / self.embeddings(model, fingerprint).name / form
+
+    def backends(self, model: str, fingerprint: str, name: str) -> Path:
+        """Figures of the backends of one encoder, measured on one kind of machine."""
+        return self.root / "backends" / self.embeddings(model, fingerprint).name / name
 
     def index(self, profile: str) -> Path:
         return self.root / "indexes" / profile
@@ -164,12 +176,16 @@ class Lake:
             yield
 
     def encoder_fingerprint(self, model: str) -> str | None:
-        """The fingerprint of a ``lake:NAME`` encoder's current generation, read from its manifest.
+        """The fingerprint of a ``lake:NAME`` encoder's current generation, read from its manifest, or that of
+        the vectors of ``import:NAME``, from their record.
 
-        None if there is no generation, and for other model names. Also None if the manifest was written by a
-        version with other normal forms of titles or pictures: the same weights then make other vectors, and
-        the encoder has to be loaded to compute the fingerprint.
+        None if there is no generation or record, and for other model names. Also None if the manifest was
+        written by a version with other normal forms of titles or pictures: the same weights then make other
+        vectors, and the encoder has to be loaded to compute the fingerprint.
         """
+        if model.startswith(IMPORTED):
+            record = imports.read(self.imports, model.removeprefix(IMPORTED))
+            return record.fingerprint if record else None
         if not model.startswith(LAKE_ENCODER):
             return None
         root = self.encoder(model.removeprefix(LAKE_ENCODER))

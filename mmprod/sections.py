@@ -10,6 +10,7 @@ from mmprod.datasets.pairs.options import Selection
 from mmprod.datasets.tables.words import Live, Operation
 from mmprod.datasets.threads import share
 from mmprod.datasets.volatile import NAMES
+from mmprod.encoders.export.spec import Backend
 from mmprod.encoders.training.options import Options
 from mmprod.storage.errors import InputError
 
@@ -100,14 +101,18 @@ class Images(Section):
 
 
 class EncoderSection(Section):
-    """The encoder: ``lake:NAME`` (trained here), ``local-dir:…``, ``hf-hub:…`` or an open_clip name."""
+    """The encoder: ``lake:NAME`` (trained here), ``local-dir:…``, ``hf-hub:…``, an open_clip name,
+    ``sentence-transformers:…``, or ``import:NAME`` (vectors made elsewhere)."""
 
     model: str = "lake:tiny"
     pretrained: str | None = None  # open_clip's tag, for its own names
     device: str = "cpu"
+    backend: Backend | Literal["auto"] = "auto"  # what encodes products; auto: the fastest measured here
+    min_cosine: Share = 0.9995  # lowest cosine of a backend's vectors with torch's in fp32
     batch: int = Field(default=256, ge=1)  # products per batch
     commit_rows: int = Field(default=10_000, ge=1)  # products per commit of the embedding table
     part_rows: int = Field(default=100_000, ge=1)  # changes per part, when shards are encoded separately
+    unit_bytes: int = Field(default=1_000_000_000, ge=1)  # a unit (`embed --plan`) ends beyond so many
     categories: tuple[str, ...] = ()  # encode only these categories and those below them; empty: all
 
 

@@ -8,6 +8,7 @@ or not at all. A shard is divided into parts of a fixed length, so that a dying 
 """
 
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -51,8 +52,26 @@ def write(table: EmbeddingTable, span: Span, batches: Iterator[pa.RecordBatch]) 
     """
     target = path(table, span)
     make_folder(target.parent)
-    draft = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.draft")  # a lost node may write it too
+    draft = _draft(target)
     rows = parquet.write(draft, batches, table.schema)
+    _publish(draft, target)
+    return rows
+
+
+def put(table: EmbeddingTable, span: Span, file: Path) -> None:
+    """Put a copy of a file that was written elsewhere in the place of a span's part."""
+    target = path(table, span)
+    make_folder(target.parent)
+    draft = _draft(target)
+    shutil.copyfile(file, draft)
+    _publish(draft, target)
+
+
+def _draft(target: Path) -> Path:
+    return target.with_name(f".{target.stem}.{secrets.token_hex(4)}.draft")  # a lost node may write it too
+
+
+def _publish(draft: Path, target: Path) -> None:
     with fencing.publishing():
         try:
             sync_file(draft)
@@ -62,7 +81,6 @@ def write(table: EmbeddingTable, span: Span, batches: Iterator[pa.RecordBatch]) 
                 f"{target} is no longer needed, the table has come past it; run again"
             ) from error
         sync_file(target.parent)
-    return rows
 
 
 def take(table: EmbeddingTable, store: Store, commit_rows: int) -> int:
@@ -93,7 +111,7 @@ def _span(file: Path) -> Span:
 def _take(table: EmbeddingTable, store: Store, span: Span, file: Path, commit_rows: int) -> int:
     rows = 0
     for batch in _batches(file, commit_rows):
-        fitting = batch.filter(_unchanged(store, span, batch["product_id"].to_pylist()))
+        fitting = table.completed(batch).filter(_unchanged(store, span, batch["product_id"].to_pylist()))
         table.upsert(pa.Table.from_batches([fitting], table.schema), table.pointer.position)
         rows += fitting.num_rows
     position = list(table.pointer.position)

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from mmprod.datasets.embeddings.table import Row
+from mmprod.datasets.embeddings.rows import Known, Row
 from mmprod.datasets.identity import EMPTY
 from mmprod.datasets.store.record import Record
 from mmprod.datasets.store.store import Changed
@@ -14,8 +14,8 @@ from mmprod.datasets.store.store import Changed
 OUT_OF_MEMORY = "out_of_memory"
 """Reason of a picture that could not be encoded for lack of memory; it is tried again on the next run."""
 
-Vectors = Mapping[bytes, np.ndarray]
-"""Existing vectors of the encoder, float16 [d], by the hash of the picture or the title."""
+Vectors = Mapping[bytes, Known]
+"""Existing vectors of the encoder, by the hash of the picture or the title."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,9 @@ class Job:
     """A product whose row in the embedding table is out of date.
 
     `kept_image` and `kept_text` are existing float16 [d] vectors of the same picture and title; where one is
-    given, `picture` or `title` is ignored. `picture` holds the bytes, or a function that returns them: it is
-    called when the picture is decoded, so that a batch of files need not be in memory.
+    given, `picture` or `title` is ignored; `image_backend` and `text_backend` made them. `picture` holds the
+    bytes, or a function that returns them: it is called when the picture is decoded, so that a batch of files
+    need not be in memory.
     """
 
     product_id: str
@@ -36,6 +37,8 @@ class Job:
     image_reason: str | None = None
     kept_image: np.ndarray | None = None
     kept_text: np.ndarray | None = None
+    image_backend: str | None = None
+    text_backend: str | None = None
 
 
 def outdated(
@@ -76,18 +79,20 @@ def plan(
             jobs.append(_removal(row))
         elif record:
             tried = row is not None and row.image_hash == change.image_hash and row.product_id not in failed
-            known = images.get(change.image_hash)
+            image, text = images.get(change.image_hash), texts.get(change.text_hash)
             jobs.append(
                 Job(
                     change.product_id,
                     live=True,
                     image_hash=_hash(change.image_hash),
                     text_hash=_hash(change.text_hash),
-                    picture=None if known is not None or tried else partial(picture, change.image_hash),
+                    picture=None if image is not None or tried else partial(picture, change.image_hash),
                     title=record.title,
                     image_reason=row.image_reason if row and tried else record.image_reason,
-                    kept_image=known,
-                    kept_text=texts.get(change.text_hash),
+                    kept_image=image and image.vector,
+                    kept_text=text and text.vector,
+                    image_backend=image and image.backend,
+                    text_backend=text and text.backend,
                 )
             )
     return jobs
@@ -110,6 +115,8 @@ def _removal(row: Row) -> Job:
         image_reason=row.image_reason,
         kept_image=row.image,
         kept_text=row.text,
+        image_backend=row.image_backend,
+        text_backend=row.text_backend,
     )
 
 

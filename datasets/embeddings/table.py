@@ -6,7 +6,8 @@
 Readers open the version that the pointer names. A writer first discards later versions of dead writers.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mmprod.datasets.embeddings.rows import Known, Row, literals, quoted, rows_of, vector_of
 from mmprod.datasets.lazy import lazy
 from mmprod.datasets.schemas import check, embedding_schema
 from mmprod.datasets.vectors import from_column
@@ -63,19 +65,6 @@ class Pointer:
         return max(revision for weight, revision in both if weight)
 
 
-@dataclass(frozen=True)
-class Row:
-    """A product's row; vectors are float16 [width] or None."""
-
-    product_id: str
-    image_hash: bytes | None
-    text_hash: bytes | None
-    image: np.ndarray | None
-    text: np.ndarray | None
-    image_reason: str | None
-    live: bool
-
-
 class EmbeddingTable:
     """The vectors of one encoder by product id; see `embedding_schema` for the columns."""
 
@@ -101,30 +90,37 @@ class EmbeddingTable:
 
     def lookup(self, ids: Sequence[str]) -> dict[str, Row]:
         """Published rows by id; ids without a row are left out."""
-        found = self._where("product_id", _quoted(ids))
-        return {row.product_id: row for batch in found for row in _rows(batch)}
+        found = self._where("product_id", quoted(ids))
+        return {row.product_id: row for batch in found for row in rows_of(self.completed(batch))}
 
     def vectors_of(self, ids: Sequence[str]) -> pa.Table:
         """Columns product_id, image and text (float16, null if missing) of the live products among `ids`, in
         the order of `ids`."""
         names = ["product_id", "image", "text"]
-        batches = self._where("product_id", _quoted(ids))
+        batches = self._where("product_id", quoted(ids))
         found = [batch.filter(batch["live"]).select(names) for batch in batches]
         table = pa.Table.from_batches(found, pa.schema([self.schema.field(name) for name in names]))
         places = pc.index_in(pa.array(list(dict.fromkeys(ids)), pa.string()), table["product_id"])
         return table.take(places.drop_null())
 
-    def vectors(self, modality: str, hashes: Collection[bytes]) -> dict[bytes, np.ndarray]:
-        """Existing vectors, float16 [width], by the hash of the picture or title, of any product.
+    def vectors(self, modality: str, hashes: Collection[bytes]) -> dict[bytes, Known]:
+        """Existing vectors by the hash of the picture or title, of any product.
 
         `modality` is "image" or "text"; hashes without a vector are left out.
         """
-        found: dict[bytes, np.ndarray] = {}
-        for batch in self._where(f"{modality}_hash", [f"X'{key.hex()}'" for key in hashes]):
+        found: dict[bytes, Known] = {}
+        for batch in map(self.completed, self._where(f"{modality}_hash", literals(hashes))):
             matrix, present = from_column(batch[modality])
-            keys = batch[f"{modality}_hash"].to_pylist()
-            found |= {key: matrix[row] for row, key in enumerate(keys) if present[row]}
+            keys, makers = batch[f"{modality}_hash"].to_pylist(), batch[f"{modality}_backend"].to_pylist()
+            rows = np.flatnonzero(present).tolist()
+            found |= {keys[row]: Known(matrix[row], makers[row]) for row in rows}
         return found
+
+    def known(self, modality: str, hashes: Collection[bytes]) -> set[bytes]:
+        """Which of these hashes of pictures or titles have a vector, or a reason why they have none."""
+        column = f"{modality}_hash"
+        batches = self._where(column, literals(hashes), [column])
+        return {key for batch in batches for key in batch[column].to_pylist()}
 
     def failed(self, reason: str | None = None) -> list[str]:
         """Ids of live products that have a picture but no vector of it, for any reason or only `reason`."""
@@ -135,11 +131,17 @@ class EmbeddingTable:
         ids: list[str] = table["product_id"].to_pylist()
         return ids
 
+    def without_vectors(self) -> Counter[str]:
+        """The number of live products without any vector, by the reason why they have no picture vector."""
+        wanted = "live AND image IS NULL AND text IS NULL"
+        batches = self.dataset.scanner(filter=wanted, columns=["image_reason"]).to_batches()
+        return Counter(reason for batch in batches for reason in batch["image_reason"].to_pylist())
+
     def _where(
-        self, column: str, literals: Sequence[str], columns: list[str] | None = None
+        self, column: str, values: Sequence[str], columns: list[str] | None = None
     ) -> Iterator[pa.RecordBatch]:
-        if literals:
-            wanted = f"{column} IN ({', '.join(literals)})"
+        if values:
+            wanted = f"{column} IN ({', '.join(values)})"
             yield from self.dataset.scanner(filter=wanted, columns=columns).to_batches()
 
     def upsert(self, rows: pa.Table, position: Sequence[int], field_position: Sequence[int] = ()) -> None:
@@ -155,7 +157,21 @@ class EmbeddingTable:
         with fencing.publishing():
             self.pointer = self._publish(self._upserted(rows, moved))
 
-    def _upserted(self, rows: pa.Table, pointer: Pointer) -> Pointer:
+    def upsert_all(self, commits: Iterable[tuple[pa.Table, Collection[str]]]) -> None:
+        """As `upsert`, in several commits of which none counts before `commits` ends; the position stays.
+
+        With each come the modalities ("image", "text") of which a live product gets another vector: of the
+        same picture there may be another one. If `commits` raises, nothing has changed.
+        """
+        pointer = self.pointer
+        for rows, changed in commits:
+            check(rows, self.schema, "embedding")
+            require(f"a commit of {rows.num_rows:,} embeddings", rows.nbytes, self.root)
+            pointer = self._upserted(rows, pointer, changed)
+        with fencing.publishing():
+            self.pointer = self._publish(pointer)
+
+    def _upserted(self, rows: pa.Table, pointer: Pointer, changed: Collection[str] | None = None) -> Pointer:
         """Commit rows; returns the pointer to the new version."""
         if not rows.num_rows:
             return pointer
@@ -163,7 +179,9 @@ class EmbeddingTable:
         if latest.version != pointer.version:  # a writer died between its commit and moving the pointer
             latest = lance.dataset(self.path, version=pointer.version)
             latest.restore()
-        changed = self._changed(rows)
+        changed = self._changed(rows) if changed is None else changed
+        if lacking := [field for field in self.schema if field.name not in latest.schema.names]:
+            latest.add_columns(pa.schema(lacking))  # nulls; the table is of an earlier version
         merge = latest.merge_insert("product_id").when_matched_update_all().when_not_matched_insert_all()
         merge.execute(rows)
         latest.optimize.optimize_indices()
@@ -181,13 +199,15 @@ class EmbeddingTable:
         """The modalities of which a live product gets another vector by `rows`."""
         ids, columns = rows["product_id"].to_pylist(), ["product_id", "live", "image_hash", "text_hash"]
         found: dict[str, dict[str, Any]] = {}
-        for batch in self._where("product_id", _quoted(ids), [*columns, "image_reason"]):
+        for batch in self._where("product_id", quoted(ids), [*columns, "image_reason"]):
             found |= {row["product_id"]: row for row in batch.to_pylist()}
         given = rows.select([*columns, "image_reason"]).to_pylist()
         return [
             modality
             for modality in ("image", "text")
-            if any(_vector(row, modality) != _vector(found.get(row["product_id"]), modality) for row in given)
+            if any(
+                vector_of(row, modality) != vector_of(found.get(row["product_id"]), modality) for row in given
+            )
         ]
 
     def restrict(self, categories: Sequence[str]) -> None:
@@ -209,7 +229,27 @@ class EmbeddingTable:
 
     def batches(self, rows: int = 8192) -> Iterator[pa.RecordBatch]:
         """Stream the rows of live products, from the published version."""
-        yield from self._live(rows, None)
+        yield from map(self.completed, self._live(rows, None))
+
+    def completed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Rows with all columns of the schema: those that an earlier version did not write are null."""
+        lacking = [field for field in self.schema if field.name not in batch.schema.names]
+        for field in lacking:
+            batch = batch.append_column(field, pa.nulls(batch.num_rows, field.type))
+        return batch
+
+    def backends(self) -> dict[str, dict[str, int]]:
+        """How many vectors of live products each backend made, by modality; "" if it was not recorded."""
+        return {modality: dict(sorted(self._made(modality).items())) for modality in ("image", "text")}
+
+    def _made(self, modality: str) -> Counter[str]:
+        column = f"{modality}_backend"
+        columns = [column] if column in self.dataset.schema.names else []
+        wanted = f"live AND {modality} IS NOT NULL"
+        if not columns:
+            return Counter({"": found} if (found := int(self.dataset.count_rows(filter=wanted))) else {})
+        batches = self.dataset.scanner(filter=wanted, columns=columns).to_batches()
+        return Counter(maker or "" for batch in batches for maker in batch[column].to_pylist())
 
     def modalities(self) -> pa.Table:
         """Columns product_id, has_image and has_text of the live products, in the order of `batches`."""
@@ -276,26 +316,6 @@ def verify(root: Path) -> list[str]:
         elif (found := sha256_file(path)) != digest:
             problems.append(f"{path} has sha256 {found}, recorded is {digest}")
     return problems
-
-
-def _quoted(ids: Sequence[str]) -> list[str]:
-    return ["'" + name.replace("'", "''") + "'" for name in ids]
-
-
-def _vector(row: dict[str, Any] | None, modality: str) -> bytes | None:
-    """What identifies a live product's vector of a modality; None if it has none."""
-    if row is None or not row["live"] or (modality == "image" and row["image_reason"] is not None):
-        return None
-    found: bytes | None = row[f"{modality}_hash"]
-    return found
-
-
-def _rows(batch: pa.RecordBatch) -> Iterator[Row]:
-    image, has_image = from_column(batch["image"])
-    text, has_text = from_column(batch["text"])
-    plain = batch.drop_columns(["image", "text"]).to_pylist()
-    for i, row in enumerate(plain):
-        yield Row(**row, image=image[i] if has_image[i] else None, text=text[i] if has_text[i] else None)
 
 
 def _name(root: Path, path: Path) -> str | None:

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
-Mode = Literal["shortest", "longest", "squash"]
+Mode = Literal["shortest", "longest", "squash", "whole"]
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,8 @@ class Geometry:
     """How a picture is resized to `height` x `width`.
 
     "shortest": the shorter side is resized to fit, the longer one cut; "longest": the longer side is resized
-    to fit, the rest filled with the grey level `fill`; "squash": both sides are resized to fit.
+    to fit, the rest filled with the grey level `fill`; "squash": both sides are resized to fit;
+    "whole": a picture that does not fit is made smaller, in its own form, and nothing is cut or filled.
     """
 
     height: int
@@ -27,6 +28,8 @@ class Geometry:
     def pixels(self, picture: Image.Image) -> np.ndarray:
         """An RGB picture to uint8 [3, height, width]: with Pillow, bit-identical to open_clip's transform."""
         resized = picture.resize(self.size(*picture.size), _FILTERS[self.filter])
+        if self.mode == "whole":
+            return np.asarray(resized).transpose(2, 0, 1)
         return np.asarray(self._cut(self._padded(resized))).transpose(2, 0, 1)
 
     @property
@@ -39,6 +42,9 @@ class Geometry:
         """Width and height to resize to. Rounding differs by mode as in torchvision and open_clip."""
         if self.mode == "squash":
             return self.width, self.height
+        if self.mode == "whole":
+            ratio = max(width / self.width, height / self.height, 1)
+            return max(1, round(width / ratio)), max(1, round(height / ratio))
         if self.mode == "shortest" and self.height == self.width:
             short, long = sorted((width, height))
             longer = int(self.width * long / short)
@@ -49,6 +55,8 @@ class Geometry:
 
     def placed(self, resized: np.ndarray) -> np.ndarray:
         """A picture of `size`, uint8 [h, w, 3], cut or filled up to [height, width, 3]; as `pixels` does."""
+        if self.mode == "whole":
+            return resized
         height, width = resized.shape[:2]
         top, left = round((height - self.height) / 2), round((width - self.width) / 2)
         if top >= 0 and left >= 0:

@@ -142,6 +142,16 @@ class Store:
         key = product_id.encode()
         return self.shards[shard_of(key, len(self.shards))].states([key]).get(key)
 
+    def known(self, product_ids: Iterable[str]) -> dict[str, Changed]:
+        """The products among these that were ever delivered, in their current state."""
+        found = {}
+        for shard, keys in self._by_shard(product_ids):
+            for key, state in shard.states(keys).items():
+                if state.known:
+                    product_id = key.decode()
+                    found[product_id] = Changed(product_id, shard_of(key, len(self.shards)), state)
+        return found
+
     def picture(self, image_hash: bytes) -> bytes | None:
         """The bytes of a picture by its 16-byte hash; None when the store doesn't have it."""
         for shard in self.shards:

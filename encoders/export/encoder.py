@@ -65,6 +65,11 @@ class ExportedEncoder:
         """Dimension of the vectors."""
         return self.engine.spec.width
 
+    @property
+    def backend(self) -> str:
+        """The runtime in use and the precision, such as "onnx-fp32"."""
+        return f"{self.engine.runs_on}-{self.engine.spec.precision}"
+
     def titles(self, titles: Sequence[str]) -> np.ndarray:
         """Encode titles in normal form: float32 [n, width] of unit length.
 

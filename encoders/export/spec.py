@@ -14,6 +14,13 @@ FORM = 2
 Kind = Literal["onnx", "openvino", "tensorrt"]
 Tower = Literal["image", "text"]
 Precision = Literal["fp32", "fp16", "bf16"]
+Backend = Literal[
+    "torch-fp32", "torch-bf16", "torch-fp16",
+    "onnx-fp32", "onnx-fp16",
+    "openvino-fp32", "openvino-fp16", "openvino-bf16",
+    "tensorrt-fp32", "tensorrt-fp16",
+]  # fmt: skip
+"""What runs an encoder: torch, in fp32 or autocast, or an engine by its kind and precision."""
 INPUTS: dict[Tower, str] = {"image": "pictures", "text": "tokens"}
 """Name of each tower's input in its file."""
 PRECISIONS: dict[Kind, tuple[Precision, ...]] = {

@@ -11,12 +11,14 @@ from typer.core import TyperGroup
 
 from mmprod.cli import (
     airflow,
+    bench,
     caption,
     config,
     daily,
     demo,
     deploy,
     doctor,
+    embeddings,
     encoder,
     evaluate,
     export,
@@ -122,7 +124,7 @@ _COMMANDS: dict[str, tuple[typer.Typer | Command, ...]] = {
     ),
     "Artifacts, kept in generations": (
         *(index.app, recall.app, groups.app),
-        *(features.app, release.app, encoder.app),
+        *(features.app, release.app, encoder.app, embeddings.app),
     ),
     "Queries": (search.search, similarity.similarity, report.report, searches.app),
     "Accuracy": (review.app, evaluate.app),
@@ -131,7 +133,7 @@ _COMMANDS: dict[str, tuple[typer.Typer | Command, ...]] = {
         *(export.export, make_base.make_base),
     ),
     "Tools": (
-        *(demo.demo, sample_catalog.sample_catalog, doctor.doctor, deploy.deploy),
+        *(demo.demo, sample_catalog.sample_catalog, doctor.doctor, bench.app, deploy.deploy),
         *(config.app, table.app, store.app, triton.app, airflow.app),
     ),
 }

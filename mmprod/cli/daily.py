@@ -7,6 +7,7 @@ import typer
 from mmprod.cli.options import DayOption, TableOption, WaitOption, with_session
 from mmprod.cli.remote import submit
 from mmprod.cli.session import Session
+from mmprod.cli.units import encode_units, only_one, take_units, write_plan
 
 SnapshotOption = Annotated[
     str | None,
@@ -95,21 +96,57 @@ def embed(
             "--candidate", help="Embed with this encoder (lake:NAME without lake:), not the one in use."
         ),
     ] = None,
+    plan: Annotated[
+        str | None,
+        typer.Option(
+            "--plan",
+            metavar="FOLDER",
+            help="Only write what is to be encoded to a folder or s3:// address.",
+        ),
+    ] = None,
+    units: Annotated[
+        str | None,
+        typer.Option(
+            "--units",
+            metavar="FOLDER",
+            help="Only encode what --plan wrote; by any number of workers.",
+        ),
+    ] = None,
+    take: Annotated[
+        str | None,
+        typer.Option("--take", metavar="FOLDER", help="Only merge what the workers have encoded."),
+    ] = None,
     wait: WaitOption = False,
 ) -> None:
     """Store → embedding table: encode only the pictures and titles that changed.
 
-    Shards that were encoded with --shard are merged first. With engine = "ray", --shard submits a job to the
-    Ray cluster and follows it. A candidate's vectors come into use with `mmprod encoder promote`.
+    Shards that were encoded with --shard are merged first. With engine = "ray", --shard and --units submit a
+    job to the Ray cluster and follow it. A candidate's vectors come into use with `mmprod encoder promote`.
 
     Examples: mmprod embed --retry-failed
 
     mmprod embed --shard 0
 
     mmprod embed --candidate retrieval
+
+    On many machines: mmprod embed --plan s3://bucket/monday
+
+    mmprod embed --units s3://bucket/monday
+
+    mmprod embed --take s3://bucket/monday
     """
+    only_one({"--retry-failed": retry_failed, "--plan": plan, "--units": units, "--take": take}, shard)
     if candidate:
         session.lake.succession(session.config.encoder.model, candidate)
+    if plan:
+        write_plan(session, plan, candidate, wait)
+        return
+    if units:
+        encode_units(session, units, candidate)
+        return
+    if take:
+        take_units(session, take, wait)
+        return
     from mmprod.stages.daily.embed import bring_up
     from mmprod.stages.daily.shard import encode_shard, shard_work
 

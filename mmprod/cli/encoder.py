@@ -44,11 +44,11 @@ def compare(
 
     Example: mmprod encoder compare retrieval --products 500
     """
-    from mmprod.stages.encoder import load_encoder
+    from mmprod.stages.encoder import load_encoder, open_encoder
     from mmprod.stages.training.promotion import compare_encoders
 
     other = load_encoder(session.lake, session.config, candidate=candidate)
-    current = load_encoder(session.lake, session.config)
+    current = open_encoder(session.lake, session.config)
     with session.store() as store, session.progress() as progress:
         advance = progress("compare", 2 * products)
         found = compare_encoders(session.config, store, current, other, products, advance)
@@ -58,6 +58,39 @@ def compare(
     headings = ("encoder", "", "title finds its picture first", "among ten")
     title = f"{found.products} products, {found.overlap:.0%} of ten neighbours alike"
     session.table(title, headings, rows, {"products": found.products, "overlap": found.overlap, **told})
+
+
+@app.command()
+@with_session()
+def backend(
+    session: Session,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Measure again on products of the store, and use the figures.")
+    ] = False,
+    wait: WaitOption = False,
+) -> None:
+    """Show what encodes products on this machine (encoder.backend), and the figures it was chosen by.
+
+    Pictures and titles a second are of this process's time on one core, on a GPU of the clock. Cosines are
+    the worst with torch in fp32, also centred: without what all vectors have in common.
+
+    Examples: mmprod encoder backend
+
+    mmprod encoder backend --measure
+    """
+    from mmprod.stages.backend import fingerprint_of, in_use, measure_again, measured_before
+
+    if measure:
+        with session.lake.writing(wait), session.progress() as progress, session.store() as store:
+            measure_again(session.lake, session.config, store, progress)
+    found = measured_before(session.lake, session.config, fingerprint_of(session.lake, session.config))
+    chosen, why = in_use(session.config, found)
+    told = {"backend": chosen, "why": why, "figures": found and found.to_dict()}
+    if found is None:
+        session.show(told, f"{chosen}: {why}")
+        return
+    headings = ("backend", "pictures/s", "titles/s", "image", "centred", "text", "centred", "")
+    session.table(f"{chosen}: {why}", headings, found.rows(session.config), told)
 
 
 @app.command()

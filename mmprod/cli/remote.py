@@ -8,11 +8,11 @@ import typer
 from mmprod.cli.session import Session
 
 
-def submit(session: Session, kind: str, words: Sequence[str], decisive: str) -> None:
+def submit(session: Session, kind: str, words: Sequence[str], decisive: str, driver: bool = False) -> None:
     """Run ``mmprod WORDS`` on the cluster, with this lake and configuration, and show its outcomes.
 
     `kind` is the readable part of the job's name. The job is identified by the lake and `decisive`: equal
-    ones are the same work.
+    ones are the same work. A `driver` starts tasks on the cluster.
     """
     from mmprod.config import FILE
     from mmprod.stages import cluster
@@ -24,6 +24,8 @@ def submit(session: Session, kind: str, words: Sequence[str], decisive: str) -> 
     name = cluster.job_name(kind, [lake, decisive])
     with session.lake.attempting():
         told = cluster.run(
-            session.config.ray, session.lake.root, name, words, lambda line: typer.echo(line, err=True)
+            *(session.config.ray, session.lake.root, name, words),
+            lambda line: typer.echo(line, err=True),
+            driver,
         )
     session.outcomes([Outcome(**{k: v for k, v in stage.items() if k != "rate"}) for stage in told["stages"]])

@@ -81,9 +81,12 @@ class Session:
         console = Console()
         return console if console.is_terminal else Console(width=_WIDTH)
 
-    def problems(self, problems: Sequence[str], well: str) -> None:
-        """Print the problems and exit with code 1; without problems, print the message `well`."""
-        self.show({"problems": problems}, "\n".join(problems) or well)
+    def problems(self, problems: Sequence[str], well: str, more: Mapping[str, Any] | None = None) -> None:
+        """Print the problems and exit with code 1; without problems, print the message `well`.
+
+        `more`: further content of the JSON.
+        """
+        self.show({"problems": problems, **(more or {})}, "\n".join(problems) or well)
         if problems:
             raise typer.Exit(1)
 

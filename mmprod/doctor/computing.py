@@ -10,11 +10,13 @@ from mmprod.datasets.lazy import lazy
 from mmprod.doctor.finding import Finding
 from mmprod.encoders.export.spec import Kind
 from mmprod.encoders.folders import kind_of
-from mmprod.lake import LAKE_ENCODER, Lake
+from mmprod.lake import IMPORTED, LAKE_ENCODER, OTHERS, SENTENCES, Lake
 from mmprod.sections import Config, Ray
+from mmprod.stages.backend import in_use, measured_before
 from mmprod.stages.encoder import ENGINE
 from mmprod.stages.open_index import encoder_of
 from mmprod.storage import artifacts
+from mmprod.storage.errors import GateError
 
 if TYPE_CHECKING:
     from mmprod.encoders.hardware import Precision
@@ -77,6 +79,16 @@ def encoder(lake: Lake, config: Config) -> Finding:
     if model.startswith("local-dir:"):
         kind = kind_of(Path(model.removeprefix("local-dir:")))
         return Finding("encoder", "ok", f"{model}, of {kind}'s format")
+    if model.startswith(IMPORTED):
+        if lake.encoder_fingerprint(model):
+            return Finding("encoder", "ok", f"{model}: vectors that were imported; nothing is encoded")
+        cure = f"mmprod embeddings import FILE --encoder {model.removeprefix(IMPORTED)}"
+        return Finding("encoder", "problem", f"{model}: nothing was imported yet", cure)
+    if model.startswith(SENTENCES):
+        if importlib.util.find_spec("sentence_transformers"):
+            return Finding("encoder", "ok", f"{model}: run by sentence-transformers")
+        text, cure = f"{model}, without sentence-transformers", 'pip install "mmprod[sentence-transformers]"'
+        return Finding("encoder", "problem", text, cure)
     if not model.startswith(LAKE_ENCODER):
         if config.encoder.pretrained or model.startswith(("hf-hub:", "transformers:")):
             return Finding("encoder", "ok", f"{model}: fetched when it is first used")
@@ -85,6 +97,23 @@ def encoder(lake: Lake, config: Config) -> Finding:
         return Finding("encoder", "ok", f"{model}, fingerprint {fingerprint[:12]}")
     cure = "mmprod train --table TABLE, or another encoder.model"
     return Finding("encoder", "note", f"{model} is not in the lake yet", cure)
+
+
+def backend(lake: Lake, config: Config) -> Finding:
+    """What encodes products here, and why."""
+    wanted = config.encoder.backend
+    if config.encoder.model.startswith(OTHERS):
+        return Finding(
+            "backend", "ok", f"{config.encoder.model} has its own way; encoder.backend is not used"
+        )
+    if not (fingerprint := lake.encoder_fingerprint(config.encoder.model)):
+        text = f"{wanted}: encoder.backend; `mmprod encoder backend` loads the encoder to tell more"
+        return Finding("backend", "ok", text)
+    try:
+        chosen, why = in_use(config, measured_before(lake, config, fingerprint))
+    except GateError as error:
+        return Finding("backend", "problem", str(error), 'encoder.backend = "auto"')
+    return Finding("backend", "ok", f"{chosen}: {why}")
 
 
 def queries(lake: Lake, config: Config) -> Finding:

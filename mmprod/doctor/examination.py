@@ -39,6 +39,11 @@ def _computing(lake: Lake, config: Config) -> list[Finding]:
         examined("engines", lambda: computing.engines(measured_on)),
         computing.thread_count(config, threads.cores()),
         examined("encoder", lambda: computing.encoder(lake, config)),
+        *(
+            [examined("backend", lambda: computing.backend(lake, config))]
+            if device.level != "problem"
+            else []
+        ),
         examined("searches", lambda: computing.queries(lake, config)),
         computing.shards(config),
     ]

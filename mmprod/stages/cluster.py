@@ -39,20 +39,31 @@ def job_name(kind: str, decisive: Sequence[str]) -> str:
     return f"mmprod-{kind}-{hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:12]}"
 
 
+def inside() -> bool:
+    """Whether this process is a job that `run` has submitted."""
+    return os.environ.get(fencing.VARIABLE, "").startswith(_work(""))
+
+
 def run(
-    settings: Ray, lake: Path, name: str, words: Sequence[str], tell: Callable[[str], None]
+    settings: Ray,
+    lake: Path,
+    name: str,
+    words: Sequence[str],
+    tell: Callable[[str], None],
+    driver: bool = False,
 ) -> dict[str, Any]:
     """Run ``mmprod WORDS --json`` on the cluster; returns the JSON it printed.
 
     `tell` receives the job's messages as they appear. The job's attempt number is higher than any known to
     the lake or the cluster. If a job of that `name` is running, it is followed instead of starting a second
     one. A lost job (its node died, its process was killed) is resubmitted, up to `settings.attempts` jobs in
-    all. If this process gets SIGTERM or Ctrl-C, it stops the job; if it is killed, the job goes on.
+    all. If this process gets SIGTERM or Ctrl-C, it stops the job; if it is killed, the job goes on. A
+    `driver` starts tasks on the cluster (engine "ray"), and reserves nothing itself.
 
     Raises: InputError and StateError as the command did; StateError also if somebody stopped the job, it was
     lost too often, or the dashboard does not answer for `PATIENCE` seconds.
     """
-    job = _Job(settings, lake, name, words, tell)
+    job = _Job(settings, lake, name, words, tell, driver)
     for attempt in range(1, settings.attempts + 1):
         with job.ending_with_us():
             content = job.follow()
@@ -70,9 +81,16 @@ class _Job:
     """The work called `name`, and the job that currently does it: `id` is the name and a number."""
 
     def __init__(
-        self, settings: Ray, lake: Path, name: str, words: Sequence[str], tell: Callable[[str], None]
+        self,
+        settings: Ray,
+        lake: Path,
+        name: str,
+        words: Sequence[str],
+        tell: Callable[[str], None],
+        driver: bool,
     ) -> None:
         self.settings, self.lake, self.name, self.words, self.tell = settings, lake, name, words, tell
+        self.driver = driver
         self.id = ""
         self._client: Any = None
 
@@ -118,11 +136,11 @@ class _Job:
         number = 1 + max(known, fencing.latest(self.lake, _work(self.name)))
         self.id = f"{self.name}-{number}"
         client.submit_job(
-            entrypoint=_entrypoint(self.settings, self.words, f"{_work(self.name)}:{number}"),
+            entrypoint=_entrypoint(self.settings, self.words, f"{_work(self.name)}:{number}", self.driver),
             submission_id=self.id,
-            entrypoint_num_cpus=self.settings.cpus,
-            entrypoint_num_gpus=self.settings.gpus,
-            entrypoint_resources=self.settings.resources,
+            entrypoint_num_cpus=0 if self.driver else self.settings.cpus,
+            entrypoint_num_gpus=0 if self.driver else self.settings.gpus,
+            entrypoint_resources={} if self.driver else self.settings.resources,
         )
         self.tell(f"Ray job {self.id}: submitted to {self.settings.address}")
 
@@ -221,7 +239,7 @@ def _work(name: str) -> str:
     return f"ray/{name}"
 
 
-def _entrypoint(ray: Ray, words: Sequence[str], attempt: str) -> str:
+def _entrypoint(ray: Ray, words: Sequence[str], attempt: str, driver: bool) -> str:
     """The shell line of a job.
 
     It sets our MMPROD_… variables, the threads (the job's cores) and the attempt, which supersedes earlier
@@ -230,7 +248,8 @@ def _entrypoint(ray: Ray, words: Sequence[str], attempt: str) -> str:
     settings = [
         f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith("MMPROD_") and k not in ours
     ]
-    ours_now = {threads.SHARE: max(1, int(ray.cpus)), fencing.VARIABLE: attempt, _LOCAL: "local"}
+    engine = "ray" if driver else "local"
+    ours_now = {threads.SHARE: max(1, int(ray.cpus)), fencing.VARIABLE: attempt, _LOCAL: engine}
     settings += [f"{name}={value}" for name, value in ours_now.items()]
     line = ["env", *settings, *shlex.split(ray.command), *words, "--json"]
     return "exec " + shlex.join(line)

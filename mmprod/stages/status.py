@@ -7,7 +7,7 @@ from typing import Any
 
 from mmprod.datasets.embeddings import scope
 from mmprod.datasets.embeddings.table import EmbeddingTable, read_pointer, verify
-from mmprod.lake import LAKE_ENCODER, Lake
+from mmprod.lake import IMPORTED, LAKE_ENCODER, Lake
 from mmprod.sections import Config
 from mmprod.stages.generations import (
     KINDS,
@@ -42,11 +42,15 @@ def lake_status(lake: Lake, config: Config) -> list[dict[str, Any]]:
 
 
 def _encoders(lake: Lake, fingerprint: str) -> list[str]:
-    """The encoders of the lake whose current fingerprint is `fingerprint`, as a note for the table."""
+    """The encoders of the lake, and imports, of which `fingerprint` is the current one, as a note."""
     same = []
     for folder in sorted(lake.root.glob("encoders/*")):
         with contextlib.suppress(StateError):  # a damaged encoder has a row of its own that says so
             if lake.encoder_fingerprint(name := LAKE_ENCODER + folder.name) == fingerprint:
+                same.append(name)
+    for path in sorted(lake.imports.glob("*.json")):
+        with contextlib.suppress(StateError):
+            if lake.encoder_fingerprint(name := IMPORTED + path.stem) == fingerprint:
                 same.append(name)
     return [f"of {', '.join(same)}"] if same else []
 
@@ -94,11 +98,22 @@ def verify_lake(lake: Lake, config: Config, progress: Progress = no_progress) ->
     if lake.store.exists():
         with open_store(lake, config) as store:
             problems += [f"store: {problem}" for problem in store.verify()]
+    for path in sorted(lake.imports.glob("*.json")):
+        try:
+            lake.encoder_fingerprint(IMPORTED + path.stem)
+        except StateError as error:
+            problems.append(str(error))
     for root in lake.embedding_roots():
         problems += verify(root) or _strays(lake, config, root)
     roots = lake.artifact_roots()
     advance = progress("verify", sum(len(artifacts.generations(root)) for root in roots))
     return [*problems, *(problem for root in roots for problem in damage_of(lake, root, advance))]
+
+
+def vectors_by_backend(lake: Lake) -> dict[str, dict[str, dict[str, int]]]:
+    """By embedding table and modality: how many vectors of live products each backend made, "" for one that
+    was not recorded."""
+    return {place(lake, root): _open(root).backends() for root in lake.embedding_roots()}
 
 
 def _strays(lake: Lake, config: Config, root: Path) -> list[str]:

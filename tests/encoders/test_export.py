@@ -25,6 +25,7 @@ from mmprod.storage.errors import InputError, StateError
 
 BOTH: tuple[Tower, ...] = ("image", "text")
 STRICT, HALF = Limits(0.99999, 0.999), Limits(0.9995, 0.8)  # random towers hardly tell inputs apart
+Exported = Callable[..., tuple[Encoder, Path]]
 WORDS = ["red", "blue", "green", "lamp", "dress", "mug", "table", "small", "steel", "wood", "灯", "红色"]
 
 
@@ -52,9 +53,8 @@ class Case:
 
 
 @pytest.fixture(scope="module")
-def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
-    encoder, folder = random_base("clip", INPUTS.titles, 64), tmp_path_factory.mktemp("engine")
-    build(encoder, "onnx", "fp32", BOTH, folder)
+def case(exported: Exported) -> Case:
+    encoder, folder = exported("clip")
     return Case(encoder, Truth.of(encoder, INPUTS), folder)
 
 
@@ -70,10 +70,10 @@ def test_an_engine_says_what_torch_says(case: Case) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["siglip", "chinese-clip", "blip"])
-def test_so_do_those_of_other_families(kind: str, tmp_path: Path) -> None:
-    encoder = random_base(kind, INPUTS.titles, 64)  # type: ignore[arg-type]
-    spec = build(encoder, "onnx", "fp32", BOTH, tmp_path)
-    assert not gate(load_engine(tmp_path, threads=1), encoder, Truth.of(encoder, INPUTS), STRICT).refused
+def test_so_do_those_of_other_families(kind: str, exported: Exported) -> None:
+    encoder, folder = exported(kind)
+    spec = Spec.read(folder)
+    assert not gate(load_engine(folder, threads=1), encoder, Truth.of(encoder, INPUTS), STRICT).refused
     assert (spec.shortest == spec.longest) == (kind == "siglip")  # which sees its padding
 
 

@@ -1,6 +1,8 @@
 """Raw titles and pictures: what an engine folder makes of them is what the encoder makes of them."""
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from mmprod.encoders.export.titles import FILE, Tokens
 from mmprod.encoders.random_base import Kind, random_base
 from mmprod.storage.errors import StateError
 
+Exported = Callable[..., tuple[Encoder, Path]]
 KINDS: tuple[Kind, ...] = ("clip", "siglip", "chinese-clip", "blip")
 WORDS = (
     "red",
@@ -63,30 +66,33 @@ def test_tokens_and_pixels_are_the_encoders(encoder: Encoder, tmp_path: Path) ->
     assert differences(encoder, tmp_path, TRIED) == []
 
 
-def test_vectors_are_the_encoders(encoder: Encoder, tmp_path: Path) -> None:
-    build(encoder, "onnx", "fp32", ("image", "text"), tmp_path)
-    exported = ExportedEncoder.open(tmp_path, threads=1)
-    assert (exported.fingerprint, exported.width) == (encoder.fingerprint, encoder.width)
-    np.testing.assert_allclose(exported.titles(TRIED.titles), encoder.titles(TRIED.titles), atol=2e-5)
-    np.testing.assert_allclose(exported.pictures(TRIED.pictures), encoder.pictures(TRIED.pictures), atol=2e-5)
-    assert exported.titles([]).shape == exported.pictures([]).shape == (0, encoder.width)
-    assert exported.cut(exported.tokens(TRIED.titles)) == encoder.cut(encoder.tokens(TRIED.titles)) > 0
-    assert exported.cut(exported.tokens([])) == 0
+@pytest.mark.parametrize("family", KINDS)
+def test_vectors_are_the_encoders(family: str, exported: Exported) -> None:
+    encoder, folder = exported(family)
+    engine = ExportedEncoder.open(folder, threads=1)
+    assert (engine.fingerprint, engine.width) == (encoder.fingerprint, encoder.width)
+    np.testing.assert_allclose(engine.titles(TRIED.titles), encoder.titles(TRIED.titles), atol=2e-5)
+    np.testing.assert_allclose(engine.pictures(TRIED.pictures), encoder.pictures(TRIED.pictures), atol=2e-5)
+    assert engine.titles([]).shape == engine.pictures([]).shape == (0, encoder.width)
+    assert engine.cut(engine.tokens(TRIED.titles)) == encoder.cut(encoder.tokens(TRIED.titles)) > 0
+    assert engine.cut(engine.tokens([])) == 0
 
 
 def test_an_engine_for_other_normal_forms_is_not_asked_in_these(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exported: Exported, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build(random_base("clip", TRIED.titles, 64), "onnx", "fp32", ("image", "text"), tmp_path)
-    ExportedEncoder.open(tmp_path, threads=1)
+    folder = exported("clip")[1]
+    ExportedEncoder.open(folder, threads=1)
     monkeypatch.setitem(FORMS, "picture", "of-another-time")
     with pytest.raises(StateError, match=r"pictures in the form srgb-1, this version makes of-another-time"):
-        ExportedEncoder.open(tmp_path, threads=1)
-    ExportedEncoder.open(tmp_path, threads=1, towers=("text",))  # titles have come in the same form
+        ExportedEncoder.open(folder, threads=1)
+    ExportedEncoder.open(folder, threads=1, towers=("text",))  # titles have come in the same form
 
 
-def test_an_engine_that_tells_of_no_forms_is_of_those_before_pictures_were_converted(tmp_path: Path) -> None:
-    build(random_base("clip", TRIED.titles, 64), "onnx", "fp32", ("image", "text"), tmp_path)
+def test_an_engine_that_tells_of_no_forms_is_of_those_before_pictures_were_converted(
+    exported: Exported, tmp_path: Path
+) -> None:
+    shutil.copytree(exported("clip")[1], tmp_path, dirs_exist_ok=True)
     content = json.loads((tmp_path / RAW).read_text())
     del content["forms"]
     (tmp_path / RAW).write_text(json.dumps(content))

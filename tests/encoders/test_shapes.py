@@ -2,9 +2,11 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from mmprod.encoders.backends import kind_of, precision_of
 from mmprod.encoders.encoder import Encoder
-from mmprod.encoders.export.build import build
 from mmprod.encoders.export.encoder import ExportedEncoder
+from mmprod.encoders.export.spec import Backend, Spec
+from mmprod.encoders.hardware import speeds
 from mmprod.encoders.random_base import random_base
 from mmprod.encoders.shapes import COLUMNS, ROWS, fixed, free
 from mmprod.encoders.train import tiny_config, untrained
@@ -28,6 +32,7 @@ PLAIN = {  # what makes a processor with AVX-512 or bf16 work as one without
     "MKL_ENABLE_INSTRUCTIONS": "AVX2",
 }
 RNG = np.random.default_rng(3)
+EMULATED = 0.3  # below this speed of fp32's, bfloat16 is emulated, and would take minutes
 TITLES = [" ".join(RNG.choice(WORDS, RNG.integers(1, 20))) for _ in range(40)]
 PICTURES = [Image.fromarray(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)) for _ in range(24)]
 
@@ -69,13 +74,27 @@ def test_torch_gives_the_same_bits_in_any_company(family: str, pictures: bool) -
     assert differing(encoder_of(family), pictures) == 0
 
 
+@pytest.mark.parametrize("family", ["tiny", "siglip"])
+def test_torch_does_in_half_precision_too(family: str) -> None:
+    if speeds().gain("amp_bf16") < EMULATED:
+        pytest.skip("bfloat16 is emulated here")
+    half = replace(encoder_of(family), precision="bf16")  # type: ignore[type-var]
+    assert differing(half, pictures=True) == differing(half, pictures=False) == 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("family", "kind"),
-    [*((family, "onnx") for family in FAMILIES), ("tiny", "openvino"), ("clip", "openvino")],
+    ("family", "form"),
+    [
+        *((family, "onnx-fp32") for family in FAMILIES),
+        *((family, form) for family in ("tiny", "clip") for form in ("openvino-fp32", "openvino-bf16")),
+    ],
 )
-def test_so_do_engines(family: str, kind: str, tmp_path: Path) -> None:
-    build(encoder_of(family), kind, "fp32", ("image", "text"), tmp_path)  # type: ignore[arg-type]
+def test_so_do_engines(
+    family: str, form: Backend, exported: Callable[..., tuple[Encoder, Path]], tmp_path: Path
+) -> None:
+    shutil.copytree(exported(family, kind_of(form))[1], tmp_path, dirs_exist_ok=True)
+    replace(Spec.read(tmp_path), precision=precision_of(form)).write(tmp_path)  # of the same files
     engine = ExportedEncoder.open(tmp_path)
     assert differing(engine, pictures=True) == differing(engine, pictures=False) == 0
 
@@ -117,9 +136,9 @@ def test_fixed_batches_hold_every_input_once_and_are_wide_enough(lengths: list[i
 
 
 def test_a_length_decides_the_width_alone() -> None:
-    assert [(b.rows.tolist(), b.columns) for b in fixed([3, 8, 9, 30], 30)] == [
-        ([0, 1], 8),
-        ([2], 16),
+    assert [(b.rows.tolist(), b.columns) for b in fixed([3, 4, 5, 30], 30)] == [
+        ([0, 1], 4),
+        ([2], 8),
         ([3], 30),
     ]
     assert [len(b.rows) for b in fixed([5] * (ROWS + 3), 77)] == [ROWS, 3]

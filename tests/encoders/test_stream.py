@@ -183,6 +183,7 @@ class Short:
         self.encoder, self.rows = encoder, rows
         self.poison = encoder.geometry.pixels(Image.open(io.BytesIO(png(poison))))
         self.width, self.fingerprint, self.geometry = encoder.width, encoder.fingerprint, encoder.geometry
+        self.backend = encoder.backend
         self.tried: list[int] = []
 
     def of_pixels(self, pixels: Sequence[np.ndarray]) -> np.ndarray:

@@ -42,7 +42,7 @@ LOADED = {
     "searches run texts.txt": f"{ASKED} pandas jinja2",
     "report --query 'red mug' --anchor {a} --out report.html": f"{ASKED} pandas jinja2",
     "status": TABLE,
-    "verify": "numpy pyarrow",
+    "verify": TABLE,
     "review plan": REVIEW,
     "review collect": "numpy pyarrow",
     "review conflicts": REVIEW,

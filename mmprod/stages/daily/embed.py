@@ -16,7 +16,7 @@ from time import perf_counter
 
 import pyarrow as pa
 
-from mmprod.datasets.embeddings import numbering, parts, scope
+from mmprod.datasets.embeddings import imported, numbering, parts, scope
 from mmprod.datasets.embeddings.plan import OUT_OF_MEMORY, Job, outdated, plan
 from mmprod.datasets.embeddings.table import POINTER, EmbeddingTable, read_pointer
 from mmprod.datasets.identity import EMPTY
@@ -25,9 +25,10 @@ from mmprod.datasets.store.store import Changed, Store
 from mmprod.encoders.decode_ahead import AHEAD
 from mmprod.encoders.encoder import Encoder
 from mmprod.encoders.stream import Encoded, embed_all
-from mmprod.lake import LAKE_ENCODER, Lake
+from mmprod.lake import IMPORTED, LAKE_ENCODER, Lake
 from mmprod.sections import Config
-from mmprod.stages.encoder import load_encoder
+from mmprod.stages.backend import embedding_encoder
+from mmprod.stages.encoder import open_encoder
 from mmprod.stages.outcome import Advance, Outcome, Progress, no_progress, timed
 from mmprod.storage.errors import InputError, StateError
 from mmprod.storage.faults import fault
@@ -40,9 +41,9 @@ def read_embeddings(lake: Lake, config: Config) -> EmbeddingTable:
 
     Raises: StateError if nothing has been embedded with it yet.
     """
-    if table := _of_the_lake(lake, config):
+    if table := table_of_lake(lake, config):
         return table
-    encoder = load_encoder(lake, config)
+    encoder = open_encoder(lake, config)
     root = lake.embeddings(config.encoder.model, encoder.fingerprint)
     if not (root / POINTER).exists():
         named = f"{config.encoder.model} {encoder.fingerprint[:12]}"
@@ -60,10 +61,10 @@ def bring_up(
 ) -> Outcome:
     """As `embed_changes`, but an encoder of the lake is loaded only if something has to be encoded."""
     with timed("embed") as outcome:
-        table = None if retry_failed else _of_the_lake(lake, config, candidate)
+        table = None if retry_failed else table_of_lake(lake, config, candidate)
         if table and take_parts(config, store, table, outcome) and not table.failed(OUT_OF_MEMORY):
-            return outcome
-    encoder = load_encoder(lake, config, candidate=candidate)
+            return _told(config, table, outcome)
+    encoder = embedding_encoder(lake, config, store, candidate, progress=progress)
     table = open_embeddings(lake, config, encoder)
     encoded = embed_changes(config, store, table, encoder, progress, retry_failed)
     encoded.detail = outcome.detail | encoded.detail
@@ -75,7 +76,7 @@ def shard_encoded(
 ) -> Outcome | None:
     """The outcome of `embed_shard` if all parts of the shard exist already; None if the encoder is needed."""
     with timed(f"embed shard {shard}") as outcome:
-        table, head = _of_the_lake(lake, config, candidate), store.head()
+        table, head = table_of_lake(lake, config, candidate), store.head()
         if (
             table is None
             or shard >= len(head)
@@ -100,7 +101,7 @@ def take_parts(config: Config, store: Store, table: EmbeddingTable, outcome: Out
     return head == pointer.position and (not pointer.categories or field_head == pointer.field_position)
 
 
-def _of_the_lake(lake: Lake, config: Config, candidate: str | None = None) -> EmbeddingTable | None:
+def table_of_lake(lake: Lake, config: Config, candidate: str | None = None) -> EmbeddingTable | None:
     """The table of an encoder of the lake, identified by its manifest.
 
     None if the encoder is not one of the lake, or if it has no table yet.
@@ -147,7 +148,7 @@ def embed_changes(
         up_to_date = take_parts(config, store, table, outcome)
         failed = set(table.failed(None if retry_failed else OUT_OF_MEMORY))
         if up_to_date and not failed:
-            return outcome
+            return _told(config, table, outcome)
         advance = progress("embed", sum(head) - sum(table.pointer.position) + len(failed))
         changes = _changes(store, table, failed)
         encoded = _encoded(config, store, table, encoder, changes, outcome, advance, failed)
@@ -155,6 +156,14 @@ def embed_changes(
         outcome.spent["write"] = waited
         outcome.reused = outcome.rows - outcome.changed
         outcome.made[str(table.root)] = str(table.pointer.revision)
+    return _told(config, table, outcome)
+
+
+def _told(config: Config, table: EmbeddingTable, outcome: Outcome) -> Outcome:
+    """Of imported vectors, count the live products that have none (`missing`), by reason."""
+    if config.encoder.model.startswith(IMPORTED):
+        reasons = table.without_vectors()
+        outcome.refused, outcome.detail = 0, outcome.detail | {"missing": reasons.total(), **reasons}
     return outcome
 
 
@@ -242,18 +251,18 @@ def _encoded(
     """
     section, counts = config.encoder, Counter[str](outcome.detail)
     looked_at = deque[int]()  # of each batch, the changes read up to it
-    jobs = _jobs_of(config, store, table, changes, failed, outcome, counts, looked_at)
+    jobs = jobs_of(config, store, table, changes, failed, outcome, counts, looked_at)
     window = 2 * section.commit_rows // section.batch + 2 * AHEAD  # beyond it, vectors have been committed
     for encoded in embed_all(jobs, encoder, config.images.max_pixels, window):
         fault("embed.encoded")
-        _count(outcome, counts, encoded)
+        count_encoded(outcome, counts, encoded)
         yield encoded.rows
         advance(looked_at.popleft(), outcome.waits)
     advance(sum(looked_at), outcome.waits)
     outcome.detail |= counts
 
 
-def _jobs_of(
+def jobs_of(
     config: Config,
     store: Store,
     table: EmbeddingTable,
@@ -271,7 +280,11 @@ def _jobs_of(
         if categories:
             counts["outside"] += sum(change.live for change in changed) - len(inside)
         passed_over += len(changed)
-        if jobs := _jobs(changed, inside, store, table, failed):
+        if config.encoder.model.startswith(IMPORTED):
+            jobs = imported.plan(changed, table.lookup([c.product_id for c in changed]), inside, {})
+        else:
+            jobs = _jobs(changed, inside, store, table, failed)
+        if jobs:
             looked_at.append(passed_over)
             passed_over = 0
             yield jobs
@@ -294,7 +307,7 @@ def _changes(store: Store, table: EmbeddingTable, failed: Collection[str]) -> It
             yield Changed(product_id, 0, state)
 
 
-def _count(outcome: Outcome, counts: Counter[str], encoded: Encoded) -> None:
+def count_encoded(outcome: Outcome, counts: Counter[str], encoded: Encoded) -> None:
     reasons = encoded.rows.filter(encoded.rows["live"])["image_reason"].to_pylist()
     outcome.changed += encoded.rows.num_rows
     outcome.refused += sum(reason not in (None, "none", OUT_OF_MEMORY) for reason in reasons)

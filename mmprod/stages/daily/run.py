@@ -9,11 +9,12 @@ from mmprod.datasets.store.store import Store
 from mmprod.encoders.encoder import Encoder
 from mmprod.lake import LAKE_ENCODER, Lake
 from mmprod.sections import Config
+from mmprod.stages.backend import embedding_encoder
 from mmprod.stages.daily.embed import bring_up, embed_changes, open_embeddings, read_embeddings
 from mmprod.stages.daily.index import build_indexes
 from mmprod.stages.daily.ingest import ingest_table
 from mmprod.stages.daily.recall import build_recall
-from mmprod.stages.encoder import load_encoder
+from mmprod.stages.encoder import open_encoder
 from mmprod.stages.outcome import Outcome, Progress, no_progress
 from mmprod.stages.store import open_store
 from mmprod.storage.faults import fault
@@ -52,7 +53,7 @@ def run_day(
 def _usable(lake: Lake, config: Config) -> Encoder | None:
     """Load the encoder; for one of the lake only verify its files and return None: `bring_up` may load it."""
     if not config.encoder.model.startswith(LAKE_ENCODER):
-        return load_encoder(lake, config)
+        return open_encoder(lake, config)
     lake.encoder_name(config.encoder.model)
     return None
 
@@ -63,8 +64,9 @@ def _embed(
     """Run the embed stage; returns its outcome and the embedding table."""
     if encoder is None:
         return bring_up(lake, config, store, progress), read_embeddings(lake, config)
-    table = open_embeddings(lake, config, encoder)
-    return embed_changes(config, store, table, encoder, progress), table
+    chosen = embedding_encoder(lake, config, store, loaded=encoder, progress=progress)
+    table = open_embeddings(lake, config, chosen)
+    return embed_changes(config, store, table, chosen, progress), table
 
 
 def _record(lake: Lake, day: date, table: Path, outcomes: list[Outcome]) -> None:

@@ -4,8 +4,8 @@ from mmprod.datasets.embeddings import numbering, scope
 from mmprod.datasets.store.store import Store
 from mmprod.lake import LAKE_ENCODER, Lake
 from mmprod.sections import Config
+from mmprod.stages.backend import embedding_encoder
 from mmprod.stages.daily.embed import embed_shard, open_embeddings, shard_encoded
-from mmprod.stages.encoder import load_encoder
 from mmprod.stages.outcome import Outcome, Progress, no_progress
 
 
@@ -20,12 +20,13 @@ def encode_shard(
 ) -> Outcome:
     """Encode a shard with `embed_shard`; first create its table, or adapt it to other categories or shards.
 
-    Only that first step takes the lake's lock. Raises: StateError if another process holds the lock, unless
-    `wait`.
+    Only that first step takes the lake's lock, and measuring backends, which always waits for it. Raises:
+    StateError if another process holds the lock, unless `wait`.
     """
     if done := shard_encoded(lake, config, store, shard, candidate):
         return done
-    encoder = load_encoder(lake, config, candidate=candidate)
+    measuring = lake.writing(wait=True)
+    encoder = embedding_encoder(lake, config, store, candidate, locked=measuring, progress=progress)
     with lake.writing(wait):
         table = open_embeddings(lake, config, encoder)
         numbering.follow(store, table)

@@ -11,10 +11,11 @@ from mmprod.datasets.store.record import Record
 from mmprod.datasets.store.store import Store
 from mmprod.encoders.encoder import Encoder
 from mmprod.encoders.folders import kind_of
+from mmprod.encoders.imported import Imported
 from mmprod.lake import LAKE_ENCODER, Lake
 from mmprod.retrieval.fusion import fuse, half_width
 from mmprod.sections import Config
-from mmprod.stages.encoder import load_encoder, load_query_encoder
+from mmprod.stages.encoder import load_query_encoder, open_encoder
 from mmprod.stages.search.rerank import picture_of
 from mmprod.storage import artifacts
 from mmprod.storage.errors import InputError
@@ -49,33 +50,53 @@ def load_comparing_encoder(lake: Lake, config: Config) -> Encoder:
     used as well: their engines can be found only by the fingerprint, which needs the loaded encoder.
     """
     model = config.encoder.model
-    if fingerprint := lake.encoder_fingerprint(model):
+    if model.startswith(LAKE_ENCODER) and (fingerprint := lake.encoder_fingerprint(model)):
         root = lake.encoder(model.removeprefix(LAKE_ENCODER))
         if kind_of(root / str(artifacts.current(root))) != "blip":
             return load_query_encoder(lake, config, fingerprint, ("image", "text"))
-    return load_encoder(lake, config)
+    return open_encoder(lake, config)
 
 
 def similarity(config: Config, store: Store, encoder: Encoder, a: str, b: str) -> Similarity:
-    """Compare two products of the store. Raises: InputError for an unknown id."""
+    """Compare two products of the store: of imported vectors, those in the embedding table.
+
+    Raises: InputError for an unknown id.
+    """
     records = [_record(store, product_id) for product_id in (a, b)]
+    if isinstance(encoder, Imported):
+        return _of_imported(config, encoder, a, b)
     pictures = [picture_of(config, store, record) for record in records]
     titles = [record.title for record in records]
     image = _rows(encoder.pictures([p for p in pictures if p]), [p is not None for p in pictures])
     text = _rows(encoder.titles([t for t in titles if t]), [bool(t) for t in titles])
+    has_image, has_text = None not in pictures, all(titles)
+    matches = (
+        _matches(encoder, [p for p in pictures if p], titles) if has_image and has_text else (None, None)
+    )
+    return Similarity(a, b, *_scores(config, image, has_image, text, has_text), *matches)
+
+
+def _of_imported(config: Config, encoder: Imported, a: str, b: str) -> Similarity:
+    rows = {row["product_id"]: row for row in encoder.table.vectors_of([a, b]).to_pylist()}
+    sides: list[tuple[np.ndarray, bool]] = []
+    for modality in ("image", "text"):
+        vectors = [rows[name][modality] if name in rows else None for name in (a, b)]
+        present = [vector is not None for vector in vectors]
+        given = [vector for vector in vectors if vector is not None]
+        sides.append((_rows(np.array(given, np.float32).reshape(-1, encoder.width), present), all(present)))
+    return Similarity(a, b, *_scores(config, *sides[0], *sides[1]))
+
+
+def _scores(
+    config: Config, image: np.ndarray, has_image: bool, text: np.ndarray, has_text: bool
+) -> tuple[float | None, float | None, dict[str, float]]:
+    """The cosines of pictures and titles, float32 [2, d] each, and the profiles' scores."""
     profiles = {}
     for name, profile in config.profiles.items():
         fused = (fuse if profile.form == "exact" else half_width)(image, text, profile.weights)
         profiles[name] = float(fused[0] @ fused[1])
-    has_image, has_text = None not in pictures, all(titles)
-    return Similarity(
-        a,
-        b,
-        float(image[0] @ image[1]) if has_image else None,
-        float(text[0] @ text[1]) if has_text else None,
-        profiles,
-        *(_matches(encoder, [p for p in pictures if p], titles) if has_image and has_text else (None, None)),
-    )
+    cosines = [float(m[0] @ m[1]) if has else None for m, has in ((image, has_image), (text, has_text))]
+    return cosines[0], cosines[1], profiles
 
 
 def _record(store: Store, product_id: str) -> Record:

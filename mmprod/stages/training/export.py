@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -54,6 +54,28 @@ def export_engine(
     precision = fitting_engine(kind, precision, config.encoder.device)
     check(kind, precision)
     encoder = load_encoder(lake, config)
+    return export_loaded(
+        lake,
+        config,
+        encoder,
+        kind,
+        precision,
+        towers,
+        lambda: truth_of(_inputs(lake, config, samples), encoder),
+    )
+
+
+def export_loaded(
+    lake: Lake,
+    config: Config,
+    encoder: Encoder,
+    kind: Kind,
+    precision: Precision,
+    towers: Sequence[Tower],
+    truth: Callable[[], Truth],
+) -> Outcome:
+    """As `export_engine`, of a loaded encoder. `truth`: called for the gate, if an engine is made."""
+    check(kind, precision)
     root = lake.engines(config.encoder.model, encoder.fingerprint, f"{kind}-{precision}")
     limits = limits_of(config.export, precision)
     inputs = {"encoder": encoder.fingerprint, "libraries": libraries(kind), "form": FORM}
@@ -62,14 +84,20 @@ def export_engine(
         outcome.rows = len(towers)
         with reuse_or_publish(outcome, root, "engine", inputs, options) as draft:
             if not draft.reused:
-                tried = with_hard_ones(_inputs(lake, config, samples))
+                true = truth()
                 weights = sum(tensor.nbytes for tensor in encoder.model.state_dict().values())
                 require("the engine", needs.engine_bytes(kind, precision, weights), root)
                 spec = build(encoder, kind, precision, towers, draft.path)
-                report = _gated(draft.path, encoder, tried, limits)
-                draft.counts |= {"opset": spec.opset, "gate": report.to_dict(), "tried": len(tried.titles)}
+                report = _gated(draft.path, encoder, true, limits)
+                tried = len(true.inputs.titles)
+                draft.counts |= {"opset": spec.opset, "gate": report.to_dict(), "tried": tried}
         outcome.detail["folder"] = str(draft.path)
     return outcome
+
+
+def truth_of(inputs: Inputs, encoder: Encoder) -> Truth:
+    """What torch makes of these inputs and of hard cases. Raises: InputError if there are too few."""
+    return Truth.of(encoder, with_hard_ones(inputs))
 
 
 def export_served(lake: Lake, config: Config) -> Outcome:
@@ -105,13 +133,13 @@ def copy_engine(source: Path, target: Path) -> None:
     sync_file(target.parent)
 
 
-def _gated(folder: Path, encoder: Encoder, tried: Inputs, limits: Limits) -> Report:
+def _gated(folder: Path, encoder: Encoder, truth: Truth, limits: Limits) -> Report:
     """Run the gate on the engine's files; returns its report. Raises: GateError if it refuses the engine."""
-    report = gate(load_engine(folder, encoder.device), encoder, Truth.of(encoder, tried), limits)
+    report = gate(load_engine(folder, encoder.device), encoder, truth, limits)
     if report.refused:
         found = "\n".join(str(refused) for refused in report.refused)
         raise GateError(f"the engine is not let through by the gate, nothing is published:\n{found}")
-    if (folder / RAW).exists() and (others := differences(encoder, folder, tried)):
+    if (folder / RAW).exists() and (others := differences(encoder, folder, truth.inputs)):
         raise GateError(
             f"{RAW} produces other tokens or pixels than the encoder, nothing is published: {others}"
         )
@@ -124,11 +152,11 @@ def _inputs(lake: Lake, config: Config, samples: Path | None) -> Inputs:
     if not lake.store.exists():
         raise InputError(f"{lake.root} has no store with products for the gate; name a folder with --samples")
     with Store.open(lake.store, read_only=True) as store:
-        return _of_store(store, config)
+        return of_store(store, config)
 
 
-def _of_store(store: Store, config: Config) -> Inputs:
-    """Products of the store with picture and title."""
+def of_store(store: Store, config: Config) -> Inputs:
+    """Products of the store with picture and title: `export.samples` of them, always the same."""
     records = [record for record in sample_of(store, config.export.samples) if record.title]
     sources = ((r.product_id, store.picture(r.image_hash)) for r in records)
     pictures = dict(_decoded(((name, data) for name, data in sources if data), config.images.max_pixels))

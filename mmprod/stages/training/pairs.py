@@ -17,7 +17,7 @@ from mmprod.datasets.store.store import Store
 from mmprod.datasets.vectors import from_column
 from mmprod.lake import Lake
 from mmprod.sections import Config
-from mmprod.stages.encoder import load_encoder
+from mmprod.stages.encoder import open_encoder
 from mmprod.stages.outcome import Progress, no_progress
 from mmprod.storage.errors import StateError
 
@@ -80,7 +80,7 @@ def agreement_of(lake: Lake, config: Config) -> dict[str, float]:
     Fit is the cosine of image and text vectors under the configured encoder; a random title has 0.5 with any
     encoder. Raises: StateError if the lake has no vectors of this encoder.
     """
-    encoder = load_encoder(lake, config)
+    encoder = open_encoder(lake, config)
     root = lake.embeddings(config.encoder.model, encoder.fingerprint)
     if not (root / POINTER).exists():
         raise StateError(

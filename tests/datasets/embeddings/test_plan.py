@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mmprod.datasets.embeddings.plan import outdated, plan
-from mmprod.datasets.embeddings.table import Row
+from mmprod.datasets.embeddings.rows import Known, Row
 from mmprod.datasets.identity import EMPTY
 from mmprod.datasets.store.record import Record
 from mmprod.datasets.store.state import Content, State
@@ -68,7 +68,7 @@ def test_what_is_known_is_kept_and_what_failed_is_left() -> None:
         {"known", "fresh", "tried", "again"},
         {"again"},
         {},
-        {MUG: known},
+        {MUG: Known(known, "onnx-fp32")},
         {RED: b"red", BLUE: b"blue"}.get,
     )
     by_name = {job.product_id: job for job in jobs}
@@ -77,14 +77,16 @@ def test_what_is_known_is_kept_and_what_failed_is_left() -> None:
     }
     assert pictures == {"known": b"red", "fresh": b"blue", "tried": None, "again": b"red", "gone": None}
     assert (by_name["tried"].image_reason, by_name["again"].image_reason) == ("truncated", "html")
-    assert all(job.kept_text is known for name, job in by_name.items() if name != "gone")
+    kept = [job for name, job in by_name.items() if name != "gone"]
+    assert all(job.kept_text is known and job.text_backend == "onnx-fp32" for job in kept)
     assert not by_name["gone"].live and by_name["gone"].kept_image is not None
 
 
 def test_a_picture_met_before_is_not_asked_for() -> None:
     vector = np.ones(2)
-    (job,) = plan([changed("a")], [record("a")], {}, {"a"}, (), {RED: vector}, {}, {}.get)
+    (job,) = plan([changed("a")], [record("a")], {}, {"a"}, (), {RED: Known(vector, None)}, {}, {}.get)
     assert job.kept_image is vector and job.picture is None and job.title == "Red mug"
+    assert job.image_backend is None
 
 
 def test_nothing_is_done_about_a_product_that_is_nowhere() -> None:
