@@ -12,7 +12,7 @@ AIRFLOW := .venv-airflow
 # Two installations of this project at once would write the same build folder.
 ALONE := flock pyproject.toml
 
-.PHONY: help demo wheel tools test test-parts test-encoders test-rest test-whole test-airflow test-dags test-service test-demo test-office \
+.PHONY: help demo wheel tools test test-parts test-encoders test-rest test-whole test-stages test-commands test-airflow test-dags test-service test-demo test-office \
   check triton airflow bench clean
 
 help:  ## what there is to make
@@ -44,7 +44,7 @@ test:  ## every test, the slow ones too; in the end a table of what was skipped
 	$(MAKE) --no-print-directory --jobs 3 $(STAMP) $(TRITON)/.installed $(AIRFLOW)/.installed tools
 	OMP_NUM_THREADS=1 $(BIN)/python tests/skips.py \
 	  $(MAKE) --no-print-directory --keep-going --jobs 3 --output-sync=line \
-	  test-whole test-rest test-service test-demo test-encoders test-dags
+	  test-rest test-stages test-commands test-service test-demo test-encoders test-dags
 
 test-parts: test-encoders test-rest  ## tests of the libraries, and of the docs
 
@@ -57,8 +57,14 @@ test-rest: $(STAMP)
 test-demo: $(STAMP)  ## the demo and its accuracy
 	$(BIN)/pytest tests/test_demo.py
 
-test-whole: $(STAMP)  ## tests of stages and commands
-	$(BIN)/pytest tests/mmprod
+test-whole: test-stages test-commands  ## tests of stages and commands
+
+# Two halves of about the same length.
+test-stages: $(STAMP)
+	$(BIN)/pytest tests/mmprod --ignore-glob 'tests/mmprod/test_[g-z]*'
+
+test-commands: $(STAMP)
+	$(BIN)/pytest tests/mmprod/test_[g-z]*.py
 
 test-office: $(STAMP)  ## a sheet through LibreOffice and back: installs it, so it is no part of make test
 	command -v soffice || $(call debian,libreoffice-calc)

@@ -49,6 +49,9 @@ def main() -> None:
     if given.worst:
         for name in TABLES:
             _compare_vectors(name, _pictures(given.data, name)[:: given.step], encoder)
+        photos = _pictures(given.data, "shop photos")[:: given.step]
+        for side in (800, 801):  # an even one, and one whose half reaches beyond it
+            _compare_vectors(f"shop photos of {side}", [_resized(photo, side) for photo in photos], encoder)
     else:
         _compare_speed(_pictures(given.data, "shop photos")[:PICTURES], encoder)
 

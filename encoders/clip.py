@@ -7,7 +7,7 @@ hub. mmprod's own checkpoints are ``local-dir:`` folders too.
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -70,11 +70,9 @@ class Encoder:
         return self._images(len(pixels), pixels.__getitem__)
 
     def _images(self, count: int, pixels: Callable[[int], np.ndarray]) -> np.ndarray:
-        vectors = np.empty((count, self.width), np.float32)
-        for batch in fixed([0] * count, 0, self._rows):
-            some = torch.from_numpy(np.stack([pixels(row) for row in batch.rows]))
-            vectors[batch.rows] = self._through(self._encode_image, some, batch)
-        return vectors
+        batches = fixed([0] * count, 0, self._rows)
+        inputs = ((b, torch.from_numpy(np.stack([pixels(row) for row in b.rows]))) for b in batches)
+        return self._through(self._encode_image, inputs, count)
 
     def _encode_image(self, pixels: torch.Tensor, normalize: bool) -> torch.Tensor:
         return self.model.encode_image(self.normalise(pixels), normalize=normalize)  # type: ignore[operator, no-any-return]
@@ -94,25 +92,36 @@ class Encoder:
 
     def of_tokens(self, tokens: np.ndarray) -> np.ndarray:
         """As `titles`, for tokens as `tokens` makes them."""
-        vectors, all_ = np.empty((len(tokens), self.width), np.float32), torch.from_numpy(tokens)
-        encode = partial(towers.encode_text, self.model)
+        all_, encode = torch.from_numpy(tokens), partial(towers.encode_text, self.model)
         lengths = towers.lengths(self.model, all_).tolist() if len(tokens) else []
-        for batch in fixed(lengths, tokens.shape[1], self._rows):
-            vectors[batch.rows] = self._through(encode, all_[batch.rows, : batch.columns], batch)
-        return vectors
+        batches = fixed(lengths, tokens.shape[1], self._rows)
+        return self._through(encode, ((b, all_[b.rows, : b.columns]) for b in batches), len(tokens))
 
     @property
     def _rows(self) -> int:
         return ROWS if self.device == "cpu" else ROWS_GPU
 
-    def _through(self, tower: Any, inputs: torch.Tensor, batch: Batch) -> np.ndarray:
-        """The vectors of a batch's inputs, which are padded to its fixed size. Raises: MemoryError."""
+    def _through(self, tower: Any, inputs: Iterable[tuple[Batch, torch.Tensor]], count: int) -> np.ndarray:
+        """The vectors of all batches' inputs, float32 [count, width]. Raises: MemoryError.
+
+        On a GPU all batches are queued before the first result is waited for: while one is computed, the
+        next is copied, from pinned memory.
+        """
+        vectors = np.empty((count, self.width), np.float32)
         try:
             with torch.inference_mode():
-                vectors = self._run(tower, inputs[batch.filling].to(self.device))
-            return vectors[: len(batch.rows)].float().cpu().numpy()
+                queued = [(b, self._run(tower, self._there(some[b.filling]))) for b, some in inputs]
+            for batch, found in queued:
+                vectors[batch.rows] = found[: len(batch.rows)].float().cpu().numpy()
         except torch.OutOfMemoryError as error:
             raise MemoryError(str(error)) from error
+        return vectors
+
+    def _there(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Inputs on the encoder's device."""
+        if self.device == "cpu":
+            return inputs
+        return inputs.pin_memory().to(self.device, non_blocking=True)
 
     def _run(self, tower: Any, inputs: torch.Tensor) -> torch.Tensor:
         if self.precision == "fp32":

@@ -58,8 +58,8 @@ class Geometry:
         if self.mode == "whole":
             return resized
         height, width = resized.shape[:2]
-        top, left = round((height - self.height) / 2), round((width - self.width) / 2)
-        if top >= 0 and left >= 0:
+        if height >= self.height and width >= self.width:
+            top, left = round((height - self.height) / 2), round((width - self.width) / 2)
             return resized[top : top + self.height, left : left + self.width]
         return np.asarray(self._cut(self._padded(Image.fromarray(resized))))
 

@@ -23,6 +23,10 @@ from mmprod.datasets.images.images import (
 from mmprod.datasets.lazy import lazy
 
 simplejpeg, torch = lazy("simplejpeg"), lazy("torch")
+_MARGIN = 1.5
+"""How many times the pixels wanted a decoded part must have. Halves of 1.05 times made vectors of a cosine of
+.9994 with those of the full way (less the mean), of 1.5 times .9998."""
+_UP = 1 + 1e-9  # so that rounding down does not lose a pixel
 _JPEG = b"\xff\xd8\xff"
 _FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive
 _SCAN, _APP1, _APP2 = 0xDA, 0xE1, 0xE2
@@ -79,31 +83,36 @@ def _turned(body: bytes) -> bool:
 def _quick(data: bytes, geometry: Geometry, size: tuple[int, int]) -> np.ndarray | None:
     """uint8 [3, height, width] of a plain JPEG; None if it is damaged in any way."""
     width, height = geometry.size(*size)
-    least_width, least_height = _scaled(size, width, height)
+    parts = _parts(size, (width, height))
+    least_width, least_height = (-(-side // parts) for side in size)
     try:
         with one_large if size[0] * size[1] > LARGE else nullcontext():
             rgb = simplejpeg.decode_jpeg(data, "RGB", min_width=least_width, min_height=least_height)
     except ValueError:  # warnings of libjpeg too
         return None
-    if rgb.shape[:2] != (height, width):
-        rgb = _resized(rgb, height, width, geometry.filter)
+    if (width, height) != size:
+        scale = height * parts / size[1] * _UP, width * parts / size[0] * _UP
+        rgb = _resized(rgb, height, width, scale, geometry.filter)
     return geometry.placed(rgb).transpose(2, 0, 1)
 
 
-def _scaled(size: tuple[int, int], width: int, height: int) -> tuple[int, int]:
-    """Width and height to decode a JPEG in: the smallest with at least the wanted pixels.
+def _parts(size: tuple[int, int], wanted: tuple[int, int]) -> int:
+    """8, 4, 2 or 1: a JPEG is decoded at the smallest of these parts of its size that has the pixels wanted.
 
-    Of the eighths that libjpeg knows, only those with vector instructions: 3/8 takes longer than 1/2.
+    libjpeg knows all eighths, but only these have vector instructions: 3/8 takes longer than 1/2.
     """
-    for parts in (8, 4, 2):
-        small = -(-size[0] // parts), -(-size[1] // parts)
-        if small[0] >= width and small[1] >= height:
-            return small
-    return size
+    most = min(side / _MARGIN / want for side, want in zip(size, wanted, strict=True))
+    return next((parts for parts in (8, 4, 2) if parts <= most), 1)
 
 
-def _resized(rgb: np.ndarray, height: int, width: int, filter_: str) -> np.ndarray:
-    """Resize uint8 [h, w, 3] with antialiasing. torch's kernel is Pillow's, in vector instructions."""
+def _resized(
+    rgb: np.ndarray, height: int, width: int, scale: tuple[float, float], filter_: str
+) -> np.ndarray:
+    """Resize uint8 [h, w, 3] by `scale` to [height, width, 3] with antialiasing.
+
+    The scale is given as the last row and column of a decoded part of odd size reach beyond the picture.
+    torch's kernel is Pillow's, in vector instructions.
+    """
     channels_last = torch.from_numpy(rgb).permute(2, 0, 1)[None]
-    made = torch.nn.functional.interpolate(channels_last, (height, width), mode=filter_, antialias=True)
-    return made[0].permute(1, 2, 0).numpy()  # type: ignore[no-any-return]
+    made = torch.nn.functional.interpolate(channels_last, scale_factor=scale, mode=filter_, antialias=True)
+    return made[0].permute(1, 2, 0).numpy()[:height, :width]  # type: ignore[no-any-return]

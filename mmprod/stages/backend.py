@@ -18,6 +18,7 @@ from mmprod.encoders.encoder import Encoder
 from mmprod.encoders.export.spec import Backend
 from mmprod.lake import LAKE_ENCODER, OTHERS, Lake
 from mmprod.sections import Config
+from mmprod.stages import known_encoders
 from mmprod.stages.encoder import load_encoder, open_encoder, open_engine
 from mmprod.stages.outcome import Progress, no_progress
 from mmprod.storage import artifacts
@@ -80,8 +81,9 @@ class Measured:
 
 
 def fingerprint_of(lake: Lake, config: Config) -> str:
-    """The configured encoder's fingerprint; it is loaded only if it is not one of the lake."""
-    return lake.encoder_fingerprint(config.encoder.model) or open_encoder(lake, config).fingerprint
+    """The configured encoder's fingerprint; it is loaded only if it is not known."""
+    known = known_encoders.fingerprint_of(lake, config.encoder.model)
+    return known or open_encoder(lake, config).fingerprint
 
 
 def figures_folder(lake: Lake, config: Config, fingerprint: str) -> Path:
@@ -143,12 +145,18 @@ def embedding_encoder(
     if candidate is None and config.encoder.model.startswith(OTHERS):
         return loaded or open_encoder(lake, config)  # these have no backends to choose from
 
+    model = LAKE_ENCODER + candidate if candidate else config.encoder.model
+
     @cache
     def load() -> "clip.Encoder":
-        return cast("clip.Encoder", loaded or load_encoder(lake, config, candidate=candidate))
+        if loaded:
+            return cast("clip.Encoder", loaded)
+        key = known_encoders.content_key(model)
+        encoder = load_encoder(lake, config, candidate=candidate)
+        known_encoders.note(lake, model, key, encoder.fingerprint)
+        return encoder
 
-    model = LAKE_ENCODER + candidate if candidate else config.encoder.model
-    fingerprint = lake.encoder_fingerprint(model) or load().fingerprint
+    fingerprint = known_encoders.fingerprint_of(lake, model) or load().fingerprint
     measured = None if config.encoder.backend == TORCH else measured_before(lake, config, fingerprint)
     if measured is None and store is not None and _pays(lake, config, store, fingerprint):
         with locked or nullcontext():  # another worker may have measured meanwhile

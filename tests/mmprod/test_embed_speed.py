@@ -23,7 +23,7 @@ def test_a_sample_is_embedded_and_nothing_is_written(forked, tmp_path) -> None:
 
     empty = mmprod("bench", "embed")
     assert empty.status == 1 and "store" in empty.err
-    assert mmprod("sample-catalog", "shop", "--products", "40").status == 0
+    assert mmprod("sample-catalog", "shop", "--products", "84").status == 0
     assert mmprod("ingest", "--day", "2025-03-03", "--table", "shop/day1.parquet").status == 0
     assert mmprod("train", "--table", "shop/train.parquet", "--steps", "1", "--batch-size", "8").status == 0
     done = mmprod("bench", "embed", "--products", "30", "--json")

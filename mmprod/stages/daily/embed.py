@@ -27,6 +27,7 @@ from mmprod.encoders.encoder import Encoder
 from mmprod.encoders.stream import Encoded, embed_all
 from mmprod.lake import IMPORTED, LAKE_ENCODER, Lake
 from mmprod.sections import Config
+from mmprod.stages import known_encoders
 from mmprod.stages.backend import embedding_encoder
 from mmprod.stages.encoder import open_encoder
 from mmprod.stages.outcome import Advance, Outcome, Progress, no_progress, timed
@@ -102,12 +103,13 @@ def take_parts(config: Config, store: Store, table: EmbeddingTable, outcome: Out
 
 
 def table_of_lake(lake: Lake, config: Config, candidate: str | None = None) -> EmbeddingTable | None:
-    """The table of an encoder of the lake, identified by its manifest.
+    """The table of an encoder whose fingerprint is known without loading it: of the lake, or seen before.
 
-    None if the encoder is not one of the lake, or if it has no table yet.
+    None for other encoders, or if it has no table yet.
     """
     model = config.encoder.model
-    if not (fingerprint := lake.encoder_fingerprint(LAKE_ENCODER + candidate if candidate else model)):
+    named = LAKE_ENCODER + candidate if candidate else model
+    if not (fingerprint := known_encoders.fingerprint_of(lake, named)):
         return None
     root = lake.embeddings(model, fingerprint)
     if not (root / POINTER).exists():
