@@ -44,7 +44,7 @@ test:  ## every test, the slow ones too; in the end a table of what was skipped
 	$(MAKE) --no-print-directory --jobs 3 $(STAMP) $(TRITON)/.installed $(AIRFLOW)/.installed tools
 	OMP_NUM_THREADS=1 $(BIN)/python tests/skips.py \
 	  $(MAKE) --no-print-directory --keep-going --jobs 3 --output-sync=line \
-	  test-rest test-stages test-commands test-service test-demo test-encoders test-dags
+	  test-rest test-stages test-commands test-encoders test-service test-demo test-dags
 
 test-parts: test-encoders test-rest  ## tests of the libraries, and of the docs
 
