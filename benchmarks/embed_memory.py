@@ -69,7 +69,9 @@ def prepare(folder: Path, count: int, large: int) -> None:
         writer.write_batch(first)
         for batch in batches:
             writer.write_batch(batch)
-    (folder / "mmprod.toml").write_text('lake = "lake"\n[encoder]\nmodel = "local-dir:base"\n')
+    (folder / "mmprod.toml").write_text(
+        'lake = "lake"\n[encoder]\nmodel = "local-dir:base"\nbackend = "torch-fp32"\n'
+    )
     words = [command(), "ingest", "--day", "2025-03-03", "--table", "day.parquet"]
     subprocess.run(words, cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
