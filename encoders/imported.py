@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from PIL import Image
 
-from mmprod.datasets.embeddings.imported import BACKEND
+from mmprod.datasets.embeddings.import_plan import BACKEND
 from mmprod.datasets.embeddings.table import EmbeddingTable, read_pointer
 from mmprod.datasets.images.geometry import Geometry
 from mmprod.storage.errors import InputError

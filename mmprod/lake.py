@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmprod.datasets.embeddings import imports
+from mmprod.datasets.embeddings import import_record
 from mmprod.datasets.forms import FORMS
 from mmprod.storage import artifacts, fencing, locks, room
 from mmprod.storage.errors import InputError, StateError
@@ -184,7 +184,7 @@ class Lake:
         vectors, and the encoder has to be loaded to compute the fingerprint.
         """
         if model.startswith(IMPORTED):
-            record = imports.read(self.imports, model.removeprefix(IMPORTED))
+            record = import_record.read(self.imports, model.removeprefix(IMPORTED))
             return record.fingerprint if record else None
         if not model.startswith(LAKE_ENCODER):
             return None

@@ -28,7 +28,7 @@ from mmprod.datasets.store.store import Store
 from mmprod.storage import checked_json
 from mmprod.storage.errors import InputError, StateError
 from mmprod.storage.files import sha256_file
-from mmprod.storage.folders import Folder
+from mmprod.storage.shared_folder import Folder
 
 PLAN = "plan.json"
 _BATCH_BYTES, _BATCH_ROWS = 32 << 20, 4096  # of a record batch; one is in memory at a time

@@ -4,7 +4,7 @@ A plain JPEG is decoded at the smallest scale that still has the pixels needed, 
 antialiasing. Everything else takes the safe way of `images.decode` and Pillow.
 """
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from mmprod.datasets.images.images import (
     LARGE,
     MAX_PIXELS,
     PROFILE_IGNORED,
+    BadImage,
     check_size,
     decode,
     one_large,
@@ -47,9 +48,10 @@ def shrink(data: bytes, geometry: Geometry, max_pixels: int = MAX_PIXELS) -> Shr
     Raises: as `images.decode`.
     """
     if data.startswith(_JPEG) and not picture_bombs.found(data, max_pixels) and (size := plain_jpeg(data)):
-        check_size(*size, max_pixels)
-        if (pixels := _quick(data, geometry, size)) is not None:
-            return Shrunk(pixels)
+        with suppress(BadImage):  # the full way says which damage comes first
+            check_size(*size, max_pixels)
+            if (pixels := _quick(data, geometry, size)) is not None:
+                return Shrunk(pixels)
     picture = decode(data, max_pixels)
     return Shrunk(geometry.pixels(picture), PROFILE_IGNORED in picture.info)
 
@@ -111,8 +113,13 @@ def _resized(
     """Resize uint8 [h, w, 3] by `scale` to [height, width, 3] with antialiasing.
 
     The scale is given as the last row and column of a decoded part of odd size reach beyond the picture.
-    torch's kernel is Pillow's, in vector instructions.
+    torch's kernel is Pillow's, in vector instructions. Raises: MemoryError.
     """
     channels_last = torch.from_numpy(rgb).permute(2, 0, 1)[None]
-    made = torch.nn.functional.interpolate(channels_last, scale_factor=scale, mode=filter_, antialias=True)
+    try:
+        made = torch.nn.functional.interpolate(
+            channels_last, scale_factor=scale, mode=filter_, antialias=True
+        )
+    except RuntimeError as error:  # so torch reports a lack of memory on a CPU
+        raise MemoryError(str(error)) from error
     return made[0].permute(1, 2, 0).numpy()[:height, :width]  # type: ignore[no-any-return]

@@ -19,7 +19,7 @@ def only_one(options: Mapping[str, object], shard: int | None) -> None:
 def write_plan(session: Session, address: str, candidate: str | None, wait: bool) -> None:
     """Store → units and their plan."""
     from mmprod.stages.daily.unit_planning import plan_units
-    from mmprod.storage.folders import open_folder
+    from mmprod.storage.shared_folder import open_folder
 
     folder = open_folder(address)
     with session.lake.attempting(), session.progress() as progress, session.store() as store:
@@ -33,7 +33,7 @@ def encode_units(session: Session, address: str, candidate: str | None) -> None:
     from mmprod.stages import cluster
     from mmprod.stages.daily.unit_encoding import encode_units
     from mmprod.stages.ray_units import encode_on_cluster
-    from mmprod.storage.folders import open_folder
+    from mmprod.storage.shared_folder import open_folder
 
     folder, on_ray = open_folder(address), session.config.engine == "ray"
     if on_ray and not cluster.inside():
@@ -51,7 +51,7 @@ def encode_units(session: Session, address: str, candidate: str | None) -> None:
 def take_units(session: Session, address: str, wait: bool) -> None:
     """Parts → embedding table."""
     from mmprod.stages.daily.unit_taking import take_units
-    from mmprod.storage.folders import open_folder
+    from mmprod.storage.shared_folder import open_folder
 
     folder = open_folder(address)
     with session.lake.writing(wait), session.store() as store:

@@ -190,7 +190,7 @@ def _engine(lake: Lake, config: Config, fingerprint: str, backend: Backend) -> E
 
 def measure_again(lake: Lake, config: Config, store: Store, progress: Progress = no_progress) -> None:
     """New figures for this kind of machine, in place of those in use. Raises: as `measure_backends`."""
-    from mmprod.stages.training.backend import measure_backends  # brings torch, seconds
+    from mmprod.stages.training.measure_backends import measure_backends  # brings torch, seconds
 
     encoder = load_encoder(lake, config)
     root = figures_folder(lake, config, encoder.fingerprint)
@@ -201,7 +201,7 @@ def _measured(
     lake: Lake, config: Config, store: Store, encoder: "clip.Encoder", progress: Progress
 ) -> Measured | None:
     """New figures. None if there can't be any and the backend is free to choose: a night must not fail."""
-    from mmprod.stages.training.backend import measure_backends  # brings torch, seconds
+    from mmprod.stages.training.measure_backends import measure_backends  # brings torch, seconds
 
     root = figures_folder(lake, config, encoder.fingerprint)
     try:

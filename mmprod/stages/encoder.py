@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmprod.datasets.embeddings import imports
+from mmprod.datasets.embeddings import import_record
 from mmprod.encoders.encoder import Encoder
 from mmprod.encoders.export.encoder import ExportedEncoder
 from mmprod.encoders.export.spec import SPEC, Tower
@@ -65,14 +65,14 @@ def open_encoder(
         return load_encoder(lake, config, fingerprint, candidate)
     if model.startswith(IMPORTED):
         return _imported(lake, model)
-    from mmprod.encoders.sentences import load  # brings torch, seconds
+    from mmprod.encoders.sentence_transformers import load  # brings torch, seconds
 
     return load(model.removeprefix(SENTENCES), config.encoder.device)
 
 
 def _imported(lake: Lake, model: str) -> Imported:
     name = model.removeprefix(IMPORTED)
-    if (record := imports.read(lake.imports, name)) is None:
+    if (record := import_record.read(lake.imports, name)) is None:
         raise InputError(
             f"encoder.model is {model!r}, but nothing was imported under this name yet: "
             f"mmprod embeddings import FILE --encoder {name}"

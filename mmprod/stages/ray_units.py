@@ -18,7 +18,7 @@ from mmprod.sections import Config
 from mmprod.stages.daily.unit_encoding import OvertakenError, Worker, left, open_worker, raise_refused
 from mmprod.stages.outcome import Outcome, Progress, no_progress, timed
 from mmprod.storage.errors import StateError
-from mmprod.storage.folders import open_folder
+from mmprod.storage.shared_folder import open_folder
 
 ray = lazy("ray")  # optional
 log = logging.getLogger(__name__)

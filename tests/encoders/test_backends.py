@@ -20,7 +20,7 @@ from mmprod.encoders.export.gate import Truth
 from mmprod.encoders.export.inputs import Inputs, with_hard_ones
 from mmprod.encoders.export.spec import Backend, Spec, files_of
 from mmprod.encoders.hardware import speeds
-from mmprod.encoders.measure import candidates, measured
+from mmprod.encoders.measure_backends import candidates, measured
 from mmprod.storage.errors import InputError
 
 RNG = np.random.default_rng(0)

@@ -19,7 +19,7 @@ from mmprod.stages.daily.unit_planning import plan_units
 from mmprod.stages.daily.unit_taking import take_units
 from mmprod.stages.encoder import load_encoder
 from mmprod.stages.store import open_store
-from mmprod.storage.folders import open_folder
+from mmprod.storage.shared_folder import open_folder
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray")]
 

@@ -16,7 +16,7 @@ from time import perf_counter
 
 import pyarrow as pa
 
-from mmprod.datasets.embeddings import imported, numbering, parts, scope
+from mmprod.datasets.embeddings import import_plan, numbering, parts, scope
 from mmprod.datasets.embeddings.plan import OUT_OF_MEMORY, Job, outdated, plan
 from mmprod.datasets.embeddings.table import POINTER, EmbeddingTable, read_pointer
 from mmprod.datasets.identity import EMPTY
@@ -283,7 +283,7 @@ def jobs_of(
             counts["outside"] += sum(change.live for change in changed) - len(inside)
         passed_over += len(changed)
         if config.encoder.model.startswith(IMPORTED):
-            jobs = imported.plan(changed, table.lookup([c.product_id for c in changed]), inside, {})
+            jobs = import_plan.plan(changed, table.lookup([c.product_id for c in changed]), inside, {})
         else:
             jobs = _jobs(changed, inside, store, table, failed)
         if jobs:
@@ -310,6 +310,7 @@ def _changes(store: Store, table: EmbeddingTable, failed: Collection[str]) -> It
 
 
 def count_encoded(outcome: Outcome, counts: Counter[str], encoded: Encoded) -> None:
+    """Add what was encoded, and the time it took, to `outcome` and `counts`."""
     reasons = encoded.rows.filter(encoded.rows["live"])["image_reason"].to_pylist()
     outcome.changed += encoded.rows.num_rows
     outcome.refused += sum(reason not in (None, "none", OUT_OF_MEMORY) for reason in reasons)

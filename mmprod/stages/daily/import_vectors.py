@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from mmprod.datasets.embeddings import imported, imports, scope
+from mmprod.datasets.embeddings import import_plan, import_record, scope
 from mmprod.datasets.embeddings.plan import Job
 from mmprod.datasets.embeddings.table import EmbeddingTable
 from mmprod.datasets.embeddings.vector_checks import LEFT_OUT, Checker
@@ -50,7 +50,7 @@ def import_vectors(
     """
     name = _name(config)
     with timed("import") as outcome:
-        stamp, before = file.stamp, imports.read(lake.imports, name)
+        stamp, before = file.stamp, import_record.read(lake.imports, name)
         advance = progress("import", 2 * file.rows)
         checker = Checker(file, store.known)
         list_ = lake.quarantine / f"import-{name}-{stamp[:12]}.parquet"
@@ -60,7 +60,7 @@ def import_vectors(
             raise InputError(
                 f"{file.path}: none of {outcome.rows:,} rows can be used: {told or 'no vectors'}"
             )
-        record = imports.chosen(before, name, checker.width, model, new, stamp)
+        record = import_record.chosen(before, name, checker.width, model, new, stamp)
         root = lake.embeddings(config.encoder.model, record.fingerprint)
         table = open_embeddings(
             lake, config, Imported(config.encoder.model, record.fingerprint, record.width, root)
@@ -69,7 +69,7 @@ def import_vectors(
         _write(config, store, table, file, outcome, advance, check=record == before and model is None)
         if record != before:
             with fencing.publishing():
-                imports.write(lake.imports, record)
+                import_record.write(lake.imports, record)
         _tell(outcome, checker.reasons, usable, list_)
         outcome.made[str(table.root)] = str(table.pointer.revision)
     return outcome
@@ -130,12 +130,12 @@ def _write(
             given = checker.check(batch).vectors
             changed = list(store.known(set().union(*given.values())).values())
             rows = table.lookup([change.product_id for change in changed])
-            alike.extend(imported.cosines(changed, rows, given))
+            alike.extend(import_plan.cosines(changed, rows, given))
             inside = scope.fitting(changed, store, set(table.pointer.categories))
-            jobs: list[Job] = imported.plan(changed, rows, inside, given)
+            jobs: list[Job] = import_plan.plan(changed, rows, inside, given)
             if jobs:
                 outcome.changed += len(jobs)
-                yield pa.Table.from_batches([embed(jobs, encoder).rows]), imported.touched(jobs, rows)
+                yield pa.Table.from_batches([embed(jobs, encoder).rows]), import_plan.touched(jobs, rows)
             advance(len(batch.ids))
         if file.stamp != stamp:
             raise InputError(f"{file.path} was changed while it was read: import it again")

@@ -23,7 +23,7 @@ from mmprod.stages.outcome import Advance, Outcome, Progress, no_progress, timed
 from mmprod.storage import parquet
 from mmprod.storage.errors import InputError, StateError
 from mmprod.storage.faults import fault
-from mmprod.storage.folders import Folder, open_folder
+from mmprod.storage.shared_folder import Folder, open_folder
 
 log = logging.getLogger(__name__)
 _LOOK = 5.0  # seconds between looks whether another worker has finished the same unit

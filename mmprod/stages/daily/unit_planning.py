@@ -18,7 +18,7 @@ from mmprod.stages.daily.embed import jobs_of, open_embeddings, table_of_lake, t
 from mmprod.stages.encoder import open_encoder
 from mmprod.stages.outcome import Advance, Outcome, Progress, no_progress, timed
 from mmprod.storage.errors import InputError
-from mmprod.storage.folders import Folder
+from mmprod.storage.shared_folder import Folder
 
 _READ = 10_000  # sequence numbers looked at together
 

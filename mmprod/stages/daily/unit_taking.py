@@ -12,7 +12,7 @@ from mmprod.sections import Config
 from mmprod.stages.daily.embed import take_parts
 from mmprod.stages.outcome import Outcome, timed
 from mmprod.storage.errors import StateError
-from mmprod.storage.folders import Folder
+from mmprod.storage.shared_folder import Folder
 
 log = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ from mmprod.stages.daily.unit_taking import take_units
 from mmprod.stages.encoder import load_encoder
 from mmprod.stages.outcome import Outcome
 from mmprod.stages.store import open_store
-from mmprod.storage.folders import Folder, open_folder
+from mmprod.storage.shared_folder import Folder, open_folder
 
 SHARDS = 2
 

@@ -15,7 +15,7 @@ from mmprod.stages.daily import unit_encoding
 from mmprod.stages.daily.unit_encoding import OvertakenError, Worker, encode_units
 from mmprod.stages.outcome import Outcome
 from mmprod.storage.errors import InputError, StateError
-from mmprod.storage.folders import open_folder
+from mmprod.storage.shared_folder import open_folder
 
 
 def test_a_night_over_units_and_the_next(shop) -> None:

@@ -80,7 +80,7 @@ def folder(missing: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def encoder(folder: Path) -> Any:
-    from mmprod.encoders.sentences import load
+    from mmprod.encoders.sentence_transformers import load
 
     return load(str(folder))
 
@@ -112,7 +112,7 @@ def test_vectors_are_those_of_the_models_own_encode_at_unit_length(encoder: Any)
 def test_the_fingerprint_follows_weights_and_files_but_not_the_place(
     folder: Path, encoder: Any, tmp_path: Path
 ) -> None:
-    from mmprod.encoders.sentences import load
+    from mmprod.encoders.sentence_transformers import load
 
     shutil.copytree(folder, tmp_path / "same")
     assert load(str(tmp_path / "same")).fingerprint == encoder.fingerprint
@@ -133,7 +133,7 @@ def test_whole_pictures_are_only_made_smaller() -> None:
 
 
 def test_a_model_that_takes_any_size_gets_whole_pictures(encoder: Any) -> None:
-    from mmprod.encoders.sentences import LIMIT, SentenceEncoder, _geometry
+    from mmprod.encoders.sentence_transformers import LIMIT, SentenceEncoder, _geometry
 
     processor = encoder.model.processor.image_processor
     before = dict(processor.size)
@@ -150,7 +150,7 @@ def test_a_model_that_takes_any_size_gets_whole_pictures(encoder: Any) -> None:
 
 
 def test_what_is_no_such_model_is_refused(folder: Path, tmp_path: Path) -> None:
-    from mmprod.encoders.sentences import load
+    from mmprod.encoders.sentence_transformers import load
 
     def copied(name: str) -> Path:
         shutil.copytree(folder, tmp_path / name)
@@ -174,7 +174,7 @@ def test_what_is_no_such_model_is_refused(folder: Path, tmp_path: Path) -> None:
 
 
 def test_the_extra_is_named_where_it_is_missing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mmprod.encoders.sentences import load
+    from mmprod.encoders.sentence_transformers import load
 
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     with pytest.raises(InputError, match=r"mmprod\[sentence-transformers\]"):

@@ -10,7 +10,7 @@ from mmprod.encoders.clip import Encoder as TorchEncoder
 from mmprod.encoders.encoder import Encoder
 from mmprod.encoders.export.gate import Truth
 from mmprod.encoders.export.spec import Backend, Tower
-from mmprod.encoders.measure import candidates, measured
+from mmprod.encoders.measure_backends import candidates, measured
 from mmprod.lake import Lake
 from mmprod.sections import Config
 from mmprod.stages import needs
