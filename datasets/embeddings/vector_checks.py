@@ -101,6 +101,12 @@ class Checker:
 
     def _check_widths(self, batch: Batch, modality: Modality, given: pa.Array, rows: np.ndarray) -> None:
         widths = _widths(given, self.file.floats)
+        if len(broken := np.flatnonzero(widths % 1)):
+            raise InputError(
+                f"{self.file.path}: the bytes of row {batch.first + int(rows[broken[0]]):,} are no "
+                f"{self.file.floats} numbers: name the column of vectors with --column, or their kind with "
+                "--floats; nothing was imported"
+            )
         if len(widths) and not self.width:
             self.width = int(widths[0])
         if len(other := np.flatnonzero((widths != self.width) | (widths == 0))):

@@ -168,7 +168,9 @@ class VectorFile:
             files = [path for path in inside if path.is_file()]
         else:
             files = [path for path in inside if path.suffix in (*_PARQUET, _ARRAY)]
-        if not self.path.exists() or not files:
+        if not self.path.exists():
+            raise InputError(f"{self.path} is not there; name a file of vectors")
+        if not files:
             raise InputError(f"{self.path}: want a file .parquet or .npy, a folder of .parquet, or .lance")
         return files
 

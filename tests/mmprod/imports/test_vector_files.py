@@ -166,11 +166,11 @@ def test_files_that_are_no_vectors_of_products_are_refused_with_nothing_changed(
         ),
         (
             VectorFile(shop.parquet("b.parquet", product_id=IDS, e=[b"12345678", b"123456"] * 15)),
-            "row 2 has 1.5 numbers",
+            "bytes of row 2 are no float32 numbers.*--column",
         ),
         (folder / "cut.parquet", "not a complete Parquet file"),
         (folder / "flipped.parquet", "can't be read"),
-        (folder / "none.parquet", "want a file"),
+        (folder / "none.parquet", "is not there"),
         (npy, "holds no ids.*--ids"),
         (VectorFile(folder / "v.npy", ids=folder / "short.txt"), "29 ids for the 30 vectors"),
         (VectorFile(folder / "v.npy", ids=folder / "long.txt"), "more ids than the 30 vectors"),
